@@ -1,0 +1,5 @@
+//! Raw system calls that no library offers safely: the only home of `unsafe` in this crate.
+//!
+//! Every function here is safe to call, takes borrowed descriptors or paths, and returns `std::io::Result`, so that the errno is
+//! kept. Nothing of layerbench's own logic lives here.
+#![allow(unsafe_code)]
