@@ -1,1 +1,230 @@
-//! (to come)
+//! The contract between measuring and reporting: what a run writes and a report reads.
+//!
+//! A run is a folder `results/<date>.<n>/` with `run.json` (one [`RunManifest`], written before the first case) and `cases.jsonl`
+//! (one [`CaseRecord`] a line, flushed when its case ends). Nothing here measures, mounts or draws. Any module may use it but `sys`
+//! and `workload`.
+
+mod host;
+mod io;
+
+pub use host::{Capabilities, DriverInfo, Feature, Host, Privileges, StoreInfo};
+pub use io::{RecordError, Run, RunWriter, list_runs};
+
+use serde::{Deserialize, Serialize};
+
+use crate::workload::{CacheState, DriverVariant, Params, ProbeName, Workload};
+
+/// Version of the shape of `run.json` and `cases.jsonl`. It grows when an old reader would misread a new file.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a run was: everything needed to repeat it and to read its cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunManifest {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Name of the run and of its folder: `YYYY-MM-DD.N`.
+    pub run: String,
+    /// Version of layerbench that measured.
+    pub layerbench_version: String,
+    /// Git commit that was built, with `+` when the tree had changes; `None` when unknown.
+    pub commit: Option<String>,
+    /// Start of the run, UTC, RFC 3339.
+    pub started: String,
+    /// The command line, as given.
+    pub command: Vec<String>,
+    /// Seed of file contents and of the order of cases.
+    pub seed: u64,
+    /// Whether smoke values were used: such a run proves that the harness works and measures nothing worth quoting.
+    pub smoke: bool,
+    /// The workloads, resolved: no smoke/real alternatives are left in them.
+    pub workloads: Vec<Workload>,
+    /// The machine.
+    pub host: Host,
+    /// The stores, in the order given.
+    pub stores: Vec<StoreInfo>,
+    /// Every driver variant of the workloads, available or not.
+    pub drivers: Vec<DriverInfo>,
+    /// How many cases were planned: fewer lines in `cases.jsonl` mean an interrupted run.
+    pub planned_cases: u32,
+}
+
+/// One line of `cases.jsonl`: one case, in one round, with one fresh mount.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseRecord {
+    /// Unique within the run: `workload/probe/driver/store/d..,s..,../r..`.
+    pub id: String,
+    /// Name of the workload that asked for it.
+    pub workload: String,
+    /// Probe that measured.
+    pub probe: ProbeName,
+    /// Driver variant.
+    pub driver: DriverVariant,
+    /// Label of the store.
+    pub store: String,
+    /// What was set.
+    pub params: Params,
+    /// Which repetition, from 1: each has a new process, a new mount and a new upper.
+    pub round: u32,
+    /// Position in the executed order, from 1.
+    pub order: u32,
+    /// Start, in milliseconds since the run began.
+    pub started_ms: u64,
+    /// Wall time of the whole case, set-up and verification included, in milliseconds.
+    pub elapsed_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How a case ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// Measured, and verified to be the right thing.
+    Measured {
+        /// Options of the mounts as the kernel reports them; `lowerdir` is shortened to a count of layers, the store's path to `$STORE`.
+        mount_options: String,
+        /// What was observed.
+        observations: Vec<Observation>,
+        /// What a reader should know about this case (a fallback taken, a check that could not be made).
+        #[serde(default)]
+        notes: Vec<String>,
+    },
+    /// Not measured, because something went wrong or the wrong thing was measured.
+    Failed {
+        /// The whole chain of causes.
+        error: String,
+    },
+    /// Not tried here.
+    Skipped {
+        /// Why.
+        reason: String,
+        /// How to get it.
+        remedy: String,
+    },
+}
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// Lower is better.
+    Lower,
+    /// Higher is better.
+    Higher,
+    /// Neither: it describes.
+    Neutral,
+}
+
+/// Unit of the integers of an [`Observation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Nanoseconds.
+    Ns,
+    /// Bytes.
+    Bytes,
+    /// A count of the things that the metric's name says.
+    Count,
+}
+
+/// What a number means. Names are part of the contract: see [`metric`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Name, unit last.
+    pub name: std::borrow::Cow<'static, str>,
+    /// Unit.
+    pub unit: Unit,
+    /// Which way is better.
+    pub better: Better,
+}
+
+impl Metric {
+    /// A metric known at build time.
+    pub const fn new(name: &'static str, unit: Unit, better: Better) -> Metric {
+        Metric { name: std::borrow::Cow::Borrowed(name), unit, better }
+    }
+}
+
+/// The metrics that probes produce and analysis looks for.
+pub mod metric {
+    use super::{Better, Metric, Unit};
+
+    const fn ns(name: &'static str) -> Metric {
+        Metric::new(name, Unit::Ns, Better::Lower)
+    }
+    const fn neutral(name: &'static str, unit: Unit) -> Metric {
+        Metric::new(name, unit, Better::Neutral)
+    }
+
+    /// open(O_WRONLY) and write of one byte, on a file that nobody wrote in this mount. One sample a file.
+    pub const FIRST_WRITE_NS: Metric = ns("first_write_ns");
+    /// The same open and write again, on the same file: what is left when the copy_up is done.
+    pub const SECOND_WRITE_NS: Metric = ns("second_write_ns");
+    /// Bytes allocated in upper by the case's first writes, all files together. One sample a case.
+    pub const UPPER_BYTES: Metric = Metric::new("upper_bytes", Unit::Bytes, Better::Lower);
+    /// Inodes that appeared in upper, all files together. One sample a case.
+    pub const UPPER_INODES: Metric = Metric::new("upper_inodes_count", Unit::Count, Better::Lower);
+    /// stat of a name that is in layer `target_layer`.
+    pub const LOOKUP_HIT_NS: Metric = ns("lookup_hit_ns");
+    /// stat of a name that is nowhere.
+    pub const LOOKUP_MISS_NS: Metric = ns("lookup_miss_ns");
+    /// stat of a name that a whiteout hides.
+    pub const LOOKUP_WHITEOUT_NS: Metric = ns("lookup_whiteout_ns");
+    /// Reading one whole file through the first container. One sample a file.
+    pub const FIRST_READ_NS: Metric = ns("first_read_ns");
+    /// Reading the same file through the second container. One sample a file; absent with one container.
+    pub const SECOND_READ_NS: Metric = ns("second_read_ns");
+    /// Growth of resident bytes of all page caches concerned (layers' and mounts'), each inode counted once. One sample a case.
+    pub const RESIDENT_BYTES: Metric = Metric::new("resident_bytes", Unit::Bytes, Better::Lower);
+    /// Growth of `Cached` in /proc/meminfo meanwhile, a check on the above; 0 when it shrank. One sample a case.
+    pub const MEMINFO_CACHED_BYTES: Metric = neutral("meminfo_cached_bytes", Unit::Bytes);
+    /// Bytes of the files read, once: what sharing would keep resident. One sample a case.
+    pub const READ_SET_BYTES: Metric = neutral("read_set_bytes", Unit::Bytes);
+    /// Pages whose frame number was compared between the first container and another. One sample a case.
+    pub const CHECKED_PAGES: Metric = neutral("checked_pages_count", Unit::Count);
+    /// Of those, how many were the same page of memory. One sample a case.
+    pub const SHARED_PAGES: Metric = Metric::new("shared_pages_count", Unit::Count, Better::Higher);
+}
+
+/// The samples of one metric in one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observation {
+    /// What was observed.
+    pub metric: Metric,
+    /// Every sample, in the order taken, in the metric's unit.
+    pub samples: Vec<u64>,
+    /// HdrHistogram of the samples (3 significant digits), V2 compressed, base64: present from [`HISTOGRAM_FROM`] samples on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<String>,
+}
+
+/// Number of samples from which an observation carries a histogram as well.
+pub const HISTOGRAM_FROM: usize = 100;
+
+impl Observation {
+    /// An observation with its histogram where samples are many.
+    pub fn new(metric: Metric, samples: Vec<u64>) -> Observation {
+        let histogram = if samples.len() >= HISTOGRAM_FROM { io::encode_histogram(&samples) } else { None };
+        Observation { metric, samples, histogram }
+    }
+}
+
+impl CaseRecord {
+    /// The samples of a metric, if the case was measured and has it.
+    pub fn samples(&self, name: &str) -> Option<&[u64]> {
+        match &self.outcome {
+            Outcome::Measured { observations, .. } => {
+                observations.iter().find(|o| o.metric.name == name).map(|o| o.samples.as_slice())
+            }
+            _ => None,
+        }
+    }
+
+    /// The cache state that the case asked for.
+    pub fn cache(&self) -> CacheState {
+        self.params.cache
+    }
+}

@@ -1,1 +1,175 @@
-//! (to come)
+//! What to measure: a study written in TOML, checked, resolved and expanded into cases. Pure: no file is read here but by
+//! [`load`], nothing is mounted. Anyone may use it; it uses nothing of ours.
+
+mod expand;
+mod parse;
+mod size;
+
+pub use expand::{Case, expand, shuffle};
+pub use parse::{WorkloadError, load, parse};
+pub use size::{SizeError, format_size, parse_size};
+
+use serde::{Deserialize, Serialize};
+
+/// Most layers that any driver stacks: overlay's limit (`OVL_MAX_STACK` in the kernel's fs/overlayfs/params.h).
+pub const DEPTH_MAX: u32 = 500;
+
+/// Which values of a workload to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Tiny values, to prove that everything runs.
+    Smoke,
+    /// The values to be measured.
+    Real,
+}
+
+/// A study, resolved for one [`Scale`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Short name: the file's stem.
+    pub name: String,
+    /// One line.
+    pub title: String,
+    /// Why anyone measures this, in prose.
+    pub why: String,
+    /// Which drivers, each with its options.
+    pub drivers: Vec<DriverVariant>,
+    /// What is measured, over which axes.
+    pub measures: Vec<Measure>,
+}
+
+/// A driver with options and a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriverVariant {
+    /// Name of the driver.
+    #[serde(rename = "use")]
+    pub driver: String,
+    /// Its options, in its own words.
+    pub options: Vec<String>,
+    /// How charts call it; unique within a workload.
+    pub label: String,
+}
+
+/// One probe over its axes. The cases are the product of the axes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Which probe.
+    pub probe: ProbeName,
+    /// Why, in prose.
+    pub why: String,
+    /// Numbers of lower layers.
+    pub depth: Vec<u32>,
+    /// Sizes of the target files in bytes.
+    pub file_size_bytes: Vec<u64>,
+    /// How many target files a container reads or writes, each giving one sample of a metric.
+    pub files: u32,
+    /// Upper bound on files x size of one case, in bytes: it lowers `files` for large sizes, never below 2.
+    pub bytes_max: u64,
+    /// Which layer holds the targets.
+    pub target_layer: Vec<TargetLayer>,
+    /// State of the caches before the operation.
+    pub cache: Vec<CacheState>,
+    /// How many containers share the stack.
+    pub containers: Vec<u32>,
+    /// How often each case is repeated with a new process, mount and upper.
+    pub rounds: u32,
+}
+
+/// Probes, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeName {
+    /// First write to a file of a lower layer.
+    CopyUp,
+    /// stat of a name: there, nowhere, whited out.
+    Lookup,
+    /// Whether containers share the page cache.
+    PageCache,
+}
+
+impl ProbeName {
+    /// All of them.
+    pub const ALL: [ProbeName; 3] = [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache];
+    /// As written in a workload.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProbeName::CopyUp => "copy_up",
+            ProbeName::Lookup => "lookup",
+            ProbeName::PageCache => "page_cache",
+        }
+    }
+}
+
+/// What is cached when the operation starts. Each state is set and, as far as the kernel lets us, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheState {
+    /// The name has been looked up through this mount, and the layer's data is resident.
+    Warm,
+    /// A new mount that never saw the name, over layers whose dentries, inodes and data are cached: a container starting
+    /// from an image in use.
+    Fresh,
+    /// A new mount, then drop_caches: nothing is cached, neither names nor data. Needs root.
+    Cold,
+}
+
+impl CacheState {
+    /// All of them.
+    pub const ALL: [CacheState; 3] = [CacheState::Warm, CacheState::Fresh, CacheState::Cold];
+    /// As written in a workload.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheState::Warm => "warm",
+            CacheState::Fresh => "fresh",
+            CacheState::Cold => "cold",
+        }
+    }
+}
+
+/// Which layer holds the target files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetLayer {
+    /// The topmost lower layer.
+    Top,
+    /// The one half way down.
+    Middle,
+    /// The base.
+    Bottom,
+    /// Counted from 1, the topmost lower layer.
+    Index(u32),
+}
+
+impl TargetLayer {
+    /// The layer's index from 1 (top) to `depth` (base); `None` when the stack has no such layer.
+    pub fn resolve(self, depth: u32) -> Option<u32> {
+        let index = match self {
+            TargetLayer::Top => 1,
+            TargetLayer::Middle => depth.div_ceil(2),
+            TargetLayer::Bottom => depth,
+            TargetLayer::Index(index) => index,
+        };
+        (1..=depth).contains(&index).then_some(index)
+    }
+}
+
+/// What is set in a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// Number of lower layers.
+    pub depth: u32,
+    /// Size of a target file.
+    pub file_size_bytes: u64,
+    /// Number of target files.
+    pub files: u32,
+    /// Layer that holds the targets, from 1 (the topmost lower layer).
+    pub target_layer: u32,
+    /// Caches before the operation.
+    pub cache: CacheState,
+    /// Containers on the stack.
+    pub containers: u32,
+}

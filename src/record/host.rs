@@ -1,0 +1,137 @@
+//! What a run knows of its machine, its stores and its drivers. Filled by `host` and `driver`, read by `report`.
+
+use serde::{Deserialize, Serialize};
+
+/// The machine, as far as it bears on the figures.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel: String,
+    /// PRETTY_NAME of /etc/os-release.
+    pub os: String,
+    /// `uname -m`.
+    pub architecture: String,
+    /// Model name of the first CPU.
+    pub cpu_model: String,
+    /// CPUs that this process may run on.
+    pub cpus: u32,
+    /// Frequency governor of the first CPU; `None` where the kernel has none (most virtual machines).
+    pub cpu_governor: Option<String>,
+    /// Hypervisor, when the CPU says that there is one.
+    pub hypervisor: Option<String>,
+    /// MemTotal.
+    pub memory_bytes: u64,
+    /// Size of a page of memory.
+    pub page_size_bytes: u64,
+    /// Who runs.
+    pub privileges: Privileges,
+    /// What the kernel offers.
+    pub capabilities: Capabilities,
+}
+
+/// Who runs, which decides what can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Privileges {
+    /// Root of the initial user namespace.
+    Root,
+    /// Ordinary user; cases run in a user namespace.
+    UserNamespace,
+    /// Ordinary user, and user namespaces are not allowed: nothing can be mounted.
+    #[default]
+    None,
+}
+
+/// A thing that is there, or why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Feature {
+    /// It works here: tried, not guessed.
+    Available {
+        /// Version or what was seen.
+        detail: String,
+    },
+    /// It does not.
+    Missing {
+        /// Why not.
+        reason: String,
+        /// How to get it.
+        remedy: String,
+    },
+}
+
+impl Default for Feature {
+    fn default() -> Self {
+        Feature::Missing { reason: "not checked".into(), remedy: "run layerbench doctor".into() }
+    }
+}
+
+impl Feature {
+    /// Whether it is there.
+    pub fn is_available(&self) -> bool {
+        matches!(self, Feature::Available { .. })
+    }
+    /// A feature that is there.
+    pub fn available(detail: impl Into<String>) -> Feature {
+        Feature::Available { detail: detail.into() }
+    }
+    /// A feature that is not.
+    pub fn missing(reason: impl Into<String>, remedy: impl Into<String>) -> Feature {
+        Feature::Missing { reason: reason.into(), remedy: remedy.into() }
+    }
+}
+
+/// What the kernel offers to the probes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// fsopen, fsconfig, fsmount, move_mount (Linux 5.2).
+    pub mount_api: Feature,
+    /// /dev/fuse can be opened.
+    pub fuse: Feature,
+    /// FUSE_PASSTHROUGH (Linux 6.9, root).
+    pub fuse_passthrough: Feature,
+    /// cachestat(2) (Linux 6.5).
+    pub cachestat: Feature,
+    /// /proc/sys/vm/drop_caches can be written.
+    pub drop_caches: Feature,
+    /// /proc/self/pagemap shows frame numbers.
+    pub pagemap: Feature,
+}
+
+/// A store: where the layers lie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreInfo {
+    /// Label, unique within the run.
+    pub label: String,
+    /// Path as given.
+    pub path: String,
+    /// File system type.
+    pub fs_type: String,
+    /// Mount options of that file system.
+    pub mount_options: String,
+    /// Its device, as in /proc/self/mountinfo.
+    pub device: String,
+    /// I/O scheduler of the device; `None` where there is none.
+    pub scheduler: Option<String>,
+    /// The kernel's rotational flag: a claim, not a measurement.
+    pub rotational_flag: Option<bool>,
+    /// Whether FICLONE works in it.
+    pub reflink: Feature,
+    /// Bytes free when the run began.
+    pub free_bytes: u64,
+    /// Size of the file system.
+    pub total_bytes: u64,
+}
+
+/// A driver variant of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriverInfo {
+    /// Label of the variant, unique within the run.
+    pub label: String,
+    /// Name of the driver.
+    pub driver: String,
+    /// Options of the variant.
+    pub options: Vec<String>,
+    /// Version, or why it is not here.
+    pub availability: Feature,
+}
