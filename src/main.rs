@@ -1,1 +1,5 @@
-pub fn main() {}
+//! The `layerbench` binary: see `layerbench --help`.
+
+fn main() -> std::process::ExitCode {
+    layerbench::cli::main()
+}

@@ -1,1 +1,146 @@
-//! (to come)
+//! The command line: one file a subcommand. The only place where the measuring and the reporting half meet.
+//!
+//! Exit status: 0 when all went well, 1 when a case (or anything else) failed, 2 for bad usage or input.
+
+mod case;
+mod clean;
+mod doctor;
+mod list;
+mod manual;
+mod mount;
+mod report;
+mod run;
+mod stack;
+mod umount;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Exit status when a case failed.
+pub(crate) const FAILED: u8 = 1;
+/// Exit status of bad usage or input, as clap's own.
+pub(crate) const BAD_INPUT: u8 = 2;
+
+/// Folder of results, unless told otherwise.
+pub(crate) const RESULTS: &str = "results";
+/// Folder of reports, unless told otherwise.
+pub(crate) const REPORTS: &str = "reports";
+/// Folder of layers, unless told otherwise: beside the results, never on /tmp, whose file system is rarely the one in question.
+pub(crate) const STORE: &str = "store";
+
+/// An input that cannot be used: the exit status tells it from a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadInput(pub String);
+
+/// Marks an error as bad input, keeping its text.
+pub(crate) fn bad_input(error: impl std::fmt::Display) -> anyhow::Error {
+    BadInput(error.to_string()).into()
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "layerbench",
+    version,
+    about = "Measures the layered file systems under containers: first-write copy_up, look-up depth, page-cache sharing",
+    after_help = "Start with `layerbench doctor`, then `layerbench run workloads/quick.toml` and `layerbench report`.\n\
+                  Exit status: 0 all well, 1 a case failed, 2 bad usage or input.",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what can be measured here: kernel, privileges, drivers, store
+    Doctor(doctor::DoctorArgs),
+    /// Measure what workloads ask for, and record it
+    Run(run::RunArgs),
+    /// Render recorded runs as pages, charts and tables
+    Report(report::ReportArgs),
+    /// List drivers, probes, charts or workloads
+    List(list::ListArgs),
+    /// Build, show, verify or remove stacks of layers
+    Stack(stack::StackArgs),
+    /// Mount layers with a driver
+    Mount(mount::MountArgs),
+    /// Unmount what `mount` mounted
+    Umount(umount::UmountArgs),
+    /// Remove what earlier runs left: mounts, loop devices, scratch folders, stacks
+    Clean(clean::CleanArgs),
+    /// Print completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages
+    Man(manual::ManArgs),
+    /// Run one case read from standard input (used by `run`)
+    #[command(hide = true)]
+    Case,
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli.command) {
+        Ok(code) => code,
+        Err(e) => {
+            // A reader that went away (`| head`) is not a failure of ours.
+            if e.chain().any(|cause| {
+                cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+            }) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("layerbench: {e:#}");
+            ExitCode::from(if e.is::<BadInput>() { BAD_INPUT } else { FAILED })
+        }
+    }
+}
+
+fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Doctor(args) => doctor::run(args)?,
+        Command::Run(args) => return run::run(args),
+        Command::Report(args) => report::run(args)?,
+        Command::List(args) => list::run(args)?,
+        Command::Stack(args) => return stack::run(args),
+        Command::Mount(args) => mount::run(args)?,
+        Command::Umount(args) => umount::run(args)?,
+        Command::Clean(args) => clean::run(args)?,
+        Command::Completions(args) => manual::completions(args, Cli::command())?,
+        Command::Man(args) => manual::man(args, Cli::command())?,
+        Command::Case => case::run()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints to standard output; a closed pipe becomes an error that [`main`] forgives, not a panic.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// `[LABEL=]DIR`. Without a label the folder's own name is the label.
+pub(crate) fn labelled_store(text: &std::ffi::OsStr) -> anyhow::Result<(String, PathBuf)> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = text.as_bytes();
+    if let Some(at) = bytes.iter().position(|byte| *byte == b'=') {
+        let (label, folder) = (&bytes[..at], &bytes[at + 1..]);
+        let label = std::str::from_utf8(label).ok().filter(|label| !label.is_empty() && !label.contains('/'));
+        if let Some(label) = label {
+            if folder.is_empty() {
+                return Err(bad_input(format!("--store {label}=: the folder is missing")));
+            }
+            return Ok((label.to_owned(), PathBuf::from(OsString::from(std::ffi::OsStr::from_bytes(folder)))));
+        }
+    }
+    let path = PathBuf::from(text);
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok((name.unwrap_or_else(|| "store".to_owned()), path))
+}

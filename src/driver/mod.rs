@@ -1,1 +1,84 @@
-//! (to come)
+//! Drivers: ways to mount a stack. One file each; a new driver is one file and one line in [`all`].
+//!
+//! A driver knows nothing of probes. The runner, the benches and the command line use it.
+
+mod aufs;
+mod bind;
+mod daemon;
+mod fuse_overlayfs;
+mod fuse_union;
+mod mount;
+mod options;
+mod overlay2;
+mod registry;
+
+use std::path::{Path, PathBuf};
+
+pub use daemon::start_detached;
+pub use mount::{Mount, MountError, unmount};
+pub use options::OptionError;
+pub use registry::Registry;
+
+use crate::record::{Feature, Host};
+use crate::stack::LayerForm;
+
+/// What to mount, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct MountRequest<'a> {
+    /// Read-only layers, the top one first, in the driver's [`LayerForm`]; none for [`LayerForm::Flat`].
+    pub lower: &'a [PathBuf],
+    /// The writable layer; for [`LayerForm::Flat`] the folder to mount, with everything in it.
+    pub upper: &'a Path,
+    /// An empty folder in upper's file system.
+    pub work: &'a Path,
+    /// The mount point.
+    pub merged: &'a Path,
+    /// The driver's options.
+    pub options: &'a [String],
+    /// The program that serves our FUSE union.
+    pub layerbench: &'a Path,
+}
+
+/// A way to mount a stack.
+pub trait Driver: Sync {
+    /// Its name in workloads and records.
+    fn name(&self) -> &'static str;
+    /// One line for people.
+    fn about(&self) -> &'static str;
+    /// The form in which it needs layers.
+    fn layer_form(&self) -> LayerForm;
+    /// The most layers that it stacks.
+    fn depth_max(&self) -> u32;
+    /// Refuses options that it does not have, naming the nearest. Called before anything is mounted.
+    fn check_options(&self, options: &[String]) -> Result<(), OptionError>;
+    /// Its version, or why it is not here and how to get it.
+    fn availability(&self, host: &Host) -> Feature;
+    /// Mounts; returns when the mount answers.
+    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError>;
+}
+
+/// Every driver, the control first.
+pub fn all() -> &'static [&'static dyn Driver] {
+    &[&bind::Bind, &overlay2::Overlay2, &aufs::Aufs, &fuse_union::FuseUnion, &fuse_overlayfs::FuseOverlayfs]
+}
+
+/// A name that no driver has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown driver {name:?}{hint} (drivers: {known})")]
+pub struct UnknownDriver {
+    name: String,
+    hint: String,
+    known: String,
+}
+
+/// The driver of a name.
+pub fn by_name(name: &str) -> Result<&'static dyn Driver, UnknownDriver> {
+    all().iter().copied().find(|driver| driver.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = all().iter().map(|driver| driver.name()).collect();
+        UnknownDriver {
+            name: name.to_owned(),
+            hint: crate::workload::nearest(name, &names).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default(),
+            known: names.join(", "),
+        }
+    })
+}

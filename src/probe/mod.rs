@@ -1,1 +1,270 @@
-//! (to come)
+//! Probes: each measures one operation through mounted containers, and nothing else between start and stop.
+//!
+//! A probe knows paths and caches, never drivers: the runner mounts, the probe measures, the same way through every driver. Only
+//! the runner and the benches use this module.
+//!
+//! A probe comes in three steps. `prepare` and `verify` are not timed; `measure` times its own operation. What a state of the caches
+//! means is written once, in [`Trial::settle`].
+
+mod copy_up;
+mod lookup;
+mod page_cache;
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::record::{Metric, Observation, Privileges};
+use crate::stack::{LayerStack, Targets};
+use crate::sys;
+use crate::workload::{CacheState, Params, ProbeName};
+
+pub use copy_up::first_write;
+pub use lookup::stat_name;
+pub use page_cache::read_whole;
+
+/// Size of the buffer with which files are read.
+pub const READ_BUFFER_BYTES: usize = 128 << 10;
+
+/// What a probe can complain of.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// A system call failed.
+    #[error("{operation} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The errno.
+        source: io::Error,
+    },
+    /// The wrong thing was measured: figures would be worthless.
+    #[error("wrong result: {0}")]
+    Wrong(String),
+    /// It cannot be done here.
+    #[error("{reason}; {remedy}")]
+    Unavailable {
+        /// Why not.
+        reason: String,
+        /// How to get it.
+        remedy: String,
+    },
+}
+
+/// Names operation and path of an errno.
+pub(crate) fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> ProbeError + 'a {
+    move |source| ProbeError::Io { operation, path: path.to_owned(), source: source.into() }
+}
+
+/// One container: a mount and its upper.
+#[derive(Debug, Clone)]
+pub struct Container {
+    /// Where it is mounted.
+    pub merged: PathBuf,
+    /// Its container layer; for `bind` the volume itself.
+    pub upper: PathBuf,
+}
+
+/// Everything a probe needs to know of one case.
+#[derive(Debug)]
+pub struct Trial<'a> {
+    /// The image.
+    pub stack: &'a LayerStack,
+    /// The names to operate on.
+    pub targets: &'a Targets,
+    /// The containers, in order.
+    pub containers: &'a [Container],
+    /// The volume that all containers share, when the driver has no layers: it plays the part of the layer.
+    pub volume: Option<&'a Path>,
+    /// What is set.
+    pub params: &'a Params,
+    /// Who runs.
+    pub privileges: Privileges,
+    /// What a reader of the record should know.
+    pub notes: Vec<String>,
+}
+
+impl Trial<'_> {
+    /// The file that a target name means before anybody wrote: in its layer, or in the volume.
+    pub fn source_of(&self, name: &Path) -> Result<PathBuf, ProbeError> {
+        if let Some(volume) = self.volume {
+            return Ok(volume.join(name));
+        }
+        match self.stack.file(name) {
+            Some(fact) => Ok(fact.path),
+            None => Err(ProbeError::Wrong(format!("the stack has no file {}", name.display()))),
+        }
+    }
+
+    /// Digest and size of a target, from the stack's manifest.
+    pub fn fact(&self, name: &Path) -> Result<crate::stack::FileFact, ProbeError> {
+        self.stack.file(name).ok_or_else(|| ProbeError::Wrong(format!("the stack has no file {}", name.display())))
+    }
+
+    /// The first container.
+    pub fn first(&self) -> Result<&Container, ProbeError> {
+        self.containers.first().ok_or_else(|| ProbeError::Wrong("a case without containers".into()))
+    }
+
+    /// Before the mount: makes the layers' names, inodes and data resident, for every state but cold.
+    pub fn warm_layers(&self) -> Result<(), ProbeError> {
+        if self.params.cache == CacheState::Cold {
+            return Ok(());
+        }
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        for name in &self.targets.hits {
+            let path = self.source_of(name)?;
+            read_all(&path, &mut buffer, |_| ()).map_err(at("read", &path))?;
+        }
+        // A name that is not in a layer is asked of each layer: let the layers' own negative dentries be cached too.
+        for layer in self.stack.layer_folders() {
+            for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
+                // Absence is an answer here; anything else shows up when the probe asks.
+                std::fs::symlink_metadata(layer.join(name)).ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// After the mount: brings the caches into the state that the case asks for.
+    ///
+    /// * warm: every name is looked up once through the mount;
+    /// * fresh: nothing, the mount is new;
+    /// * cold: what is dirty is written, then dentries, inodes and pages are dropped, and the targets' pages are checked to be gone.
+    pub fn settle(&mut self) -> Result<(), ProbeError> {
+        match self.params.cache {
+            CacheState::Fresh => Ok(()),
+            CacheState::Warm => {
+                for container in self.containers {
+                    for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
+                        // Whether a name is there is checked by the probe.
+                        std::fs::symlink_metadata(container.merged.join(name)).ok();
+                    }
+                }
+                Ok(())
+            }
+            CacheState::Cold => {
+                if self.privileges != Privileges::Root {
+                    return Err(ProbeError::Unavailable {
+                        reason: "cold caches need /proc/sys/vm/drop_caches".into(),
+                        remedy: "run as root".into(),
+                    });
+                }
+                rustix::fs::sync();
+                let path = Path::new("/proc/sys/vm/drop_caches");
+                sys::cache::drop_caches().map_err(at("write", path))?;
+                for name in &self.targets.hits {
+                    let path = self.source_of(name)?;
+                    let file = File::open(&path).map_err(at("open", &path))?;
+                    let resident = sys::cache::resident_bytes(&file).map_err(at("count resident pages of", &path))?;
+                    if resident > 0 {
+                        return Err(ProbeError::Wrong(format!(
+                            "{resident} bytes of {} are still resident after drop_caches: the case is not cold",
+                            path.display()
+                        )));
+                    }
+                }
+                // Opening the targets to check them has cached their inodes: drop once more what can be dropped.
+                sys::cache::drop_caches().map_err(at("write", path))
+            }
+        }
+    }
+}
+
+/// One kind of measurement.
+pub trait Probe: Sync {
+    /// Its name in workloads and records.
+    fn name(&self) -> ProbeName;
+    /// One line for people.
+    fn about(&self) -> &'static str;
+    /// What it observes.
+    fn metrics(&self) -> &'static [Metric];
+    /// After the mount, before the caches are settled. Not timed.
+    fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError>;
+    /// Times its operation.
+    fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError>;
+    /// Was the right thing measured? Not timed; in every case, after `measure`.
+    fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError>;
+}
+
+/// Every probe.
+pub fn all() -> [&'static dyn Probe; 3] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache]
+}
+
+/// The probe of a name.
+pub fn by_name(name: ProbeName) -> &'static dyn Probe {
+    match name {
+        ProbeName::CopyUp => &copy_up::CopyUp,
+        ProbeName::Lookup => &lookup::Lookup,
+        ProbeName::PageCache => &page_cache::PageCache,
+    }
+}
+
+/// Nanoseconds of an operation, and what it returned. The clock is CLOCK_MONOTONIC, read in user space.
+#[inline]
+pub fn timed<T>(operation: impl FnOnce() -> T) -> (u64, T) {
+    let start = Instant::now();
+    let result = operation();
+    let elapsed = start.elapsed();
+    (u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), result)
+}
+
+/// Opens a folder so that operations on its entries look up the last component and nothing else.
+pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, ProbeError> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(at("open", path))
+}
+
+/// The folder and the last component of a target's name, ready for a system call.
+pub(crate) fn split(name: &Path) -> Result<(PathBuf, CString), ProbeError> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bad = || ProbeError::Wrong(format!("{} is not the name of a target", name.display()));
+    let file = name.file_name().ok_or_else(bad)?;
+    let file = CString::new(file.as_bytes()).map_err(|_| bad())?;
+    Ok((name.parent().map(Path::to_owned).unwrap_or_default(), file))
+}
+
+/// The one folder that all names of a list lie in, and their last components.
+pub(crate) fn in_one_folder(names: &[PathBuf]) -> Result<(PathBuf, Vec<CString>), ProbeError> {
+    let mut folder = None;
+    let mut files = Vec::with_capacity(names.len());
+    for name in names {
+        let (parent, file) = split(name)?;
+        if folder.get_or_insert_with(|| parent.clone()) != &parent {
+            return Err(ProbeError::Wrong("targets lie in several folders".into()));
+        }
+        files.push(file);
+    }
+    Ok((folder.unwrap_or_default(), files))
+}
+
+/// Reads a file to its end through `buffer`, handing every piece on. Returns the bytes read.
+pub(crate) fn read_all(path: &Path, buffer: &mut [u8], mut piece: impl FnMut(&[u8])) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut total = 0;
+    loop {
+        let n = file.read(buffer)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        piece(&buffer[..n]);
+        total += n as u64;
+    }
+}
+
+/// Digest of a file's content.
+pub(crate) fn digest(path: &Path) -> Result<blake3::Hash, ProbeError> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; READ_BUFFER_BYTES];
+    read_all(path, &mut buffer, |piece| {
+        hasher.update(piece);
+    })
+    .map_err(at("read", path))?;
+    Ok(hasher.finalize())
+}

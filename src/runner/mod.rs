@@ -1,1 +1,220 @@
-//! (to come)
+//! Runs workloads: plans cases, builds the stacks they need, runs each case in a child process of its own, and records how it ended.
+//!
+//! The only caller is the command line. `runner` knows drivers and probes by their traits alone.
+
+mod case;
+mod child;
+mod plan;
+mod store;
+
+pub use case::{CaseJob, run_job};
+pub use plan::{Plan, PlanError, PlannedCase, Readiness};
+pub use store::{Leftovers, Store, StoreError, clean};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::host;
+use crate::record::{CaseRecord, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
+use crate::stack::{LayerStack, StackDefinition};
+use crate::workload::{Params, Workload};
+
+/// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
+const CASE_LIMIT: Duration = Duration::from_secs(600);
+
+/// What a run is asked to do.
+#[derive(Debug)]
+pub struct RunRequest<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Workloads that the plan came from.
+    pub workloads: Vec<Workload>,
+    /// Folder of all results.
+    pub results: &'a Path,
+    /// Whether smoke values were used.
+    pub smoke: bool,
+    /// The command line, for the record.
+    pub command: Vec<String>,
+    /// This program, which the cases run.
+    pub layerbench: PathBuf,
+}
+
+/// What the person who waits is told.
+pub trait Progress {
+    /// A stack is about to be built: how many are done, of how many, and which.
+    fn stack(&self, done: usize, of: usize, what: &str);
+    /// A case is about to run.
+    fn begin(&self, done: usize, of: usize, planned: &PlannedCase);
+    /// A case ended.
+    fn end(&self, done: usize, of: usize, record: &CaseRecord);
+}
+
+/// How a run ended.
+#[derive(Debug, Default, Clone)]
+pub struct RunSummary {
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Cases measured.
+    pub measured: usize,
+    /// Cases failed, with their errors.
+    pub failed: Vec<(String, String)>,
+    /// Drivers or cases skipped: reason and remedy, with the number of cases.
+    pub skipped: BTreeMap<(String, String), usize>,
+    /// Time spent building stacks.
+    pub building: Duration,
+    /// Time spent in cases.
+    pub measuring: Duration,
+}
+
+/// What stops a whole run, before or between cases.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The results.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Runs a plan. Only what concerns the whole run is an error; a case that goes wrong is a record.
+pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, RunError> {
+    let plan = request.plan;
+    let mut stores = BTreeMap::new();
+    for info in &plan.stores {
+        stores.insert(info.label.clone(), Store::lock(Path::new(&info.path))?);
+    }
+    plan.check_space(&stores)?;
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    let (name, folder) = RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now))?;
+    let manifest = RunManifest {
+        schema_version: SCHEMA_VERSION,
+        run: name,
+        layerbench_version: env!("CARGO_PKG_VERSION").into(),
+        commit: option_env!("LAYERBENCH_COMMIT").map(str::to_owned),
+        started: now,
+        command: request.command.clone(),
+        seed: plan.seed,
+        smoke: request.smoke,
+        workloads: request.workloads.clone(),
+        host: plan.host.clone(),
+        stores: plan.stores.clone(),
+        drivers: plan.drivers.clone(),
+        planned_cases: u32::try_from(plan.cases.len()).unwrap_or(u32::MAX),
+    };
+    let mut writer = RunWriter::create(&folder, &manifest)?;
+    let mut summary = RunSummary { folder, ..RunSummary::default() };
+
+    let start = Instant::now();
+    let stacks = build_stacks(plan, &stores, progress);
+    summary.building = start.elapsed();
+    let measuring = Instant::now();
+    for (index, planned) in plan.cases.iter().enumerate() {
+        progress.begin(index, plan.cases.len(), planned);
+        let case = &planned.case;
+        let begun = Instant::now();
+        let outcome = match (&planned.readiness, stacks.get(&stack_key(&case.store, &case.params))) {
+            (Readiness::Skipped { reason, remedy }, _) => {
+                Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }
+            }
+            (Readiness::Ready, Some(Err(error))) => Outcome::Failed { error: error.clone() },
+            (Readiness::Ready, None) => Outcome::Failed { error: "the case's stack was never built".into() },
+            (Readiness::Ready, Some(Ok(stack))) => match stores.get(&case.store) {
+                None => Outcome::Failed { error: format!("no store is labelled {:?}", case.store) },
+                Some(store) => {
+                    let scratch = store.scratch(index);
+                    let job = CaseJob {
+                        case: case.clone(),
+                        stack: stack.clone(),
+                        store: store.root().to_owned(),
+                        scratch,
+                        privileges: plan.host.privileges,
+                        layerbench: request.layerbench.clone(),
+                    };
+                    let outcome = child::run(&job, CASE_LIMIT);
+                    store.remove_scratch(&job.scratch)?;
+                    outcome
+                }
+            },
+        };
+        let record = CaseRecord {
+            id: case.id.clone(),
+            workload: case.workload.clone(),
+            probe: case.probe,
+            driver: case.driver.clone(),
+            store: case.store.clone(),
+            params: case.params,
+            round: case.round,
+            order: u32::try_from(index + 1).unwrap_or(u32::MAX),
+            started_ms: millis(begun.duration_since(start)),
+            elapsed_ms: millis(begun.elapsed()),
+            outcome,
+        };
+        writer.append(&record)?;
+        match &record.outcome {
+            Outcome::Measured { .. } => summary.measured += 1,
+            Outcome::Failed { error } => summary.failed.push((record.id.clone(), error.clone())),
+            Outcome::Skipped { reason, remedy } => {
+                *summary.skipped.entry((reason.clone(), remedy.clone())).or_default() += 1;
+            }
+        }
+        progress.end(index + 1, plan.cases.len(), &record);
+    }
+    summary.measuring = measuring.elapsed();
+    Ok(summary)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a stack depends on besides the seed, and the store it lies in.
+type StackKey = (String, u32, u32, u32, u64);
+
+fn stack_key(store: &str, p: &Params) -> StackKey {
+    (store.to_owned(), p.depth, p.target_layer, p.files, p.file_size_bytes)
+}
+
+/// The definition of the stack that a case needs.
+pub(crate) fn definition(p: &Params) -> StackDefinition {
+    StackDefinition::study(p.depth, p.target_layer, p.files, p.file_size_bytes)
+}
+
+/// Builds or reuses every stack that some ready case needs. A stack that cannot be built fails its cases and no others.
+fn build_stacks(
+    plan: &Plan,
+    stores: &BTreeMap<String, Store>,
+    progress: &dyn Progress,
+) -> BTreeMap<StackKey, Result<PathBuf, String>> {
+    let mut needed = BTreeMap::new();
+    for planned in plan.cases.iter().filter(|p| matches!(p.readiness, Readiness::Ready)) {
+        needed.insert(stack_key(&planned.case.store, &planned.case.params), planned.case.params);
+    }
+    let total = needed.len();
+    let mut stacks = BTreeMap::new();
+    for (done, (key, params)) in needed.into_iter().enumerate() {
+        let what = format!(
+            "{} layers, {} files of {} in layer {}, in {}",
+            params.depth,
+            params.files,
+            crate::workload::format_size(params.file_size_bytes),
+            params.target_layer,
+            key.0
+        );
+        progress.stack(done, total, &what);
+        let built = match stores.get(&key.0) {
+            None => Err(format!("no store is labelled {:?}", key.0)),
+            Some(store) => LayerStack::ensure(store.root(), &definition(&params), plan.seed, &|_| ())
+                .map(|stack| stack.root().to_owned())
+                .map_err(|e| format!("build a stack of {what}: {e}")),
+        };
+        stacks.insert(key, built);
+    }
+    stacks
+}
+
+/// The machine, asked once a run.
+pub(crate) fn fingerprint() -> crate::record::Host {
+    host::fingerprint()
+}

@@ -1,1 +1,210 @@
-//! (to come)
+//! Stacks of layers on disk, in the layout of Docker's aufs store, reproducible from a definition and a seed.
+//!
+//! `<store>/stacks/<key>/` holds `diff/<id>/` (one tree a layer), `layers/<id>` (the ids of all layers below, top first, one a line; empty for
+//! the base), `mnt/<id>/` (empty), and beside these `stack.json` with the definition and a digest of every file. Whiteouts and opaque
+//! directories are stored the aufs way; [`LayerStack::lowers`] materialises another form for a driver that needs it.
+//!
+//! It mounts nothing and measures nothing. `driver`, `probe`, `runner` and the command line use it.
+
+mod build;
+mod content;
+mod definition;
+mod forms;
+mod manifest;
+mod verify;
+mod view;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use definition::{Entry, StackDefinition, Targets};
+pub use forms::LayerForm;
+pub use manifest::{FileRecord, LayerRecord, Manifest};
+pub use verify::VerifyReport;
+pub use view::FileFact;
+
+use view::View;
+
+/// Prefix of a whiteout's name (aufs's `AUFS_WH_PFX`).
+pub const WHITEOUT_PREFIX: &str = ".wh.";
+/// Name of the file that makes a directory opaque (aufs's `AUFS_WH_DIROPQ`).
+pub const OPAQUE_NAME: &str = ".wh..wh..opq";
+/// Mode of both.
+const WHITEOUT_MODE: u32 = 0o444;
+
+/// Folder of stacks in a store.
+const STACKS: &str = "stacks";
+
+/// What can go wrong with a stack.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// A system call failed.
+    #[error("{operation} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The errno.
+        source: io::Error,
+    },
+    /// A definition that cannot be a stack.
+    #[error("{path} cannot be in a stack: {reason}", path = path.display())]
+    Definition {
+        /// The entry.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// No room.
+    #[error(
+        "{path}: the stack needs {needed} {unit}, {available} are available: free space, or give another --store",
+        path = path.display()
+    )]
+    Space {
+        /// Where.
+        path: PathBuf,
+        /// `bytes` or `inodes`.
+        unit: &'static str,
+        /// How many are needed.
+        needed: u64,
+        /// How many are free.
+        available: u64,
+    },
+    /// A manifest that is none.
+    #[error("{path}:{line}: not the manifest of a stack: {reason}; remove the stack and build it again", path = path.display())]
+    Manifest {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What the parser says.
+        reason: String,
+    },
+}
+
+/// Names operation and path of an errno.
+fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> StackError + 'a {
+    move |source| StackError::Io { operation, path: path.to_owned(), source: source.into() }
+}
+
+/// A complete stack on disk.
+#[derive(Debug)]
+pub struct LayerStack {
+    root: PathBuf,
+    manifest: Manifest,
+    view: View,
+}
+
+impl LayerStack {
+    /// The stack of a definition and a seed in a store: the one that is there, or a new one. `progress` is told how many bytes of
+    /// content have been written, from several threads' work but by one of them at a time.
+    ///
+    /// # Errors
+    /// Too little space is found out before the first file. A build that fails or is killed leaves only what [`leftovers`] lists.
+    pub fn ensure(
+        store: &Path,
+        definition: &StackDefinition,
+        seed: u64,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<LayerStack, StackError> {
+        definition.validate()?;
+        let root = store.join(STACKS).join(definition.key(seed));
+        if !root.is_dir() {
+            build::build(store, &root, definition, seed, progress)?;
+        }
+        LayerStack::open(&root)
+    }
+
+    /// Opens a stack by its folder.
+    pub fn open(root: &Path) -> Result<LayerStack, StackError> {
+        let manifest = Manifest::load(root)?;
+        let view = View::new(root, &manifest);
+        Ok(LayerStack { root: root.to_owned(), manifest, view })
+    }
+
+    /// Its folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Definition, seed and digests.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Number of layers.
+    pub fn depth(&self) -> usize {
+        self.manifest.layers.len()
+    }
+
+    /// The layers' folders as stored (`diff/<id>`), the top one first.
+    pub fn layer_folders(&self) -> Vec<PathBuf> {
+        self.manifest.layers.iter().map(|layer| diff(&self.root, &layer.id)).collect()
+    }
+
+    /// The folders that a driver takes as lower layers, the top one first. For [`LayerForm::Overlay`] layers with whiteouts or opaque
+    /// directories are materialised in `overlay/<id>/` when asked for the first time; for [`LayerForm::Flat`] there are none.
+    pub fn lowers(&self, form: LayerForm) -> Result<Vec<PathBuf>, StackError> {
+        match form {
+            LayerForm::Aufs => Ok(self.layer_folders()),
+            LayerForm::Overlay => forms::overlay(self),
+            LayerForm::Flat => Ok(Vec::new()),
+        }
+    }
+
+    /// Copies the merged view, whiteouts and opaque directories applied, into an empty folder: what a volume would hold.
+    pub fn populate_flat(&self, into: &Path) -> Result<(), StackError> {
+        forms::flat(self, into)
+    }
+
+    /// The names that a study operates on.
+    pub fn targets(&self) -> Targets {
+        self.manifest.definition.targets()
+    }
+
+    /// What is known of the file that a path of the merged view means; `None` where there is no file.
+    pub fn file(&self, path: &Path) -> Option<FileFact> {
+        self.view.file(path)
+    }
+
+    /// Checks everything on disk against the manifest.
+    pub fn verify(&self) -> Result<VerifyReport, StackError> {
+        verify::verify(self)
+    }
+
+    /// Removes the stack.
+    pub fn remove(self) -> Result<(), StackError> {
+        fs::remove_dir_all(&self.root).map_err(at("remove", &self.root))
+    }
+}
+
+fn diff(root: &Path, id: &str) -> PathBuf {
+    root.join("diff").join(id)
+}
+
+/// Folders of complete stacks in a store, sorted.
+pub fn list(store: &Path) -> Result<Vec<PathBuf>, StackError> {
+    Ok(children(&store.join(STACKS))?.into_iter().filter(|path| !is_partial(path)).collect())
+}
+
+/// Folders of stacks whose build was killed.
+pub fn leftovers(store: &Path) -> Result<Vec<PathBuf>, StackError> {
+    Ok(children(&store.join(STACKS))?.into_iter().filter(|path| is_partial(path)).collect())
+}
+
+fn is_partial(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn children(folder: &Path) -> Result<Vec<PathBuf>, StackError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(at("list", folder)(e)),
+    };
+    let mut found = entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(at("list", folder))?;
+    found.sort();
+    Ok(found)
+}

@@ -3,3 +3,9 @@
 //! Every function here is safe to call, takes borrowed descriptors or paths, and returns `std::io::Result`, so that the errno is
 //! kept. Nothing of layerbench's own logic lives here.
 #![allow(unsafe_code)]
+
+pub mod cache;
+pub mod loop_device;
+pub mod namespace;
+pub mod pagemap;
+pub mod process;

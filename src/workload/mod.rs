@@ -6,10 +6,21 @@ mod parse;
 mod size;
 
 pub use expand::{Case, expand, shuffle};
-pub use parse::{WorkloadError, load, parse};
+pub use parse::{DriverWords, WorkloadError, load, parse};
 pub use size::{SizeError, format_size, parse_size};
 
 use serde::{Deserialize, Serialize};
+
+/// The word of `valid` that somebody most likely meant, if any is near.
+pub fn nearest<'a>(word: &str, valid: &[&'a str]) -> Option<&'a str> {
+    let folded = word.to_lowercase().replace('-', "_");
+    valid
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
 
 /// Most layers that any driver stacks: overlay's limit (`OVL_MAX_STACK` in the kernel's fs/overlayfs/params.h).
 pub const DEPTH_MAX: u32 = 500;

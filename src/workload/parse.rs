@@ -1,14 +1,412 @@
-//! (to come)
-use super::{Scale, Workload};
-/// (to come)
+//! From TOML to a [`Workload`]: every complaint names file and line, and the nearest valid word.
+//!
+//! The tables are walked by hand rather than derived, because a derived parser cannot say which line of which axis is wrong, and
+//! a study that is refused should be mended in one look.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    CacheState, DEPTH_MAX, DriverVariant, Measure, ProbeName, Scale, TargetLayer, Workload, format_size, nearest,
+    parse_size,
+};
+
+/// Most containers that one case may mount.
+const CONTAINERS_MAX: u32 = 256;
+/// Most target files of one stack.
+const FILES_MAX: u32 = 100_000;
+/// Most rounds of one case.
+const ROUNDS_MAX: u32 = 1_000;
+/// Default of `bytes_max`.
+const BYTES_MAX: u64 = 64 << 20;
+/// Size of a target where it is not an axis.
+const LOOKUP_FILE_SIZE: u64 = 4096;
+
+/// Why a workload is refused.
 #[derive(Debug, thiserror::Error)]
-#[error("workload")]
-pub struct WorkloadError;
-/// (to come)
-pub fn load(_path: &std::path::Path, _scale: Scale) -> Result<Workload, WorkloadError> {
-    Err(WorkloadError)
+pub enum WorkloadError {
+    /// The file cannot be read.
+    #[error("read workload {path}: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The errno.
+        source: std::io::Error,
+    },
+    /// Its content cannot be run.
+    #[error("{file}:{line}: {message}")]
+    Content {
+        /// Which file, as given.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong, and the nearest thing that is right.
+        message: String,
+    },
 }
-/// (to come)
-pub fn parse(_file: &str, _text: &str, _scale: Scale) -> Result<Workload, WorkloadError> {
-    Err(WorkloadError)
+
+/// What the parser must know of drivers without knowing drivers.
+pub trait DriverWords {
+    /// Names of all drivers, whether or not they are available here.
+    fn names(&self) -> Vec<&'static str>;
+    /// Refuses options that the driver does not have, saying the nearest that it has.
+    fn check_options(&self, driver: &str, options: &[String]) -> Result<(), String>;
+}
+
+/// Reads and parses a workload; its name is the file's stem.
+pub fn load(path: &Path, scale: Scale, drivers: &dyn DriverWords) -> Result<Workload, WorkloadError> {
+    let text =
+        std::fs::read_to_string(path).map_err(|source| WorkloadError::Read { path: path.to_owned(), source })?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    parse(&path.display().to_string(), &name, &text, scale, drivers)
+}
+
+/// Parses the text of a workload. `file` is what errors call it.
+pub fn parse(
+    file: &str,
+    name: &str,
+    text: &str,
+    scale: Scale,
+    drivers: &dyn DriverWords,
+) -> Result<Workload, WorkloadError> {
+    let locate = |complaint: Complaint| WorkloadError::Content {
+        file: file.to_owned(),
+        line: line_of(text, complaint.at),
+        message: complaint.message,
+    };
+    let document = DeTable::parse(text).map_err(|e| {
+        let at = e.span().map_or(0, |span| span.start);
+        locate(Complaint { at, message: e.message().to_owned() })
+    })?;
+    // The scale that is not wanted is checked as well: a smoke value must not be found wrong only in CI, nor a real one only at night.
+    let smoke = workload(name, &document, Scale::Smoke, drivers).map_err(locate)?;
+    let real = workload(name, &document, Scale::Real, drivers).map_err(locate)?;
+    Ok(match scale {
+        Scale::Smoke => smoke,
+        Scale::Real => real,
+    })
+}
+
+/// 1-based line of a byte offset.
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
+/// What is wrong, and where in the text.
+struct Complaint {
+    at: usize,
+    message: String,
+}
+
+type Parsed<T> = Result<T, Complaint>;
+
+fn complain<T>(span: &Range<usize>, message: impl Into<String>) -> Parsed<T> {
+    Err(Complaint { at: span.start, message: message.into() })
+}
+
+/// ` did you mean "x"?`, when some word is near enough.
+fn hint(word: &str, valid: &[&str]) -> String {
+    match nearest(word, valid) {
+        Some(near) => format!("; did you mean {near:?}?"),
+        None => String::new(),
+    }
+}
+
+fn listed(words: &[&str]) -> String {
+    words.join(", ")
+}
+
+fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn DriverWords) -> Parsed<Workload> {
+    let top = Table::new(document.get_ref(), document.span(), "a workload", &["title", "why", "driver", "measure"])?;
+    let title = string(top.required("title")?, "title")?;
+    let why = string(top.required("why")?, "why")?;
+    let mut variants = Vec::new();
+    let mut labels = HashSet::new();
+    for value in tables(top.required("driver")?, "driver")? {
+        let variant = driver(value, drivers)?;
+        if !labels.insert(variant.label.clone()) {
+            return complain(
+                &value.span(),
+                format!("two drivers are labelled {:?}: charts tell them apart by `label`, so give each its own", variant.label),
+            );
+        }
+        variants.push(variant);
+    }
+    let measures =
+        tables(top.required("measure")?, "measure")?.into_iter().map(|v| measure(v, scale)).collect::<Parsed<_>>()?;
+    Ok(Workload { name: name.to_owned(), title, why, drivers: variants, measures })
+}
+
+fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverVariant> {
+    let table = Table::from_value(value, "a driver", &["use", "options", "label"])?;
+    let used = table.required("use")?;
+    let name = string(used, "use")?;
+    let names = drivers.names();
+    if !names.contains(&name.as_str()) {
+        let near = hint(&name, &names);
+        return complain(&used.span(), format!("unknown driver {name:?}{near} (drivers: {})", listed(&names)));
+    }
+    let options = match table.optional("options") {
+        None => Vec::new(),
+        Some(value) => {
+            let options = list(value, "options")?
+                .into_iter()
+                .map(|option| string(option, "an option"))
+                .collect::<Parsed<Vec<_>>>()?;
+            if let Err(message) = drivers.check_options(&name, &options) {
+                return complain(&value.span(), message);
+            }
+            options
+        }
+    };
+    let label = match table.optional("label") {
+        Some(value) => string(value, "label")?,
+        None if options.is_empty() => name.clone(),
+        None => format!("{name} {}", options.join(",")),
+    };
+    Ok(DriverVariant { driver: name, options, label })
+}
+
+/// Axes that a probe has, besides `probe`, `why` and `rounds`.
+fn axes(probe: ProbeName) -> &'static [&'static str] {
+    match probe {
+        ProbeName::CopyUp => &["depth", "file_size", "files", "bytes_max", "target_layer", "cache"],
+        ProbeName::Lookup => &["depth", "files", "target_layer", "cache"],
+        ProbeName::PageCache => &["depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
+    }
+}
+
+const ALL_AXES: [&str; 7] = ["depth", "file_size", "files", "bytes_max", "target_layer", "cache", "containers"];
+const COMMON: [&str; 3] = ["probe", "why", "rounds"];
+
+fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
+    let every_key: Vec<&str> = COMMON.iter().chain(&ALL_AXES).copied().collect();
+    let table = Table::from_value(value, "a measure", &every_key)?;
+    let named = table.required("probe")?;
+    let name = string(named, "probe")?;
+    let Some(probe) = ProbeName::ALL.into_iter().find(|probe| probe.as_str() == name) else {
+        let names = ProbeName::ALL.map(ProbeName::as_str);
+        let near = hint(&name, &names);
+        return complain(&named.span(), format!("unknown probe {name:?}{near} (probes: {})", listed(&names)));
+    };
+    for (key, span) in table.keys() {
+        if ALL_AXES.contains(&key) && !axes(probe).contains(&key) {
+            return complain(
+                &span,
+                format!("the probe {name} has no axis `{key}` (its axes: {})", listed(axes(probe))),
+            );
+        }
+    }
+    let why = string(table.required("why")?, "why")?;
+    let scaled = |key: &str| table.optional(key).map(|value| at_scale(value, key, scale)).transpose();
+    let needed = |key: &str| at_scale(table.required(key)?, key, scale);
+
+    let depth_value = needed("depth")?;
+    let depth = each(depth_value, "depth", |v| integer(v, "depth", 1, DEPTH_MAX))?;
+    let file_size_bytes = match probe {
+        ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
+        _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 1))?,
+    };
+    let files = integer(needed("files")?, "files", 1, FILES_MAX)?;
+    let bytes_max = match scaled("bytes_max")? {
+        None => BYTES_MAX,
+        Some(value) => size(value, "bytes_max", 1)?,
+    };
+    let target_layer = match scaled("target_layer")? {
+        None => vec![TargetLayer::Bottom],
+        Some(value) => each(value, "target_layer", |v| {
+            let target = layer(v)?;
+            match depth.iter().find(|depth| target.resolve(**depth).is_none()) {
+                Some(depth) => complain(
+                    &v.span(),
+                    format!(
+                        "a stack of depth {depth} has layers 1 (top) to {depth} (bottom), and so no such target_layer"
+                    ),
+                ),
+                None => Ok(target),
+            }
+        })?,
+    };
+    let cache = match (probe, scaled("cache")?) {
+        // The probe evicts the data itself and checks that it is gone.
+        (ProbeName::PageCache, _) => vec![CacheState::Cold],
+        (_, None) => vec![CacheState::Fresh],
+        (_, Some(value)) => each(value, "cache", cache_state)?,
+    };
+    let containers = match scaled("containers")? {
+        None => vec![1],
+        Some(value) => each(value, "containers", |v| integer(v, "containers", 1, CONTAINERS_MAX))?,
+    };
+    let rounds = match scaled("rounds")? {
+        None => 1,
+        Some(value) => integer(value, "rounds", 1, ROUNDS_MAX)?,
+    };
+    Ok(Measure { probe, why, depth, file_size_bytes, files, bytes_max, target_layer, cache, containers, rounds })
+}
+
+fn layer(value: &Spanned<DeValue>) -> Parsed<TargetLayer> {
+    const WORDS: [&str; 3] = ["top", "middle", "bottom"];
+    match value.get_ref() {
+        DeValue::String(word) => match word.as_ref() {
+            "top" => Ok(TargetLayer::Top),
+            "middle" => Ok(TargetLayer::Middle),
+            "bottom" => Ok(TargetLayer::Bottom),
+            other => complain(
+                &value.span(),
+                format!("unknown target_layer {other:?}{} (top, middle, bottom or a number from 1)", hint(other, &WORDS)),
+            ),
+        },
+        _ => Ok(TargetLayer::Index(integer(value, "target_layer", 1, DEPTH_MAX)?)),
+    }
+}
+
+fn cache_state(value: &Spanned<DeValue>) -> Parsed<CacheState> {
+    let word = string(value, "cache")?;
+    let words = CacheState::ALL.map(CacheState::as_str);
+    match CacheState::ALL.into_iter().find(|state| state.as_str() == word) {
+        Some(state) => Ok(state),
+        None => complain(
+            &value.span(),
+            format!("unknown cache state {word:?}{} (states: {})", hint(&word, &words), listed(&words)),
+        ),
+    }
+}
+
+fn string(value: &Spanned<DeValue>, what: &str) -> Parsed<String> {
+    match value.get_ref() {
+        DeValue::String(text) if text.trim().is_empty() => complain(&value.span(), format!("{what} is empty")),
+        DeValue::String(text) => Ok(text.trim().to_owned()),
+        other => complain(&value.span(), format!("{what} must be a string, not {}", a(other))),
+    }
+}
+
+fn integer(value: &Spanned<DeValue>, what: &str, least: u32, most: u32) -> Parsed<u32> {
+    match value.get_ref() {
+        DeValue::Integer(number) => {
+            let parsed = i64::from_str_radix(number.as_str(), number.radix()).ok();
+            match parsed.and_then(|n| u32::try_from(n).ok()).filter(|n| (least..=most).contains(n)) {
+                Some(number) => Ok(number),
+                None => complain(
+                    &value.span(),
+                    format!("{what} {} cannot be run: it goes from {least} to {most}", number.as_str()),
+                ),
+            }
+        }
+        other => complain(&value.span(), format!("{what} must be a whole number, not {}", a(other))),
+    }
+}
+
+fn size(value: &Spanned<DeValue>, what: &str, least: u64) -> Parsed<u64> {
+    match value.get_ref() {
+        DeValue::String(text) => match parse_size(text) {
+            Ok(bytes) if bytes >= least => Ok(bytes),
+            Ok(_) => complain(&value.span(), format!("{what} {text:?} cannot be run: at least {}", format_size(least))),
+            Err(e) => complain(&value.span(), e.to_string()),
+        },
+        other => complain(&value.span(), format!("{what} must be a size such as \"4 KiB\", not {}", a(other))),
+    }
+}
+
+/// A TOML type with its article.
+fn a(value: &DeValue) -> String {
+    let name = value.type_str();
+    let article = if name.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {name}")
+}
+
+/// The value itself, or the branch of `{ smoke = .., real = .. }` that the scale asks for. Both branches must be there, so that
+/// neither is found wanting only when it is used.
+fn at_scale<'a, 'i>(value: &'a Spanned<DeValue<'i>>, key: &str, scale: Scale) -> Parsed<&'a Spanned<DeValue<'i>>> {
+    if value.get_ref().is_table() {
+        let table = Table::from_value(value, &format!("`{key}` with a smoke and a real value"), &["smoke", "real"])?;
+        let (smoke, real) = (table.required("smoke")?, table.required("real")?);
+        return Ok(match scale {
+            Scale::Smoke => smoke,
+            Scale::Real => real,
+        });
+    }
+    Ok(value)
+}
+
+fn list<'a, 'i>(value: &'a Spanned<DeValue<'i>>, what: &str) -> Parsed<Vec<&'a Spanned<DeValue<'i>>>> {
+    match value.get_ref() {
+        DeValue::Array(items) => Ok(items.iter().collect()),
+        other => complain(&value.span(), format!("{what} must be an array, not {}", a(other))),
+    }
+}
+
+/// The values of an axis: a list without repeats, or a single value.
+fn each<T: PartialEq>(
+    value: &Spanned<DeValue>,
+    what: &str,
+    parse: impl Fn(&Spanned<DeValue>) -> Parsed<T>,
+) -> Parsed<Vec<T>> {
+    if !value.get_ref().is_array() {
+        return Ok(vec![parse(value)?]);
+    }
+    let mut values = Vec::new();
+    for item in list(value, what)? {
+        let parsed = parse(item)?;
+        if values.contains(&parsed) {
+            return complain(&item.span(), format!("{what} has the same value twice"));
+        }
+        values.push(parsed);
+    }
+    if values.is_empty() {
+        return complain(&value.span(), format!("{what} has no value"));
+    }
+    Ok(values)
+}
+
+fn tables<'a, 'i>(value: &'a Spanned<DeValue<'i>>, name: &str) -> Parsed<Vec<&'a Spanned<DeValue<'i>>>> {
+    match value.get_ref() {
+        DeValue::Array(items) if !items.is_empty() => Ok(items.iter().collect()),
+        _ => complain(&value.span(), format!("{name} must be one or more tables: write [[{name}]]")),
+    }
+}
+
+/// A TOML table whose keys are all known.
+struct Table<'a, 'i> {
+    table: &'a DeTable<'i>,
+    span: Range<usize>,
+    what: String,
+}
+
+impl<'a, 'i> Table<'a, 'i> {
+    fn new(table: &'a DeTable<'i>, span: Range<usize>, what: &str, keys: &[&str]) -> Parsed<Self> {
+        for key in table.keys() {
+            let word: &str = key.get_ref();
+            if !keys.contains(&word) {
+                let near = hint(word, keys);
+                return complain(&key.span(), format!("unknown key `{word}` in {what}{near} (keys: {})", listed(keys)));
+            }
+        }
+        Ok(Table { table, span, what: what.to_owned() })
+    }
+
+    fn from_value(value: &'a Spanned<DeValue<'i>>, what: &str, keys: &[&str]) -> Parsed<Self> {
+        match value.get_ref() {
+            DeValue::Table(table) => Table::new(table, value.span(), what, keys),
+            other => complain(&value.span(), format!("{what} must be a table, not {}", a(other))),
+        }
+    }
+
+    fn optional(&self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
+        self.table.get(key)
+    }
+
+    fn required(&self, key: &str) -> Parsed<&'a Spanned<DeValue<'i>>> {
+        match self.optional(key) {
+            Some(value) => Ok(value),
+            None => complain(&self.span, format!("{} needs the key `{key}`", self.what)),
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.table.keys().map(|key| (key.get_ref().as_ref(), key.span()))
+    }
 }

@@ -1,0 +1,13 @@
+//! `layerbench case`: the child's side of a run. It reads a job and prints an outcome, both JSON.
+
+use std::io::Read as _;
+
+use crate::runner::{CaseJob, run_job};
+
+pub(super) fn run() -> anyhow::Result<()> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    let job: CaseJob = serde_json::from_str(&text).map_err(super::bad_input)?;
+    let outcome = run_job(&job);
+    super::print(&serde_json::to_string(&outcome)?)
+}

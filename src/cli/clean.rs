@@ -1,0 +1,44 @@
+//! `layerbench clean`: removes what earlier runs left.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use crate::runner::{self, Leftovers};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CleanArgs {
+    /// Store to clean; may be given several times
+    #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
+    store: Vec<OsString>,
+    /// Keep finished stacks, which the next run would reuse
+    #[arg(long)]
+    keep_stacks: bool,
+}
+
+pub(super) fn run(args: CleanArgs) -> anyhow::Result<()> {
+    for store in &args.store {
+        let (_, path) = super::labelled_store(store)?;
+        let found = runner::clean(&path, args.keep_stacks)?;
+        super::print(&describe(&path, &found))?;
+    }
+    Ok(())
+}
+
+fn describe(path: &std::path::Path, found: &Leftovers) -> String {
+    if *found == Leftovers::default() {
+        return format!("{}: nothing was left\n", path.display());
+    }
+    let mut text = String::new();
+    for (what, paths) in [
+        ("unmounted", &found.mounts),
+        ("freed loop device", &found.loop_devices),
+        ("removed", &found.folders),
+        ("removed stack", &found.stacks),
+    ] {
+        for path in paths {
+            // Writing to a String cannot fail.
+            writeln!(text, "{what} {}", path.display()).ok();
+        }
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! `layerbench mount`: mounts layers with a driver, for a person; and serves our FUSE union in the foreground, for the driver.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::driver::{self, MountRequest};
+use crate::record::Feature;
+use crate::union::{self, UnionConfig, UnionOptions};
+use crate::{host, sys};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct MountArgs {
+    /// Which driver
+    #[arg(long, value_name = "NAME", default_value = "fuse-union")]
+    driver: String,
+    /// Read-only layers, the top one first, separated by colons; may be given several times. A colon in a path is written \:
+    #[arg(long, value_name = "A:B:C")]
+    lower: Vec<OsString>,
+    /// The writable layer
+    #[arg(long, value_name = "DIR")]
+    upper: PathBuf,
+    /// An empty folder in upper's file system; made beside upper when it is not given
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// An option of the driver, such as volatile or passthrough=off; may be given several times
+    #[arg(long, short, value_name = "OPTION")]
+    option: Vec<String>,
+    /// Serve in the foreground until unmounted (FUSE drivers)
+    #[arg(long)]
+    foreground: bool,
+    /// Where to mount
+    mountpoint: PathBuf,
+}
+
+pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
+    let driver = driver::by_name(&args.driver).map_err(super::bad_input)?;
+    driver.check_options(&args.option).map_err(super::bad_input)?;
+    let lower: Vec<PathBuf> = args.lower.iter().flat_map(|text| split_colons(text)).collect();
+    for (what, folder) in lower
+        .iter()
+        .map(|path| ("--lower", path))
+        .chain([("--upper", &args.upper), ("the mount point", &args.mountpoint)])
+    {
+        let meta = std::fs::metadata(folder).map_err(|e| super::bad_input(format!("{what} {}: {e}", folder.display())))?;
+        if !meta.is_dir() {
+            return Err(super::bad_input(format!("{what} {}: not a directory", folder.display())));
+        }
+    }
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| super::bad_input(format!("{}: {e}", path.display())));
+    let lower = lower.iter().map(|path| absolute(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let upper = absolute(&args.upper)?;
+    let work = match &args.work {
+        Some(work) => absolute(work)?,
+        None => beside(&upper)?,
+    };
+    let merged = absolute(&args.mountpoint)?;
+    if args.driver == "fuse-union" && args.foreground {
+        let options = UnionOptions::parse(&args.option).map_err(super::bad_input)?;
+        let config = UnionConfig { lower, upper: Some(upper), work: Some(work), options };
+        return Ok(union::serve(config, &merged, || ())?);
+    }
+    if let Feature::Missing { reason, remedy } = driver.availability(&host::fingerprint()) {
+        return Err(anyhow::anyhow!("{}: {reason}; to get it: {remedy}", args.driver));
+    }
+    if driver.layer_form() != crate::stack::LayerForm::Flat {
+        std::fs::create_dir_all(&work).map_err(|e| anyhow::anyhow!("create work folder {}: {e}", work.display()))?;
+    }
+    let layerbench = std::env::current_exe()?;
+    let request = MountRequest {
+        lower: &lower,
+        upper: &upper,
+        work: &work,
+        merged: &merged,
+        options: &args.option,
+        layerbench: &layerbench,
+    };
+    if args.foreground {
+        return foreground(driver, &request);
+    }
+    if args.driver.starts_with("fuse") {
+        return background(&merged);
+    }
+    driver.mount(&request)?.keep();
+    Ok(())
+}
+
+/// `<upper>.work`.
+fn beside(upper: &Path) -> anyhow::Result<PathBuf> {
+    let mut name = upper
+        .file_name()
+        .map(OsStr::to_owned)
+        .ok_or_else(|| super::bad_input(format!("--upper {}: give --work, it has no name of its own", upper.display())))?;
+    name.push(".work");
+    Ok(upper.with_file_name(name))
+}
+
+/// Pieces between colons; `\:` is a colon and `\\` a backslash. Empty pieces are left out.
+fn split_colons(text: &OsStr) -> Vec<PathBuf> {
+    let mut pieces = vec![Vec::new()];
+    let mut bytes = text.as_bytes().iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' => pieces.push(Vec::new()),
+            b'\\' if bytes.peek().is_some_and(|next| b":\\".contains(next)) => {
+                let next = bytes.next();
+                if let Some(piece) = pieces.last_mut() {
+                    piece.extend(next);
+                }
+            }
+            _ => {
+                if let Some(piece) = pieces.last_mut() {
+                    piece.push(byte);
+                }
+            }
+        }
+    }
+    pieces.into_iter().filter(|piece| !piece.is_empty()).map(|piece| PathBuf::from(OsString::from_vec(piece))).collect()
+}
+
+/// Mounts and stays until the mount is gone. The daemon is a child that dies with this process.
+fn foreground(driver: &dyn driver::Driver, request: &MountRequest) -> anyhow::Result<()> {
+    let mount = driver.mount(request)?;
+    let Some(pid) = mount.daemon_pid() else {
+        mount.keep();
+        return Err(super::bad_input(format!("--foreground: {} has no daemon to wait for", driver.name())));
+    };
+    sys::process::wait_for_exit(pid)?;
+    mount.keep();
+    Ok(())
+}
+
+/// Starts this command again with --foreground, detached from the terminal, and returns when its mount answers.
+fn background(merged: &Path) -> anyhow::Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).arg("--foreground");
+    Ok(driver::start_detached(command, merged)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_separate_and_can_be_escaped() {
+        let split = |text: &str| -> Vec<String> {
+            split_colons(OsStr::new(text)).iter().map(|p| p.display().to_string()).collect()
+        };
+        assert_eq!(split("a:b:c"), ["a", "b", "c"]);
+        assert_eq!(split(r"a\:b:c\\:\d"), ["a:b", r"c\", r"\d"]);
+        assert!(split("").is_empty() && split("::").is_empty());
+    }
+}

@@ -1,0 +1,61 @@
+//! `layerbench report`: renders recorded runs.
+
+use std::path::{Path, PathBuf};
+
+use crate::record::{Run, list_runs};
+use crate::report;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReportArgs {
+    /// Runs to render: folders, or names below results/; the latest when none is given
+    #[arg(value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Folder of reports
+    #[arg(long, value_name = "DIR", default_value = super::REPORTS)]
+    out: PathBuf,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
+    results: PathBuf,
+}
+
+pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
+    let folders = if args.runs.is_empty() {
+        let mut runs = list_runs(&args.results)?;
+        let latest = runs.pop().ok_or_else(|| {
+            super::bad_input(format!(
+                "no run in {}: measure one with `layerbench run workloads/quick.toml`",
+                args.results.display()
+            ))
+        })?;
+        vec![latest]
+    } else {
+        args.runs.iter().map(|run| find(run, &args.results)).collect::<anyhow::Result<_>>()?
+    };
+    for folder in folders {
+        let run = Run::load(&folder).map_err(super::bad_input)?;
+        let out = args.out.join(&run.manifest.run);
+        report::render(&run, &out)?;
+        point_latest(&args.out, &run.manifest.run)?;
+        super::print(&format!("{}\n", out.join("index.html").display()))?;
+    }
+    Ok(())
+}
+
+/// A folder as given, or the run of that name.
+fn find(run: &Path, results: &Path) -> anyhow::Result<PathBuf> {
+    [run.to_owned(), results.join(run)].into_iter().find(|folder| folder.join("run.json").is_file()).ok_or_else(|| {
+        super::bad_input(format!(
+            "no run {}: it is neither a folder with a run.json nor a run in {}",
+            run.display(),
+            results.display()
+        ))
+    })
+}
+
+/// `latest` is a symbolic link, replaced in one step.
+fn point_latest(reports: &Path, run: &str) -> anyhow::Result<()> {
+    let (link, new) = (reports.join("latest"), reports.join(format!(".latest.{}", std::process::id())));
+    std::os::unix::fs::symlink(run, &new)
+        .and_then(|()| std::fs::rename(&new, &link))
+        .map_err(|e| anyhow::anyhow!("point {} to {run}: {e}", link.display()))
+}

@@ -1,0 +1,146 @@
+//! `layerbench run`: measures what workloads ask for.
+
+use std::ffi::OsString;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::driver::Registry;
+use crate::record::{CaseRecord, Outcome};
+use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary};
+use crate::workload::{self, Scale};
+
+/// Seed unless told otherwise: the same on every machine, so that stacks are reused and results compare.
+const SEED: u64 = 1;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    /// Studies to measure
+    #[arg(value_name = "WORKLOAD.toml", required = true)]
+    workloads: Vec<PathBuf>,
+    /// Where the layers lie; several times to compare file systems or disks, as in --store ssd=/mnt/a --store hdd=/mnt/b
+    #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
+    store: Vec<OsString>,
+    /// Only this driver or variant (name or label), besides bind, the control; may be given several times
+    #[arg(long, value_name = "NAME")]
+    driver: Vec<String>,
+    /// Folder of results: each run makes a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
+    out: PathBuf,
+    /// Seed of file contents and of the order of cases
+    #[arg(long, default_value_t = SEED)]
+    seed: u64,
+    /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
+    #[arg(long)]
+    smoke: bool,
+    /// Print every case and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let scale = if args.smoke { Scale::Smoke } else { Scale::Real };
+    let workloads = args
+        .workloads
+        .iter()
+        .map(|path| workload::load(path, scale, &Registry).map_err(super::bad_input))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let stores = args.store.iter().map(|store| super::labelled_store(store)).collect::<anyhow::Result<Vec<_>>>()?;
+    let plan = Plan::new(&workloads, &stores, &args.driver, args.seed).map_err(super::bad_input)?;
+    if args.dry_run {
+        super::print(&plan.describe())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for info in &plan.drivers {
+        if let crate::record::Feature::Missing { reason, remedy } = &info.availability {
+            eprintln!("{} is skipped: {reason}\n  to get it: {remedy}", info.label);
+        }
+    }
+    let request = RunRequest {
+        plan: &plan,
+        workloads,
+        results: &args.out,
+        smoke: args.smoke,
+        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        layerbench: std::env::current_exe()?,
+    };
+    let display = Display::new();
+    let summary = runner::run(&request, &display)?;
+    display.finish();
+    finish(&summary)
+}
+
+fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
+    for (id, error) in &summary.failed {
+        eprintln!("failed: {id}\n  {error}");
+    }
+    let skipped: usize = summary.skipped.values().sum();
+    super::print(&format!(
+        "{} measured, {} failed, {skipped} skipped; stacks took {:.1} s, measuring {:.1} s\n{}\n",
+        summary.measured,
+        summary.failed.len(),
+        summary.building.as_secs_f64(),
+        summary.measuring.as_secs_f64(),
+        summary.folder.display()
+    ))?;
+    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+}
+
+/// A bar on a terminal, lines elsewhere. It draws between cases only, never during one.
+struct Display {
+    bar: Option<ProgressBar>,
+}
+
+impl Display {
+    fn new() -> Display {
+        if !std::io::stderr().is_terminal() {
+            return Display { bar: None };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} left {eta} {wide_msg}") {
+            bar.set_style(style);
+        }
+        Display { bar: Some(bar) }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show(&self, done: usize, of: usize, message: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+            bar.set_message(message);
+        }
+    }
+}
+
+impl Progress for Display {
+    fn stack(&self, done: usize, of: usize, what: &str) {
+        match self.bar {
+            Some(_) => self.show(done, of, format!("stack of {what}")),
+            None => eprintln!("stack {}/{of}: {what}", done + 1),
+        }
+    }
+
+    fn begin(&self, done: usize, of: usize, planned: &PlannedCase) {
+        self.show(done, of, planned.case.id.clone());
+    }
+
+    fn end(&self, done: usize, of: usize, record: &CaseRecord) {
+        let state = match &record.outcome {
+            Outcome::Measured { .. } => "measured",
+            Outcome::Failed { .. } => "FAILED",
+            Outcome::Skipped { .. } => "skipped",
+        };
+        match self.bar {
+            Some(_) => self.show(done, of, record.id.clone()),
+            None => eprintln!("{done}/{of} {} {state} ({} ms)", record.id, record.elapsed_ms),
+        }
+    }
+}

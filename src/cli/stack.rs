@@ -1,0 +1,181 @@
+//! `layerbench stack`: builds, shows, verifies and removes stacks by hand.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::runner::Store;
+use crate::stack::{self, LayerStack, StackDefinition};
+use crate::workload::{DEPTH_MAX, TargetLayer, format_size, nearest, parse_size};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StackArgs {
+    #[command(subcommand)]
+    command: StackCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum StackCommand {
+    /// Build a stack as the studies use it, or reuse the one that is there
+    Build(BuildArgs),
+    /// Show the stacks of a store, or the layers of one
+    Show(NameArgs),
+    /// Check every file of a stack, or of all stacks, against its digest
+    Verify(NameArgs),
+    /// Remove a stack
+    Remove(RemoveArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct BuildArgs {
+    /// Number of layers
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(DEPTH_MAX)))]
+    depth: u32,
+    /// Number of target files
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    files: u32,
+    /// Size of a target file, such as "4 KiB"
+    #[arg(long, default_value = "4 KiB", value_parser = |text: &str| parse_size(text))]
+    file_size: u64,
+    /// Layer that holds the targets: top, middle, bottom, or a number from 1 (top)
+    #[arg(long, default_value = "bottom", value_parser = target_layer)]
+    target_layer: TargetLayer,
+    /// Seed of the contents
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the layers lie
+    #[arg(long, value_name = "DIR", default_value = super::STORE)]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct NameArgs {
+    /// Folder of a stack, or its name in the store; all stacks when none is given
+    stack: Option<OsString>,
+    /// Where the layers lie
+    #[arg(long, value_name = "DIR", default_value = super::STORE)]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct RemoveArgs {
+    /// Folder of a stack, or its name in the store
+    stack: OsString,
+    /// Where the layers lie
+    #[arg(long, value_name = "DIR", default_value = super::STORE)]
+    store: PathBuf,
+}
+
+fn target_layer(text: &str) -> Result<TargetLayer, String> {
+    const WORDS: [&str; 3] = ["top", "middle", "bottom"];
+    match text {
+        "top" => Ok(TargetLayer::Top),
+        "middle" => Ok(TargetLayer::Middle),
+        "bottom" => Ok(TargetLayer::Bottom),
+        _ => text.parse().map(TargetLayer::Index).map_err(|_| {
+            let near = nearest(text, &WORDS).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            format!("not top, middle, bottom or a number{near}")
+        }),
+    }
+}
+
+pub(super) fn run(args: StackArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        StackCommand::Build(args) => build(&args)?,
+        StackCommand::Show(args) => show(&args)?,
+        StackCommand::Verify(args) => return verify(&args),
+        StackCommand::Remove(args) => {
+            let _lock = Store::lock(&args.store)?;
+            find(&args.stack, &args.store)?.remove()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(args: &BuildArgs) -> anyhow::Result<()> {
+    let Some(target) = args.target_layer.resolve(args.depth) else {
+        return Err(super::bad_input(format!(
+            "a stack of depth {} has layers 1 (top) to {} (bottom), and so no such --target-layer",
+            args.depth, args.depth
+        )));
+    };
+    let store = Store::lock(&args.store)?;
+    let definition = StackDefinition::study(args.depth, target, args.files, args.file_size);
+    let stack = LayerStack::ensure(store.root(), &definition, args.seed, &|_| ())?;
+    super::print(&format!("{}\n", stack.root().display()))
+}
+
+/// A folder as given, or the stack of that name in the store.
+fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
+    let places = [PathBuf::from(name), store.join("stacks").join(name)];
+    match places.iter().find(|folder| folder.join("stack.json").is_file()) {
+        Some(folder) => Ok(LayerStack::open(folder)?),
+        None => Err(super::bad_input(format!(
+            "no stack {}: it is neither a folder with a stack.json nor a stack in {} (see `layerbench stack show`)",
+            name.to_string_lossy(),
+            store.display()
+        ))),
+    }
+}
+
+/// The stack named, or all of the store.
+fn selected(args: &NameArgs) -> anyhow::Result<Vec<LayerStack>> {
+    match &args.stack {
+        Some(name) => Ok(vec![find(name, &args.store)?]),
+        None => stack::list(&args.store)?.iter().map(|folder| Ok(LayerStack::open(folder)?)).collect(),
+    }
+}
+
+/// `name  layers, files, bytes`.
+fn line(stack: &LayerStack) -> String {
+    let manifest = stack.manifest();
+    let files = manifest.layers.iter().flat_map(|layer| &layer.files);
+    let (count, bytes) = files.fold((0u64, 0u64), |(n, b), file| (n + 1, b + file.size_bytes));
+    let name = stack.root().file_name().unwrap_or_default().to_string_lossy();
+    format!("{name}  {:4} layers  {count:6} files  {bytes:12} bytes  seed {}", stack.depth(), manifest.seed)
+}
+
+fn show(args: &NameArgs) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for stack in selected(args)? {
+        writeln!(text, "{}", line(&stack))?;
+        if args.stack.is_some() {
+            let manifest = stack.manifest();
+            for (index, (record, entries)) in manifest.layers.iter().zip(&manifest.definition.layers).enumerate() {
+                let largest = record.files.iter().map(|file| file.size_bytes).max().unwrap_or(0);
+                writeln!(
+                    text,
+                    "{:4}  {}  {} entries, {} files of up to {}",
+                    index + 1,
+                    record.id,
+                    entries.len(),
+                    record.files.len(),
+                    format_size(largest)
+                )?;
+            }
+        }
+    }
+    if text.is_empty() {
+        text = format!("{}: no stacks\n", args.store.display());
+    }
+    super::print(&text)
+}
+
+fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut text = String::new();
+    for stack in selected(args)? {
+        let report = stack.verify()?;
+        let state = if report.problems.is_empty() { "as built" } else { "CHANGED" };
+        writeln!(text, "{}  {state}", line(&stack))?;
+        for problem in &report.problems {
+            writeln!(text, "  {problem}")?;
+        }
+        if !report.problems.is_empty() {
+            code = ExitCode::from(super::FAILED);
+        }
+    }
+    super::print(&text)?;
+    Ok(code)
+}

@@ -1,0 +1,174 @@
+//! aufs: mounted as Docker's aufs driver does, branches of further pages appended by remount.
+//!
+//! The option line is Docker's (daemon/graphdriver/aufs/aufs.go, `aufsMount`); branch syntax is that of aufs(5).
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::options::{self, OptionError};
+use super::{Driver, Mount, MountError, MountRequest};
+use crate::record::{Feature, Host};
+use crate::stack::LayerForm;
+
+const NAME: &str = "aufs";
+/// Docker's: what mount(2) takes is a page, less what the kernel wants for itself.
+const PAGE: usize = 4096;
+/// AUFS_BRANCH_MAX of a common build (CONFIG_AUFS_BRANCH_MAX_127).
+const BRANCHES_MAX: u32 = 127;
+const XINO: &str = "xino=/dev/shm/aufs.xino";
+
+/// The driver.
+pub(super) struct Aufs;
+
+/// Whether /proc/filesystems lists a type.
+pub(super) fn has_file_system(list: &str, name: &str) -> bool {
+    list.lines().any(|line| line.split_ascii_whitespace().next_back() == Some(name))
+}
+
+impl Driver for Aufs {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "the kernel's aufs, mounted as Docker's storage driver does"
+    }
+
+    fn layer_form(&self) -> LayerForm {
+        LayerForm::Aufs
+    }
+
+    /// The writable branch is one of the 127.
+    fn depth_max(&self) -> u32 {
+        BRANCHES_MAX
+    }
+
+    fn check_options(&self, given: &[String]) -> Result<(), OptionError> {
+        options::check(NAME, &[], given)
+    }
+
+    fn availability(&self, host: &Host) -> Feature {
+        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        if !has_file_system(&known, "aufs") {
+            return Feature::missing(
+                format!("Linux {} has no aufs (/proc/filesystems does not list it)", host.kernel),
+                "aufs was never part of Linux: boot a kernel that was built with its patches (github.com/sfjro/aufs-standalone), or an older \
+                 Ubuntu, whose kernels carried it as a module (modprobe aufs)",
+            );
+        }
+        super::bind::available_to_mount(host, &format!("aufs of Linux {}", host.kernel))
+    }
+
+    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+        let lines = option_lines(request.upper, request.lower, PAGE).map_err(|reason| MountError::Request {
+            driver: NAME,
+            reason,
+        })?;
+        let mut lines = lines.iter();
+        if let Some(first) = lines.next() {
+            rustix::mount::mount(
+                "none",
+                request.merged,
+                "aufs",
+                rustix::mount::MountFlags::empty(),
+                Some(first.as_c_str() as &CStr),
+            )
+            .map_err(MountError::at(NAME, "mount aufs at", request.merged))?;
+        }
+        // From here on the guard unmounts, also when a branch cannot be appended.
+        let mount = Mount::new(NAME, request.merged, None)?;
+        for line in lines {
+            rustix::mount::mount_remount(request.merged, rustix::mount::MountFlags::empty(), line.as_c_str())
+                .map_err(MountError::at(NAME, "append branches to", request.merged))?;
+        }
+        Ok(mount)
+    }
+}
+
+/// The options of the mount, then of each remount: as many branches as fit a page go into the first, the others are appended one
+/// page after the other. An error when a path cannot be written as a branch.
+fn option_lines(
+    upper: &Path,
+    lower: &[std::path::PathBuf],
+    page: usize,
+) -> Result<Vec<CString>, String> {
+    let branch = |path: &Path, mode: &str| -> Result<Vec<u8>, String> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.iter().any(|byte| b":,=\0".contains(byte)) {
+            return Err(format!("{}: aufs has no way to write ':', ',' or '=' in a branch's path", path.display()));
+        }
+        Ok([bytes, b"=", mode.as_bytes()].concat())
+    };
+    let tail = format!(",dio,{XINO},dirperm1");
+    let mut first = [b"br:".as_slice(), &branch(upper, "rw")?].concat();
+    let mut lines = Vec::new();
+    let mut rest = lower.iter().map(|path| branch(path, "ro+wh")).peekable();
+    // One byte of the page is the terminating zero.
+    while let Some(next) = rest.next_if(|b| b.as_ref().map_or(true, |b| first.len() + 1 + b.len() + tail.len() < page)) {
+        first.push(b':');
+        first.extend(next?);
+    }
+    first.extend(tail.as_bytes());
+    lines.push(first);
+    let mut line: Vec<u8> = Vec::new();
+    for next in rest {
+        let piece = [b"append:".as_slice(), &next?].concat();
+        if !line.is_empty() && line.len() + 1 + piece.len() >= page {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(b',');
+        }
+        line.extend(piece);
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines.into_iter().map(|line| CString::new(line).map_err(|e| e.to_string())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_short_stack_is_dockers_line() {
+        let lines = option_lines(Path::new("/d/up"), &["/d/a".into(), "/d/b".into()], PAGE).unwrap();
+        assert_eq!(lines, [c"br:/d/up=rw:/d/a=ro+wh:/d/b=ro+wh,dio,xino=/dev/shm/aufs.xino,dirperm1".to_owned()]);
+    }
+
+    #[test]
+    fn a_deep_stack_is_appended_in_order_and_no_line_exceeds_a_page() {
+        let lower: Vec<PathBuf> = (0..126).map(|i| format!("/var/lib/docker/aufs/diff/{i:064}").into()).collect();
+        let lines = option_lines(Path::new("/up"), &lower, PAGE).unwrap();
+        assert!(lines.len() > 2);
+        let mut found = Vec::new();
+        for (index, line) in lines.iter().enumerate() {
+            assert!(line.as_bytes_with_nul().len() <= PAGE, "line {index}");
+            let text = line.to_str().unwrap();
+            let branches = match index {
+                0 => text.split_once(":/up=rw:").map_or(text.split_once(":").unwrap().1, |x| x.1).split(",dio").next().unwrap(),
+                _ => text,
+            };
+            assert!(index == 0 || text.starts_with("append:"));
+            for word in branches.split([':', ',']).filter(|w| w.ends_with("=ro+wh")) {
+                found.push(PathBuf::from(word.trim_end_matches("=ro+wh")));
+            }
+        }
+        assert_eq!(found, lower);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_a_branch_is_refused() {
+        assert!(option_lines(Path::new("/a:b"), &[], PAGE).unwrap_err().contains("/a:b"));
+        assert!(option_lines(Path::new("/a"), &["/x,y".into()], PAGE).is_err());
+    }
+
+    #[test]
+    fn file_systems_are_whole_words() {
+        let list = "nodev\toverlay\n\text4\nnodev\tnotaufs\n";
+        assert!(has_file_system(list, "overlay") && has_file_system(list, "ext4") && !has_file_system(list, "aufs"));
+    }
+}

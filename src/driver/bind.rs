@@ -1,0 +1,62 @@
+//! bind: a bind mount. The control, and what a volume is: the file system below, and nothing between.
+
+use super::options::{self, OptionError};
+use super::{Driver, Mount, MountError, MountRequest};
+use crate::record::{Feature, Host, Privileges};
+use crate::stack::LayerForm;
+use crate::workload::DEPTH_MAX;
+
+const NAME: &str = "bind";
+
+/// The driver.
+pub(super) struct Bind;
+
+impl Driver for Bind {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "a bind mount of a plain folder: the control, and what a volume is"
+    }
+
+    fn layer_form(&self) -> LayerForm {
+        LayerForm::Flat
+    }
+
+    /// It has no layers, so that any depth is the same to it.
+    fn depth_max(&self) -> u32 {
+        DEPTH_MAX
+    }
+
+    fn check_options(&self, given: &[String]) -> Result<(), OptionError> {
+        options::check(NAME, &[], given)
+    }
+
+    fn availability(&self, host: &Host) -> Feature {
+        available_to_mount(host, "part of every kernel")
+    }
+
+    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+        if !request.lower.is_empty() {
+            return Err(MountError::Request {
+                driver: NAME,
+                reason: "a bind mount has no lower layers: give the folder to mount as upper".into(),
+            });
+        }
+        rustix::mount::mount_bind(request.upper, request.merged)
+            .map_err(MountError::at(NAME, "bind-mount", request.upper))?;
+        Mount::new(NAME, request.merged, None)
+    }
+}
+
+/// A kernel's own driver is there when the caller may mount at all.
+pub(super) fn available_to_mount(host: &Host, detail: &str) -> Feature {
+    match host.privileges {
+        Privileges::Root | Privileges::UserNamespace => Feature::available(detail),
+        Privileges::None => Feature::missing(
+            "an ordinary user without user namespaces cannot mount",
+            "run as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)",
+        ),
+    }
+}

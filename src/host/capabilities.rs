@@ -1,0 +1,103 @@
+//! What the kernel offers to the probes: each is tried.
+
+use std::fs::OpenOptions;
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::record::{Capabilities, Feature, Privileges};
+use crate::sys;
+
+/// Tries everything that the probes and drivers may want.
+pub(super) fn probe(privileges: Privileges) -> Capabilities {
+    let fuse = fuse();
+    Capabilities {
+        mount_api: mount_api(),
+        fuse_passthrough: passthrough(privileges, &fuse),
+        fuse,
+        cachestat: cachestat(),
+        drop_caches: drop_caches(),
+        pagemap: pagemap(),
+    }
+}
+
+/// fsopen answers EPERM to a caller who may not mount, ENOSYS where it does not exist.
+fn mount_api() -> Feature {
+    match rustix::mount::fsopen("tmpfs", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC) {
+        Ok(_) | Err(Errno::PERM) => Feature::available("fsopen, fsconfig, fsmount, move_mount"),
+        Err(e) => Feature::missing(
+            format!("fsopen: {}", io::Error::from(e)),
+            "use Linux 5.2 or later; 6.5 for overlay's lowerdir+, without which some 40 to 70 layers fit",
+        ),
+    }
+}
+
+fn fuse() -> Feature {
+    match OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => Feature::available("/dev/fuse can be opened"),
+        Err(e) => Feature::missing(
+            format!("open /dev/fuse: {e}"),
+            "load the module (modprobe fuse), or give the container --device /dev/fuse; the node must be readable and writable",
+        ),
+    }
+}
+
+/// The kernel answers only within a FUSE session, and only to CAP_SYS_ADMIN of the initial user namespace (fs/fuse/backing.c,
+/// `fuse_backing_open`); so this is deduced from version and privileges, and said to be.
+fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
+    if let Feature::Missing { reason, remedy } = fuse {
+        return Feature::missing(reason.clone(), remedy.clone());
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let version = version_of(&release);
+    if version < Some((6, 9)) {
+        return Feature::missing(format!("Linux {release} has no FUSE passthrough"), "use Linux 6.9 or later");
+    }
+    if privileges != Privileges::Root {
+        return Feature::missing("the kernel allows passthrough to root alone", "run as root; without it the daemon serves reads and writes");
+    }
+    Feature::available(format!("Linux {release} and root (deduced: the kernel answers only within a mount)"))
+}
+
+/// Major and minor of a kernel release.
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn cachestat() -> Feature {
+    let tried = std::fs::File::open("/proc/self/exe").and_then(sys::cache::cachestat);
+    match tried {
+        Ok(_) => Feature::available("cachestat(2) answers"),
+        Err(e) => Feature::missing(format!("cachestat: {e}"), "use Linux 6.5 or later; mincore(2) is used instead"),
+    }
+}
+
+fn drop_caches() -> Feature {
+    match OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches") {
+        Ok(_) => Feature::available("/proc/sys/vm/drop_caches can be written"),
+        Err(e) => Feature::missing(format!("open /proc/sys/vm/drop_caches for writing: {e}"), "run as root of the machine"),
+    }
+}
+
+fn pagemap() -> Feature {
+    let frames = std::fs::File::open("/etc/os-release").and_then(|file| sys::pagemap::frame_numbers(&file));
+    match frames {
+        Ok(frames) if frames.iter().any(Option::is_some) => Feature::available("page frame numbers are shown"),
+        Ok(_) => Feature::missing("/proc/self/pagemap hides frame numbers", "run as root (CAP_SYS_ADMIN)"),
+        Err(e) => Feature::missing(format!("/proc/self/pagemap: {e}"), "run as root (CAP_SYS_ADMIN)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert_eq!(version_of("6.18.44-x"), Some((6, 18)));
+        assert_eq!(version_of("5.4.0-42-generic"), Some((5, 4)));
+        assert!(version_of("6.9.1") >= Some((6, 9)) && version_of("6.10") > Some((6, 9)));
+        assert_eq!(version_of("unknown"), None);
+    }
+}

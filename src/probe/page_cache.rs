@@ -1,0 +1,217 @@
+//! Page-cache sharing: containers on one stack read the same files; is a page in memory once, or once a container?
+//!
+//! Three witnesses: cachestat (mincore where the kernel has none) on the layer's file and on the file seen through each mount, every
+//! inode once; `Cached` in /proc/meminfo; and, as root, page frame numbers, which cannot be mistaken.
+//!
+//! The readers keep their files open until everything is counted, as running containers do.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, digest, timed};
+use crate::record::{Metric, Observation, Privileges, metric};
+use crate::sys;
+use crate::workload::ProbeName;
+
+/// The probe.
+pub(super) struct PageCache;
+
+static METRICS: [Metric; 7] = [
+    metric::FIRST_READ_NS,
+    metric::SECOND_READ_NS,
+    metric::RESIDENT_BYTES,
+    metric::MEMINFO_CACHED_BYTES,
+    metric::READ_SET_BYTES,
+    metric::CHECKED_PAGES,
+    metric::SHARED_PAGES,
+];
+
+/// The operation: open a file and read it to its end. The file is returned open, so that closing it is not part of the time.
+#[inline]
+pub fn read_whole(path: &Path, buffer: &mut [u8]) -> io::Result<(File, u64)> {
+    let mut file = File::open(path)?;
+    let mut total = 0;
+    loop {
+        let n = file.read(buffer)?;
+        if n == 0 {
+            return Ok((file, total));
+        }
+        total += n as u64;
+    }
+}
+
+impl Probe for PageCache {
+    fn name(&self) -> ProbeName {
+        ProbeName::PageCache
+    }
+
+    fn about(&self) -> &'static str {
+        "resident bytes after N containers read the same files; time of the first and the second reader"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    /// Writes and evicts the files, and checks that nothing of them is resident.
+    fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        for name in &trial.targets.hits {
+            let path = trial.source_of(name)?;
+            let file = File::open(&path).map_err(at("open", &path))?;
+            sys::cache::evict(&file).map_err(at("evict", &path))?;
+            let resident = resident(&file, &path)?;
+            if resident > 0 {
+                return Err(ProbeError::Wrong(format!(
+                    "{resident} bytes of {} are still resident after POSIX_FADV_DONTNEED",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
+        let mut buffer = vec![0; READ_BUFFER_BYTES];
+        let names = &trial.targets.hits;
+        let sources = names
+            .iter()
+            .map(|name| {
+                let path = trial.source_of(name)?;
+                File::open(&path).map_err(at("open", &path))
+            })
+            .collect::<Result<Vec<File>, ProbeError>>()?;
+        let cached_before = meminfo_cached()?;
+        let mut readers = Vec::with_capacity(trial.containers.len() * names.len());
+        let mut times = vec![Vec::with_capacity(names.len()); trial.containers.len()];
+        for (container, times) in trial.containers.iter().zip(&mut times) {
+            for name in names {
+                let path = container.merged.join(name);
+                let (ns, read) = timed(|| read_whole(&path, &mut buffer));
+                let (file, bytes) = read.map_err(at("read", &path))?;
+                if bytes != trial.params.file_size_bytes {
+                    return Err(ProbeError::Wrong(format!("{} has {bytes} bytes", path.display())));
+                }
+                times.push(ns);
+                readers.push(file);
+            }
+        }
+        let cached_after = meminfo_cached()?;
+
+        let mut seen = HashSet::new();
+        let mut resident_bytes = 0;
+        for file in sources.iter().chain(&readers) {
+            let path = Path::new("(an open file)");
+            let meta = file.metadata().map_err(at("fstat", path))?;
+            if seen.insert((meta.dev(), meta.ino())) {
+                resident_bytes += resident(file, path)?;
+            }
+        }
+        let mut observations = Vec::new();
+        let mut times = times.into_iter();
+        if let Some(first) = times.next() {
+            observations.push(Observation::new(metric::FIRST_READ_NS, first));
+        }
+        if let Some(second) = times.next() {
+            observations.push(Observation::new(metric::SECOND_READ_NS, second));
+        }
+        let read_set = trial.params.file_size_bytes * names.len() as u64;
+        observations.push(Observation::new(metric::RESIDENT_BYTES, vec![resident_bytes]));
+        observations
+            .push(Observation::new(metric::MEMINFO_CACHED_BYTES, vec![cached_after.saturating_sub(cached_before)]));
+        observations.push(Observation::new(metric::READ_SET_BYTES, vec![read_set]));
+        if trial.containers.len() > 1 {
+            match compare_frames(&readers, names.len())? {
+                Some((checked, shared)) => {
+                    observations.push(Observation::new(metric::CHECKED_PAGES, vec![checked]));
+                    observations.push(Observation::new(metric::SHARED_PAGES, vec![shared]));
+                }
+                None if trial.privileges == Privileges::Root => {
+                    trial.notes.push("/proc/self/pagemap shows no frame numbers here".into());
+                }
+                None => trial.notes.push("page frame numbers are hidden: the proof of sharing needs root".into()),
+            }
+        }
+        Ok(observations)
+    }
+
+    /// Every container read the right content.
+    fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        for container in trial.containers {
+            for name in &trial.targets.hits {
+                let path = container.merged.join(name);
+                if digest(&path)? != trial.fact(name)?.digest {
+                    return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pages of the other containers' files that were compared with the first container's, and how many are the same frame. `None` where
+/// frame numbers are hidden.
+fn compare_frames(readers: &[File], files: usize) -> Result<Option<(u64, u64)>, ProbeError> {
+    let path = Path::new("(an open file)");
+    let frames = |file: &File| sys::pagemap::frame_numbers(file).map_err(at("read page frame numbers of", path));
+    let (first, others) = readers.split_at(files.min(readers.len()));
+    let (mut checked, mut shared) = (0, 0);
+    for (index, file) in first.iter().enumerate() {
+        let reference = frames(file)?;
+        for other in others.iter().skip(index).step_by(files.max(1)) {
+            for pair in reference.iter().zip(frames(other)?) {
+                if let (Some(a), Some(b)) = (pair.0, pair.1) {
+                    checked += 1;
+                    shared += u64::from(*a == b);
+                }
+            }
+        }
+    }
+    Ok((checked > 0).then_some((checked, shared)))
+}
+
+fn resident(file: &File, path: &Path) -> Result<u64, ProbeError> {
+    sys::cache::resident_bytes(file).map_err(at("count resident pages of", path))
+}
+
+/// `Cached` of /proc/meminfo in bytes.
+fn meminfo_cached() -> Result<u64, ProbeError> {
+    let path = Path::new("/proc/meminfo");
+    let text = std::fs::read_to_string(path).map_err(at("read", path))?;
+    parse_cached(&text).ok_or_else(|| ProbeError::Wrong("/proc/meminfo has no line `Cached:`".into()))
+}
+
+fn parse_cached(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("Cached:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_of_meminfo_is_bytes() {
+        assert_eq!(parse_cached("MemFree: 1 kB\nCached:           1234 kB\nSwapCached: 5 kB\n"), Some(1234 * 1024));
+        assert_eq!(parse_cached("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn a_file_shares_its_frames_with_itself_and_not_with_a_copy() {
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        std::fs::write(&a, vec![1; 65536]).unwrap();
+        std::fs::write(&b, vec![1; 65536]).unwrap();
+        let open = |path: &Path| File::open(path).unwrap();
+        match compare_frames(&[open(&a), open(&a), open(&b)], 1).unwrap() {
+            Some((checked, shared)) => {
+                let pages = 65536 / rustix::param::page_size() as u64;
+                assert_eq!((checked, shared), (2 * pages, pages));
+            }
+            None => eprintln!("skipped: page frame numbers are hidden without root"),
+        }
+    }
+}

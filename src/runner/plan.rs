@@ -1,0 +1,253 @@
+//! What will run, in which order, and what cannot: decided before anything is mounted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::driver;
+use crate::host::{self, HostError};
+use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
+use crate::workload::{CacheState, Case, Workload, expand, format_size, shuffle};
+
+use super::store::{Store, StoreError};
+
+/// Whether a case can run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// It will run.
+    Ready,
+    /// It will not.
+    Skipped {
+        /// Why.
+        reason: String,
+        /// How to get it.
+        remedy: String,
+    },
+}
+
+/// A case and whether it can run.
+#[derive(Debug, Clone)]
+pub struct PlannedCase {
+    /// The case.
+    pub case: Case,
+    /// Whether it can run.
+    pub readiness: Readiness,
+}
+
+/// Every case of a run, in the order of execution.
+#[derive(Debug)]
+pub struct Plan {
+    /// The machine.
+    pub host: Host,
+    /// The stores.
+    pub stores: Vec<StoreInfo>,
+    /// Driver variants, each once.
+    pub drivers: Vec<DriverInfo>,
+    /// The cases.
+    pub cases: Vec<PlannedCase>,
+    /// Seed of contents and order.
+    pub seed: u64,
+}
+
+/// Why nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Two stores with one label.
+    #[error("two stores are labelled {0:?}: name them, as in --store ssd=/mnt/a --store hdd=/mnt/b")]
+    SameLabel(String),
+    /// Two workloads with one name.
+    #[error("two workloads are named {0:?}: a run holds each name once")]
+    SameWorkload(String),
+    /// A label that means two things.
+    #[error("driver label {label:?} stands for different options in two workloads: give one of them another `label`")]
+    AmbiguousLabel {
+        /// The label.
+        label: String,
+    },
+    /// A driver that no workload has.
+    #[error("--driver {name:?}: no workload of this run has it{hint} (drivers: {known})")]
+    NoSuchDriver {
+        /// What was asked for.
+        name: String,
+        /// The nearest name.
+        hint: String,
+        /// The names and labels there are.
+        known: String,
+    },
+    /// A store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A store cannot be described.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl Plan {
+    /// Plans workloads on stores (label and folder, which need not be there yet). `only` keeps driver variants by driver or
+    /// label; `bind` is kept as well where a workload has it, since without the control there is nothing to compare with.
+    pub fn new(
+        workloads: &[Workload],
+        stores: &[(String, PathBuf)],
+        only: &[String],
+        seed: u64,
+    ) -> Result<Plan, PlanError> {
+        let mut labels = BTreeSet::new();
+        let mut infos = Vec::new();
+        for (label, path) in stores {
+            if !labels.insert(label.clone()) {
+                return Err(PlanError::SameLabel(label.clone()));
+            }
+            // A plan alone makes nothing.
+            infos.push(host::store_info_of(label, path)?);
+        }
+        let host = super::fingerprint();
+        let workloads = select(workloads, only)?;
+        let drivers = variants(&workloads, &host)?;
+        let availability: BTreeMap<&str, &Feature> =
+            drivers.iter().map(|info| (info.label.as_str(), &info.availability)).collect();
+        let labels: Vec<String> = labels.into_iter().collect();
+        let mut cases: Vec<Case> = workloads.iter().flat_map(|workload| expand(workload, &labels)).collect();
+        shuffle(&mut cases, seed);
+        let cases = cases
+            .into_iter()
+            .map(|case| {
+                let readiness = readiness(&case, availability.get(case.driver.label.as_str()).copied(), &host);
+                PlannedCase { case, readiness }
+            })
+            .collect();
+        Ok(Plan { host, stores: infos, drivers, cases, seed })
+    }
+
+    /// Bytes that the stacks of ready cases need and that are not there yet, per store, plus the largest case's scratch.
+    pub(super) fn check_space(&self, stores: &BTreeMap<String, Store>) -> Result<(), StoreError> {
+        for (label, store) in stores {
+            let mut seen = BTreeSet::new();
+            let mut stacks = 0u64;
+            let mut scratch = 0u64;
+            for planned in self.cases.iter().filter(|p| p.case.store == *label && p.readiness == Readiness::Ready) {
+                let p = &planned.case.params;
+                let definition = super::definition(p);
+                if seen.insert((p.depth, p.target_layer, p.files, p.file_size_bytes))
+                    && !store.has_stack(&definition, self.seed)
+                {
+                    stacks += definition.total_bytes();
+                }
+                // A volume is a copy of the target files; copy_up makes one.
+                scratch = scratch.max(u64::from(p.files) * p.file_size_bytes);
+            }
+            store.check_space(stacks + scratch)?;
+        }
+        Ok(())
+    }
+
+    /// What `--dry-run` prints: every case, and what it would take.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let mut stacks = BTreeMap::new();
+        for (index, planned) in self.cases.iter().enumerate() {
+            let state = match &planned.readiness {
+                Readiness::Ready => {
+                    let p = planned.case.params;
+                    stacks.entry(super::stack_key(&planned.case.store, &p)).or_insert(p);
+                    String::new()
+                }
+                Readiness::Skipped { reason, .. } => format!("  skipped: {reason}"),
+            };
+            text.push_str(&format!("{:5}  {}{state}\n", index + 1, planned.case.id));
+        }
+        let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
+        let bytes: u64 = stacks.values().map(|p| super::definition(p).total_bytes()).sum();
+        text.push_str(&format!(
+            "{} cases, {ready} to be measured and {} skipped, on {} stacks of {:.1} MiB in all (those already built are reused)\n",
+            self.cases.len(),
+            self.cases.len() - ready,
+            stacks.len(),
+            bytes as f64 / (1 << 20) as f64
+        ));
+        text
+    }
+}
+
+/// Workloads reduced to the drivers asked for.
+fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, PlanError> {
+    let mut names = BTreeSet::new();
+    for workload in workloads {
+        if !names.insert(&workload.name) {
+            return Err(PlanError::SameWorkload(workload.name.clone()));
+        }
+    }
+    let known: BTreeSet<&str> = workloads
+        .iter()
+        .flat_map(|w| w.drivers.iter().flat_map(|d| [d.driver.as_str(), d.label.as_str()]))
+        .collect();
+    let words: Vec<&str> = known.iter().copied().collect();
+    if let Some(name) = only.iter().find(|name| !known.contains(name.as_str())) {
+        let hint = crate::workload::nearest(name, &words).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
+        return Err(PlanError::NoSuchDriver { name: name.clone(), hint, known: words.join(", ") });
+    }
+    let mut selected = workloads.to_vec();
+    if !only.is_empty() {
+        for workload in &mut selected {
+            workload
+                .drivers
+                .retain(|d| d.driver == "bind" || only.iter().any(|name| *name == d.driver || *name == d.label));
+        }
+    }
+    Ok(selected)
+}
+
+/// Driver variants of all workloads, each label once, with availability.
+fn variants(workloads: &[Workload], host: &Host) -> Result<Vec<DriverInfo>, PlanError> {
+    let mut infos: Vec<DriverInfo> = Vec::new();
+    for variant in workloads.iter().flat_map(|w| &w.drivers) {
+        match infos.iter().find(|info| info.label == variant.label) {
+            Some(info) if info.driver == variant.driver && info.options == variant.options => {}
+            Some(_) => return Err(PlanError::AmbiguousLabel { label: variant.label.clone() }),
+            None => {
+                let availability = match driver::by_name(&variant.driver) {
+                    Ok(driver) => driver.availability(host),
+                    // The workload's parser knows the same names.
+                    Err(e) => Feature::missing(e.to_string(), "correct the workload"),
+                };
+                infos.push(DriverInfo {
+                    label: variant.label.clone(),
+                    driver: variant.driver.clone(),
+                    options: variant.options.clone(),
+                    availability,
+                });
+            }
+        }
+    }
+    Ok(infos)
+}
+
+fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readiness {
+    let skipped = |reason: String, remedy: &str| Readiness::Skipped { reason, remedy: remedy.to_owned() };
+    if let Some(Feature::Missing { reason, remedy }) = availability {
+        return skipped(format!("{}: {reason}", case.driver.driver), remedy);
+    }
+    if host.privileges == Privileges::None {
+        return skipped(
+            "an ordinary user without user namespaces cannot mount".into(),
+            "run as root, or allow user namespaces (sysctl user.max_user_namespaces)",
+        );
+    }
+    let depth_max = driver::by_name(&case.driver.driver).map(|driver| driver.depth_max()).unwrap_or(0);
+    if case.params.depth > depth_max {
+        return skipped(
+            format!("{} stacks at most {depth_max} layers, the case has {}", case.driver.driver, case.params.depth),
+            "use a smaller depth with this driver",
+        );
+    }
+    if case.params.cache == CacheState::Cold
+        && case.probe != crate::workload::ProbeName::PageCache
+        && let Feature::Missing { reason, remedy } = &host.capabilities.drop_caches
+    {
+        return skipped(format!("cold caches: {reason}"), remedy);
+    }
+    Readiness::Ready
+}
+
+/// Bytes as people read them, for messages.
+pub(super) fn human(bytes: u64) -> String {
+    if bytes < 10 << 20 { format_size(bytes) } else { format!("{} MiB", bytes >> 20) }
+}

@@ -1,0 +1,54 @@
+//! Processes that must not outlive us.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Has the kernel kill the child when the thread that starts it ends, however it ends. Start such children from a thread that lasts.
+pub fn die_with_parent(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: between fork and exec the closure makes two system calls and touches no memory but its own: prctl and getppid are
+    // async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // The parent may have died before prctl: then nobody would be told.
+            if u32::try_from(libc::getppid()).ok() != Some(parent) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Starts the child in a session of its own, so that no terminal's signals reach it.
+pub fn new_session(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call, setsid, which is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) });
+    }
+}
+
+/// Sleeps until a process has ended, without reaping it.
+pub fn wait_for_exit(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    loop {
+        let mut ended = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut ended, None) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Kills a process group by the id of its leader. ESRCH when it is gone.
+pub fn kill_group(leader: u32) -> io::Result<()> {
+    let pid = i32::try_from(leader).ok().filter(|pid| *pid > 1).and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
+    Ok(rustix::process::kill_process_group(pid, rustix::process::Signal::KILL)?)
+}

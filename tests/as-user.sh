@@ -1,0 +1,27 @@
+#!/bin/sh
+# Runs every test once more as an ordinary user: what needs root must say why it was skipped, and the rest must pass in a user namespace.
+# Called by `make test` when root runs it. The tests are run, not built: the build belongs to root.
+set -eu
+cd "$(dirname "$0")/.."
+uid=65534
+run_as="setpriv --reuid=$uid --regid=$uid --clear-groups"
+if ! $run_as test -x "$PWD/tests/as-user.sh"; then
+    echo "skipped: uid $uid cannot reach $PWD; make test as an ordinary user there is the same test"
+    exit 0
+fi
+binaries=$(${CARGO:-cargo} test --locked --no-run --message-format=json 2>/dev/null |
+    grep '"test":true' | grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
+[ -n "$binaries" ] || { echo "no test binary was found"; exit 1; }
+# The folder that cargo gives to tests belongs to root: lend it.
+tmp=target/tmp
+mkdir -p $tmp
+mode=$(stat -c %a $tmp)
+chmod 1777 $tmp
+trap 'chmod $mode $tmp' EXIT
+home=$(mktemp -d "$PWD/$tmp/home.XXXXXX")
+chown $uid:$uid "$home"
+trap 'chmod $mode $tmp; rm -rf "$home"' EXIT
+for binary in $binaries; do
+    echo "as uid $uid: ${binary##*/}"
+    HOME=$home TMPDIR=$home CARGO_MANIFEST_DIR=$PWD $run_as "$binary"
+done

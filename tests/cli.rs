@@ -1,0 +1,239 @@
+//! The program as a person uses it: help, wrong arguments, a smoke run from workload to page, a run that is killed, and what clean removes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use layerbench::record::{Outcome, Privileges, Run};
+
+fn layerbench() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_layerbench"))
+}
+
+fn output(command: &mut Command) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (
+        status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&stdout).into_owned(),
+        String::from_utf8_lossy(&stderr).into_owned(),
+    )
+}
+
+/// A folder on the checkout's own file system (not /tmp), removed at the end.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+fn workload(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads").join(name)
+}
+
+fn can_mount() -> bool {
+    let can = layerbench::host::fingerprint().privileges != Privileges::None;
+    if !can {
+        eprintln!("skipped: an ordinary user without user namespaces cannot mount");
+    }
+    can
+}
+
+/// Mounts and processes that name a folder: nothing of ours may survive.
+fn survivors(folder: &Path) -> Vec<String> {
+    let folder = folder.to_string_lossy().into_owned();
+    let mut found: Vec<String> = fs::read_to_string("/proc/self/mountinfo")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(&folder))
+        .map(|line| format!("mount {line}"))
+        .collect();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if pid != std::process::id() && line.contains(&folder) {
+            found.push(format!("process {pid} {line}"));
+        }
+    }
+    found
+}
+
+/// What a dying process takes along goes within moments; nothing is timed, only waited for.
+fn wait_until_gone(folder: &Path) {
+    let start = Instant::now();
+    while !survivors(folder).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "still there: {:#?}", survivors(folder));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn help_names_every_subcommand_and_the_exit_status() {
+    let (code, out, _) = output(layerbench().arg("--help"));
+    assert_eq!(code, 0);
+    for word in ["doctor", "run", "report", "list", "stack", "mount", "umount", "clean", "completions", "man", "Exit status"] {
+        assert!(out.contains(word), "{word} is not in the help:\n{out}");
+    }
+}
+
+#[test]
+fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
+    let folder = scratch();
+    let bad = folder.path().join("bad.toml");
+    fs::write(&bad, "title = \"t\"\nwhy = \"w\"\n[[driver]]\nuse = \"overly2\"\n").unwrap();
+    let bad = bad.to_str().unwrap().to_owned();
+    let quick = workload("quick.toml").to_str().unwrap().to_owned();
+    let empty = folder.path().to_str().unwrap().to_owned();
+    for (args, words) in [
+        (vec!["frobnicate"], "frobnicate"),
+        (vec!["run"], "WORKLOAD.toml"),
+        (vec!["run", "no-such.toml"], "no-such.toml: No such file"),
+        (vec!["run", bad.as_str()], "bad.toml:4: unknown driver \"overly2\"; did you mean \"overlay2\"?"),
+        (vec!["run", quick.as_str(), "--dry-run", "--driver", "overlay"], "did you mean \"overlay2\"?"),
+        (vec!["run", quick.as_str(), "--dry-run", "--store", "a=x", "--store", "a=y"], "two stores are labelled \"a\""),
+        (vec!["run", quick.as_str(), quick.as_str(), "--dry-run"], "two workloads are named \"quick\""),
+        (vec!["report", "--results", empty.as_str()], "no run in"),
+        (vec!["report", "nothing-here"], "no run nothing-here"),
+        (vec!["list", "colours"], "colours"),
+    ] {
+        let (code, _, err) = output(layerbench().args(&args).current_dir(folder.path()));
+        assert_eq!(code, 2, "{args:?}: {err}");
+        assert!(err.contains(words), "{args:?}: {err}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "bad input makes nothing");
+}
+
+#[test]
+fn lists_completions_and_manual_pages_are_made() {
+    let folder = scratch();
+    for (what, word) in [("drivers", "fuse-union"), ("probes", "copy_up"), ("charts", "first_write"), ("workloads", "quick.toml")] {
+        let (code, out, err) = output(layerbench().args(["list", what]).current_dir(env!("CARGO_MANIFEST_DIR")));
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains(word), "list {what}:\n{out}");
+    }
+    let (code, out, _) = output(layerbench().args(["completions", "bash"]));
+    assert!(code == 0 && out.contains("layerbench"), "{out}");
+    let (code, _, err) = output(layerbench().args(["man", "--out"]).arg(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let page = fs::read_to_string(folder.path().join("layerbench-run.1")).unwrap();
+    assert!(page.contains("dry") && page.contains("smoke"), "{page}");
+}
+
+#[test]
+fn a_dry_run_prints_every_case_and_makes_nothing() {
+    let folder = scratch();
+    let (code, out, err) =
+        output(layerbench().arg("run").arg(workload("quick.toml")).arg("--dry-run").current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let text = fs::read_to_string(workload("quick.toml")).unwrap();
+    let parsed =
+        layerbench::workload::parse("q", "quick", &text, layerbench::workload::Scale::Real, &layerbench::driver::Registry)
+            .unwrap();
+    for case in layerbench::workload::expand(&parsed, &["store".into()]) {
+        assert!(out.contains(&case.id), "{} is not printed", case.id);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a dry run leaves something");
+}
+
+#[test]
+fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    let mut command = layerbench();
+    command.arg("run").args(["quick.toml", "copy-up.toml", "lookup.toml", "page-cache.toml"].map(workload));
+    // Two stores, so that labels and interleaving are exercised as well.
+    let (code, out, err) =
+        output(command.args(["--smoke", "--store", "one=s1", "--store", "two=s2"]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{out}\n{err}");
+    let runs = layerbench::record::list_runs(&folder.path().join("results")).unwrap();
+    assert_eq!(runs.len(), 1);
+    let run = Run::load(&runs[0]).unwrap();
+    assert!(run.manifest.smoke && !run.truncated);
+    assert_eq!(run.cases.len(), run.manifest.planned_cases as usize);
+    let mut measured = 0;
+    for case in &run.cases {
+        match &case.outcome {
+            Outcome::Measured { observations, .. } => {
+                measured += 1;
+                assert!(!observations.is_empty() && observations.iter().all(|o| !o.samples.is_empty()), "{}", case.id);
+            }
+            Outcome::Skipped { reason, remedy } => assert!(!reason.is_empty() && !remedy.is_empty(), "{}", case.id),
+            Outcome::Failed { error } => panic!("{}: {error}", case.id),
+        }
+    }
+    for driver in ["bind", "overlay2", "fuse-union"] {
+        assert!(
+            run.cases.iter().any(|c| c.driver.driver == driver && matches!(c.outcome, Outcome::Measured { .. })),
+            "{driver} was not measured"
+        );
+    }
+    assert!(measured > 0);
+    for store in ["s1", "s2"] {
+        let left = fs::read_dir(folder.path().join(store).join("scratch")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "scratch is left in {store}");
+    }
+    wait_until_gone(folder.path());
+
+    let (code, out, err) = output(layerbench().arg("report").current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.trim().ends_with("index.html"));
+    let page = fs::read_to_string(folder.path().join("reports/latest/index.html")).unwrap();
+    for word in ["bind", "overlay2", "fuse-union", "aufs", "smoke"] {
+        assert!(page.contains(word), "{word} is not on the page");
+    }
+
+    let (code, out, err) = output(layerbench().args(["clean", "--store", "s1", "--store", "s2"]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("removed stack"), "{out}");
+    assert!(!folder.path().join("s1").exists() && !folder.path().join("s2").exists());
+}
+
+#[test]
+fn a_run_killed_at_any_moment_leaves_nothing_that_clean_does_not_remove() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    let run = |folder: &Path| {
+        let mut command = layerbench();
+        command.arg("run").arg(workload("quick.toml")).args(["--smoke", "--driver", "fuse-union", "--driver", "overlay2"]);
+        command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    // Moments spread over set-up, stack building and cases; which one is hit does not matter, that all are survived does.
+    for moment in [0, 15, 60, 150, 300, 600, 900] {
+        let mut child = run(folder.path()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(moment));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until_gone(folder.path());
+        let (code, out, err) = output(layerbench().arg("clean").current_dir(folder.path()));
+        assert_eq!(code, 0, "clean after {moment} ms: {out}{err}");
+        assert!(!folder.path().join("store").exists(), "the store is left after {moment} ms: {out}{err}");
+    }
+    // What a killed run recorded can be read, and the next run works without a clean.
+    let mut child = run(folder.path()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for run in layerbench::record::list_runs(&folder.path().join("results")).unwrap() {
+        Run::load(&run).unwrap();
+    }
+    wait_until_gone(folder.path());
+    let (code, out, err) = output(run(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn a_store_in_use_is_left_alone() {
+    let folder = scratch();
+    let store = folder.path().join("store");
+    let held = layerbench::runner::Store::lock(&store).unwrap();
+    let (code, _, err) = output(layerbench().arg("clean").current_dir(folder.path()));
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("in use by another layerbench"), "{err}");
+    drop(held);
+    let (code, _, err) = output(layerbench().arg("clean").current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+}

@@ -1,0 +1,165 @@
+//! Workload files: what is accepted, what is refused and with which words, what the shipped ones expand to.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use layerbench::workload::{
+    CacheState, Case, DriverWords, ProbeName, Scale, TargetLayer, Workload, expand, load, parse, shuffle,
+};
+
+/// Two drivers with one option: the parser knows drivers only by this.
+struct Words;
+
+impl DriverWords for Words {
+    fn names(&self) -> Vec<&'static str> {
+        vec!["bind", "overlay2"]
+    }
+    fn check_options(&self, driver: &str, options: &[String]) -> Result<(), String> {
+        match options.iter().find(|option| *option != "volatile") {
+            Some(option) => Err(format!("{driver} has no option {option:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+const GOOD: &str = r#"title = "t"
+why = "w"
+[[driver]]
+use = "bind"
+[[driver]]
+use = "overlay2"
+options = ["volatile"]
+[[measure]]
+probe = "copy_up"
+why = "w"
+depth = { smoke = 1, real = [1, 8] }
+file_size = ["4 KiB", "1 MiB"]
+files = { smoke = 2, real = 100 }
+bytes_max = "8 MiB"
+rounds = { smoke = 1, real = 2 }
+target_layer = ["top", "bottom"]
+"#;
+
+fn parse_real(text: &str) -> Result<Workload, String> {
+    parse("w.toml", "w", text, Scale::Real, &Words).map_err(|e| e.to_string())
+}
+
+fn refused(text: &str) -> String {
+    parse_real(text).expect_err("accepted")
+}
+
+#[test]
+fn a_good_file_resolves_to_the_values_of_its_scale() {
+    let real = parse_real(GOOD).unwrap();
+    assert_eq!(real.drivers.iter().map(|d| d.label.as_str()).collect::<Vec<_>>(), ["bind", "overlay2 volatile"]);
+    assert_eq!(real.measures[0].depth, [1, 8]);
+    assert_eq!(real.measures[0].file_size_bytes, [4096, 1 << 20]);
+    assert_eq!(real.measures[0].target_layer, [TargetLayer::Top, TargetLayer::Bottom]);
+    assert_eq!(real.measures[0].cache, [CacheState::Fresh]);
+    let smoke = parse("w.toml", "w", GOOD, Scale::Smoke, &Words).unwrap();
+    assert_eq!((smoke.measures[0].depth.as_slice(), smoke.measures[0].files), ([1].as_slice(), 2));
+}
+
+#[test]
+fn expansion_is_the_product_of_the_axes_with_files_bounded_by_bytes() {
+    let cases = expand(&parse_real(GOOD).unwrap(), &["ssd".into(), "hdd".into()]);
+    // Depth 1 has one layer, so top and bottom are one point there: (1 + 2) points x 2 sizes x 2 rounds x 2 stores x 2 drivers.
+    assert_eq!(cases.len(), 3 * 2 * 2 * 2 * 2);
+    let ids: HashSet<&str> = cases.iter().map(|c| c.id.as_str()).collect();
+    assert_eq!(ids.len(), cases.len(), "ids are unique");
+    for case in &cases {
+        let expected = if case.params.file_size_bytes == 4096 { 100 } else { 8 };
+        assert_eq!(case.params.files, expected, "{}", case.id);
+    }
+}
+
+#[test]
+fn the_order_is_interleaved_whole_rounds_first_and_repeatable() {
+    let plan = |seed| {
+        let mut cases = expand(&parse_real(GOOD).unwrap(), &["a".into()]);
+        shuffle(&mut cases, seed);
+        cases
+    };
+    let cases = plan(1);
+    assert!(cases.is_sorted_by_key(|c| c.round));
+    assert_eq!(plan(1), cases);
+    assert_ne!(plan(2), cases);
+    // Not one driver after the other.
+    let switches = cases.windows(2).filter(|w| w[0].driver != w[1].driver).count();
+    assert!(switches > 2, "{switches} switches between drivers in {} cases", cases.len());
+}
+
+#[test]
+fn refusals_name_file_line_and_the_nearest_word() {
+    for (from, to, line, words) in [
+        ("use = \"overlay2\"", "use = \"overlay\"", 6, "did you mean \"overlay2\"?"),
+        ("options = [\"volatile\"]", "options = [\"volatil\"]", 7, "no option \"volatil\""),
+        ("probe = \"copy_up\"", "probe = \"copyup\"", 9, "did you mean \"copy_up\"?"),
+        ("probe = \"copy_up\"", "probe = \"copy-up\"", 9, "did you mean \"copy_up\"?"),
+        ("\nfiles =", "\nfile =", 13, "did you mean \"files\"?"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = { smoke = 1, reel = [1, 8] }", 11, "did you mean \"real\"?"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = { real = [1, 8] }", 11, "needs the key `smoke`"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = [0]", 11, "depth 0 cannot be run: it goes from 1 to 500"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = [501]", 11, "depth 501 cannot be run"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = \"8\"", 11, "must be a whole number, not a string"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = [8, 8]", 11, "same value twice"),
+        ("depth = { smoke = 1, real = [1, 8] }", "depth = []", 11, "has no value"),
+        ("\"4 KiB\"", "\"4 KB\"", 12, "did you mean \"4 KiB\"?"),
+        ("\"4 KiB\"", "4096", 12, "must be a size such as \"4 KiB\", not an integer"),
+        ("\"top\"", "\"upmost\"", 16, "unknown target_layer"),
+        ("\"top\"", "4", 16, "depth 1 has layers 1 (top) to 1 (bottom)"),
+        ("rounds = { smoke = 1, real = 2 }", "containers = 2", 15, "copy_up has no axis `containers`"),
+        ("rounds = { smoke = 1, real = 2 }", "cache = \"hot\"", 15, "unknown cache state \"hot\""),
+        ("title = \"t\"", "title = 3", 1, "title must be a string, not an integer"),
+        ("title = \"t\"", "title = \"t", 1, "w.toml:1: "),
+        ("use = \"bind\"", "use = \"overlay2\"\noptions = [\"volatile\"]", 6, "two drivers are labelled"),
+    ] {
+        assert!(GOOD.contains(from), "{from}");
+        let message = refused(&GOOD.replacen(from, to, 1));
+        assert!(message.starts_with(&format!("w.toml:{line}: ")), "line of {to:?}: {message}");
+        assert!(message.contains(words), "{to:?}: {message}");
+    }
+}
+
+#[test]
+fn a_wrong_smoke_value_is_refused_for_a_real_run_too() {
+    assert!(refused(&GOOD.replace("files = { smoke = 2", "files = { smoke = 0")).contains("w.toml:13"));
+}
+
+#[test]
+fn no_text_makes_the_parser_panic() {
+    // Every prefix, and every single byte knocked out: the parser must answer, whatever it answers.
+    for end in 0..GOOD.len() {
+        parse_real(&GOOD[..end]).ok();
+        parse_real(&format!("{}{}", &GOOD[..end], &GOOD[end + 1..])).ok();
+    }
+    assert!(refused("").contains("w.toml:1: a workload needs the key `title`"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let message = load(Path::new("no/such.toml"), Scale::Real, &Words).unwrap_err().to_string();
+    assert!(message.contains("no/such.toml") && message.contains("No such file"), "{message}");
+}
+
+/// The drivers of the program itself.
+#[test]
+fn the_shipped_workloads_parse_and_cover_what_they_promise() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let workload = load(&path, Scale::Real, &layerbench::driver::Registry).unwrap();
+        let smoke = load(&path, Scale::Smoke, &layerbench::driver::Registry).unwrap();
+        assert!(expand(&smoke, &["s".into()]).len() < expand(&workload, &["s".into()]).len());
+        names.push(workload.name.clone());
+        if workload.name == "quick" {
+            let cases: Vec<Case> = expand(&workload, &["s".into()]);
+            for probe in ProbeName::ALL {
+                assert!(cases.iter().any(|case| case.probe == probe), "quick measures {}", probe.as_str());
+            }
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["copy-up", "lookup", "page-cache", "quick"]);
+}
