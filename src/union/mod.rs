@@ -1,1 +1,106 @@
-//! (to come)
+//! layerbench's own FUSE union: one writable upper over read-only lowers, with aufs's semantics and aufs's form on disk.
+//!
+//! It is a file system daemon and nothing else: it knows no stacks, no images and no measurements. `driver::fuse_union` and the
+//! command line may use it; nothing else of layerbench may.
+//!
+//! How it works, in the order of the files:
+//! - `layers`: the opened branches and the names that aufs reserves (`.wh.<name>`, `.wh..wh..opq`).
+//! - `index`: the merged content of one directory, read once from all layers. Lowers are immutable and the upper is changed only by
+//!   this daemon, so that a look-up afterwards costs no search, at any depth.
+//! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting, inode numbers.
+//! - `state`: the union itself; finds a child, an attribute, a descriptor.
+//! - `copy_up`: a lower file becomes an upper one, in the work directory first, then by rename.
+//! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
+//! - `passthrough`: which file the kernel reads and writes by itself for a node.
+//! - `fs`: the edge to fuser; decodes, calls, replies.
+//!
+//! # Form on disk
+//! The upper is a valid read-write branch of aufs. A copied-up file is a plain file, a removed lower name is an empty regular file
+//! `.wh.<name>`, a directory that replaces a removed one holds `.wh..wh..opq`. A real entry wins over a whiteout of the same name in
+//! the same layer (the whiteout then only hides what is below), which makes every step crash-safe without a journal.
+//!
+//! # What differs from a plain file system
+//! - `rename(2)` of a directory that has anything in a lower layer is EXDEV.
+//! - A copy_up breaks the hard links of a lower file: the other names keep the lower content (as in overlay without `index`).
+//! - With passthrough, a file opened for reading before the copy_up keeps reading the lower data (as in overlay). Without passthrough
+//!   it sees the new data, as on a plain file system.
+//! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
+
+mod attr;
+mod copy_up;
+mod create;
+mod file;
+mod fs;
+mod index;
+mod layers;
+mod link;
+mod list;
+mod mount;
+mod node;
+mod options;
+mod passthrough;
+mod remove;
+mod rename;
+mod state;
+mod xattr;
+
+use std::path::PathBuf;
+
+pub use mount::{UnionMount, mount_background, serve};
+pub use options::UnionOptions;
+
+/// What to merge.
+#[derive(Debug, Clone)]
+pub struct UnionConfig {
+    /// Read-only directory trees, top first. None of them may change while mounted.
+    pub lower: Vec<PathBuf>,
+    /// The writable tree; `None` makes the mount read-only. Nobody else may change it while mounted.
+    pub upper: Option<PathBuf>,
+    /// Scratch for copy_up, on the file system of `upper`. It is created if missing; what an earlier mount left in it is removed.
+    /// `None` means `<upper>.work`, beside the upper.
+    pub work: Option<PathBuf>,
+    /// How to serve.
+    pub options: UnionOptions,
+}
+
+/// Why a union could not be mounted or served.
+#[derive(Debug, thiserror::Error)]
+pub enum UnionError {
+    /// An option that does not exist, or a value that does not fit.
+    #[error("option {word:?}: {reason}{}", nearest.as_ref().map(|n| format!("; did you mean {n:?}?")).unwrap_or_default())]
+    Option {
+        /// The word as given.
+        word: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The nearest valid word.
+        nearest: Option<String>,
+    },
+    /// The configuration cannot be mounted by anyone.
+    #[error("{0}")]
+    Config(String),
+    /// A system call failed.
+    #[error("{operation} {path}: {source}", path = path.display())]
+    Io {
+        /// The operation, as a verb.
+        operation: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// The errno.
+        source: std::io::Error,
+    },
+    /// Another union uses the same work directory.
+    #[error("work directory {} is used by another mount", .0.display())]
+    InUse(PathBuf),
+}
+
+impl UnionError {
+    fn io(operation: &'static str, path: impl Into<PathBuf>, source: impl Into<std::io::Error>) -> Self {
+        UnionError::Io { operation, path: path.into(), source: source.into() }
+    }
+}
+
+/// An errno inside the union: what an operation answers to the kernel.
+type Errno = rustix::io::Errno;
+/// The result of an operation of the union.
+type Res<T> = Result<T, Errno>;

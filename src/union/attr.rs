@@ -1,0 +1,77 @@
+//! Attributes: getattr, setattr, statfs.
+
+use std::sync::Arc;
+
+use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
+
+use super::copy_up::Data;
+use super::file::Handle;
+use super::layers::UPPER;
+use super::node::{Node, read};
+use super::state::Union;
+use super::{Errno, Res};
+
+/// What a setattr asks for.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) mode: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) gid: Option<u32>,
+    pub(super) size: Option<u64>,
+    pub(super) atime: Option<Timespec>,
+    pub(super) mtime: Option<Timespec>,
+}
+
+/// "Leave this time as it is", for utimensat(2).
+const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+
+impl Union {
+    pub(super) fn getattr(&self, node: &Node) -> Res<Stat> {
+        let place = read(&node.inode.place);
+        self.target(&node.inode, place.layer, place.orphan.as_ref())?.stat()
+    }
+
+    pub(super) fn setattr(&self, node: &Node, change: &Change, handle: Option<&Arc<Handle>>) -> Res<Stat> {
+        let inode = &node.inode;
+        let data = if change.size == Some(0) { Data::None } else { Data::Whole };
+        self.copy_up(inode, data)?;
+        let place = read(&inode.place);
+        let target = self.target(inode, UPPER, place.orphan.as_ref())?;
+        if let Some(size) = change.size {
+            match handle.and_then(|handle| handle.upper_file()) {
+                Some(file) => rustix::fs::ftruncate(&*file, size)?,
+                None => rustix::fs::ftruncate(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?, size)?,
+            }
+        }
+        if change.uid.is_some() || change.gid.is_some() {
+            target.chown(change.uid, change.gid)?;
+        }
+        if let Some(mode) = change.mode {
+            if inode.kind == FileType::Symlink {
+                return Err(Errno::OPNOTSUPP);
+            }
+            target.chmod(mode)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let times = Timestamps {
+                last_access: change.atime.unwrap_or(OMIT),
+                last_modification: change.mtime.unwrap_or(OMIT),
+            };
+            target.utimens(&times)?;
+        }
+        target.stat()
+    }
+
+    /// Of the file system that takes the writes.
+    pub(super) fn statfs(&self) -> Res<StatVfs> {
+        let layer = if self.layers.writable() { UPPER } else { 0 };
+        // Not every system call accepts O_PATH here.
+        let root = rustix::fs::openat(
+            self.layers.root(layer)?,
+            ".",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        rustix::fs::fstatvfs(root)
+    }
+}

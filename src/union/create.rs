@@ -1,0 +1,271 @@
+//! Making new names: create, mkdir, mknod, symlink.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
+
+use super::copy_up::Data;
+use super::file::Opened;
+use super::index::DirIndex;
+use super::layers::{self, UPPER};
+use super::node::{ACL_NONE, ACL_SOME, ACL_UNKNOWN, Inode, lock, write};
+use super::passthrough::{MakeBacking, Serve};
+use super::state::{Found, Target, Union};
+use super::{Errno, Res};
+
+/// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
+pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// Who makes a file, and with which mode.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Maker {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// File type bits are ignored.
+    pub(super) mode: u32,
+    pub(super) umask: u32,
+}
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum New<'a> {
+    File,
+    Directory,
+    Symlink(&'a Path),
+    /// A FIFO, a socket or a device, with its device number.
+    Special(FileType, u64),
+}
+
+impl New<'_> {
+    fn kind(&self) -> FileType {
+        match self {
+            New::File => FileType::RegularFile,
+            New::Directory => FileType::Directory,
+            New::Symlink(_) => FileType::Symlink,
+            New::Special(kind, _) => *kind,
+        }
+    }
+}
+
+impl Union {
+    /// Makes a new name. EEXIST if it is visible already.
+    pub(super) fn make(&self, parent: u64, name: &OsStr, maker: Maker, new: New<'_>) -> Res<Found> {
+        self.make_with(parent, name, maker, new).map(|(found, _)| found)
+    }
+
+    /// Makes a regular file and opens it.
+    pub(super) fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        maker: Maker,
+        flags: OFlags,
+        make: MakeBacking<'_>,
+    ) -> Res<(Found, Opened)> {
+        let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let (found, file) = match self.make_with(parent, name, maker, New::File) {
+            Ok(made) => made,
+            // The kernel did not know the name when it asked to create it; without O_EXCL it means to open what is there.
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
+                let found = self.look_up(parent, name)?;
+                if found.node.inode.kind != FileType::RegularFile {
+                    self.table.forget(found.node.id, 1);
+                    return Err(Errno::EXIST);
+                }
+                return match self.open(&found.node, flags, make) {
+                    Ok(opened) => Ok((found, opened)),
+                    Err(errno) => {
+                        self.table.forget(found.node.id, 1);
+                        Err(errno)
+                    }
+                };
+            }
+            Err(errno) => return Err(errno),
+        };
+        let file = file.ok_or(Errno::IO)?;
+        let serve = lock(&found.node.io).open(file.as_fd(), true, &self.passthrough, make);
+        let backing = match serve {
+            Serve::Kernel(id) => Some(id),
+            Serve::Daemon => None,
+            Serve::OtherNode => return Err(Errno::IO),
+        };
+        let opened = self.opened(&found.node, file, true, backing, writable);
+        Ok((found, opened))
+    }
+
+    fn make_with(&self, parent: u64, name: &OsStr, maker: Maker, new: New<'_>) -> Res<(Found, Option<OwnedFd>)> {
+        layers::check_create(name)?;
+        let parent = self.inode(parent)?;
+        self.copy_up(&parent, Data::Whole)?;
+        let mut index = self.write_index(&parent)?;
+        if index.visible(name).is_some() {
+            return Err(Errno::EXIST);
+        }
+        let whiteout = index.get(name).is_some_and(|entry| entry.whiteout);
+        let dir = self.dir_fd(&parent, UPPER)?;
+        let file = if whiteout && matches!(new, New::Directory) {
+            self.make_opaque_directory(&parent, &dir, name, maker)?;
+            None
+        } else {
+            let file = self.make_at(&parent, &dir, dir.as_fd(), name, maker, new)?;
+            if whiteout {
+                remove_whiteout(dir.as_fd(), name);
+            }
+            file
+        };
+        let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let ino = self.table.fresh();
+        index.put(name, new.kind(), ino, false);
+        let own_name = Some((Arc::clone(&parent), name.to_os_string()));
+        let inode = self.table.inode(ino, || match new {
+            New::Directory => Inode::directory(ino, UPPER, Vec::new(), own_name),
+            _ => Inode::file(ino, new.kind(), UPPER, own_name),
+        });
+        if let Some(state) = &inode.dir {
+            *write(&state.index) = Some(DirIndex::default());
+        }
+        Ok((Found { node: self.table.look_up(&inode), stat }, file))
+    }
+
+    /// A directory in place of a whiteout: it must never be seen without its opaque marker, or what was removed would show again.
+    fn make_opaque_directory(&self, parent: &Inode, dir: &Arc<OwnedFd>, name: &OsStr, maker: Maker) -> Res<()> {
+        let scratch = self.layers.scratch()?;
+        let nest_name = self.scratch_name();
+        rustix::fs::mkdirat(scratch, &nest_name, Mode::RWXU)?;
+        let made = layers::open_dir_at(scratch, &nest_name).and_then(|nest| {
+            // Made below a directory with the same default ACL, it inherits what it would inherit in its place.
+            let nest = Target::At(Arc::new(nest), OsString::from("."));
+            let from = Target::At(Arc::clone(dir), OsString::from("."));
+            if self.has_default_acl(parent, dir)?
+                && let Some(acl) = from.xattr(OsStr::new(DEFAULT_ACL))?
+            {
+                nest.set_xattr(OsStr::new(DEFAULT_ACL), &acl, XattrFlags::empty())?;
+            }
+            let Target::At(nest, _) = &nest else { return Err(Errno::IO) };
+            self.make_at(parent, dir, nest.as_fd(), name, maker, New::Directory)?;
+            mark_opaque(layers::open_dir_at(nest.as_fd(), name)?.as_fd())?;
+            rustix::fs::renameat(&**nest, name, &**dir, name)
+        });
+        // What stays in scratch is removed by the next mount.
+        let _ = layers::remove_tree(scratch, &nest_name, FileType::Directory);
+        made?;
+        remove_whiteout(dir.as_fd(), name);
+        Ok(())
+    }
+
+    /// Makes a file in `place` with the owner and mode it would get in `parent`, whose upper directory is `parent_fd`.
+    fn make_at(
+        &self,
+        parent: &Inode,
+        parent_fd: &Arc<OwnedFd>,
+        place: BorrowedFd<'_>,
+        name: &OsStr,
+        maker: Maker,
+        new: New<'_>,
+    ) -> Res<Option<OwnedFd>> {
+        let parent_stat = rustix::fs::statat(&**parent_fd, ".", AtFlags::SYMLINK_NOFOLLOW)?;
+        let inherits =
+            !matches!(new, New::Symlink(_)) && maker.umask != 0 && self.has_default_acl(parent, parent_fd)?;
+        let mode = (if inherits { maker.mode } else { maker.mode & !maker.umask }) & 0o7777;
+        let raw = Mode::from_raw_mode(mode);
+        let mut file = None;
+        match new {
+            New::File => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                file = Some(rustix::fs::openat(place, name, flags, raw)?);
+            }
+            New::Directory => rustix::fs::mkdirat(place, name, raw)?,
+            New::Symlink(target) => rustix::fs::symlinkat(target, place, name)?,
+            New::Special(kind, device) => rustix::fs::mknodat(place, name, kind, raw, device)?,
+        }
+        let owned = self.give(&parent_stat, place, name, maker, mode, new);
+        if let Err(errno) = owned {
+            // Nothing half-made may stay visible; the error that matters is the first one.
+            let _ = layers::remove_tree(place, name, new.kind());
+            return Err(errno);
+        }
+        Ok(file)
+    }
+
+    /// Owner and set-id bits as the kernel gives them to a file made by `maker` (inode_init_owner in fs/inode.c).
+    fn give(
+        &self,
+        parent: &Stat,
+        place: BorrowedFd<'_>,
+        name: &OsStr,
+        maker: Maker,
+        mode: u32,
+        new: New<'_>,
+    ) -> Res<()> {
+        const SET_ID: u32 = 0o6000;
+        const SET_GID: u32 = 0o2000;
+        let inherits_group = parent.st_mode & SET_GID != 0;
+        let gid = if inherits_group { parent.st_gid } else { maker.gid };
+        let now = rustix::fs::statat(place, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let target =
+            Target::At(Arc::new(place.try_clone_to_owned().map_err(super::state::errno)?), name.to_os_string());
+        if (now.st_uid, now.st_gid) != (maker.uid, gid) {
+            target.chown(Some(maker.uid), Some(gid))?;
+        }
+        match new {
+            New::Directory => {
+                let wanted = now.st_mode & 0o5777 | if inherits_group { SET_GID } else { 0 };
+                if wanted != now.st_mode & 0o7777 {
+                    target.chmod(wanted)?;
+                }
+            }
+            // chown has cleared them.
+            New::File | New::Special(..) if mode & SET_ID != 0 => target.chmod(now.st_mode & 0o1777 | mode & SET_ID)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether new files in a directory of the upper inherit an ACL.
+    fn has_default_acl(&self, inode: &Inode, dir: &Arc<OwnedFd>) -> Res<bool> {
+        let state = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        match state.default_acl.load(Ordering::Acquire) {
+            ACL_UNKNOWN => {}
+            known => return Ok(known == ACL_SOME),
+        }
+        let some = match Target::At(Arc::clone(dir), OsString::from(".")).xattr(OsStr::new(DEFAULT_ACL)) {
+            Ok(acl) => acl.is_some(),
+            Err(Errno::OPNOTSUPP) => false,
+            Err(errno) => return Err(errno),
+        };
+        state.default_acl.store(if some { ACL_SOME } else { ACL_NONE }, Ordering::Release);
+        Ok(some)
+    }
+}
+
+/// Makes a directory of the upper opaque.
+pub(super) fn mark_opaque(dir: BorrowedFd<'_>) -> Res<()> {
+    make_marker(dir, OsStr::from_bytes(layers::OPAQUE))
+}
+
+/// Hides `name` in the layers below.
+pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
+    make_marker(dir, &layers::whiteout_name(name)?)
+}
+
+fn make_marker(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // The mode that aufs gives them.
+    match rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH) {
+        Ok(_) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes the whiteout of a name that the upper has by now. A failure does no harm: a real entry wins over a whiteout.
+pub(super) fn remove_whiteout(dir: BorrowedFd<'_>, name: &OsStr) {
+    if let Ok(whiteout) = layers::whiteout_name(name) {
+        // See above.
+        let _ = rustix::fs::unlinkat(dir, whiteout, AtFlags::empty());
+    }
+}

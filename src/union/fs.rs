@@ -1,0 +1,554 @@
+//! The edge to fuser: decode, call, reply. No logic.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
+};
+use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Timespec, XattrFlags};
+
+use super::attr::Change;
+use super::create::{Maker, New};
+use super::node::{Node, lock};
+use super::state::{Found, Union};
+
+/// What fuser calls.
+#[derive(Debug)]
+pub(super) struct Edge(pub(super) Arc<Union>);
+
+/// Node ids are never used twice, so that one generation is enough.
+const GENERATION: Generation = Generation(0);
+
+fn code(errno: rustix::io::Errno) -> Errno {
+    Errno::from_i32(errno.raw_os_error())
+}
+
+fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+        Kind::Fifo => FileType::NamedPipe,
+        Kind::Socket => FileType::Socket,
+        Kind::CharacterDevice => FileType::CharDevice,
+        Kind::BlockDevice => FileType::BlockDevice,
+        Kind::RegularFile | Kind::Unknown => FileType::RegularFile,
+    }
+}
+
+fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(nanoseconds);
+    let base = match u64::try_from(seconds) {
+        Ok(seconds) => UNIX_EPOCH.checked_add(Duration::from_secs(seconds)),
+        Err(_) => UNIX_EPOCH.checked_sub(Duration::from_secs(seconds.unsigned_abs())),
+    };
+    base.and_then(|base| base.checked_add(nanoseconds)).unwrap_or(UNIX_EPOCH)
+}
+
+/// The time that a request asks for.
+fn timespec(time: TimeOrNow) -> Timespec {
+    let time = match time {
+        TimeOrNow::Now => return Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW },
+        TimeOrNow::SpecificTime(time) => time,
+    };
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => Timespec { tv_sec: since.as_secs() as _, tv_nsec: since.subsec_nanos() as _ },
+        // fuser 0.18 subtracts the nanoseconds of a time before 1970, which the kernel means to be added: this undoes it. A test holds
+        // it to that.
+        Err(before) => {
+            let before = before.duration();
+            Timespec { tv_sec: -(before.as_secs() as i64), tv_nsec: before.subsec_nanos() as _ }
+        }
+    }
+}
+
+fn attributes(ino: u64, stat: &Stat) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(ino),
+        size: stat.st_size as u64,
+        blocks: stat.st_blocks as u64,
+        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
+        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        crtime: UNIX_EPOCH,
+        kind: file_type(Kind::from_raw_mode(stat.st_mode)),
+        perm: (stat.st_mode & 0o7777) as u16,
+        nlink: stat.st_nlink as u32,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        rdev: kernel_device(stat.st_rdev),
+        blksize: stat.st_blksize as u32,
+        flags: 0,
+    }
+}
+
+/// A device number in the 32-bit form of the FUSE protocol (new_encode_dev in include/linux/kdev_t.h).
+fn kernel_device(device: u64) -> u32 {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// The reverse of [`kernel_device`].
+fn user_device(device: u32) -> u64 {
+    rustix::fs::makedev((device & 0xfff00) >> 8, (device & 0xff) | ((device >> 12) & 0xfff00))
+}
+
+impl Edge {
+    /// The kernel may keep the attributes of a node unless they can change without it noticing.
+    fn attr_ttl(&self, node: &Node) -> Duration {
+        if node.superseded() || lock(&node.io).maps_may_write() { Duration::ZERO } else { self.0.ttl() }
+    }
+
+    fn entry(&self, found: Result<Found, rustix::io::Errno>, reply: ReplyEntry) {
+        match found {
+            Ok(found) => {
+                let (attr_ttl, attr) = self.found(&found);
+                reply.entry_with_ttls(&attr_ttl, &self.0.ttl(), &attr, GENERATION);
+            }
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    /// The attributes of a look-up. fuser takes the node's id from the inode number in them; where the two differ, the attributes
+    /// expire at once and the kernel asks for the true ones.
+    fn found(&self, found: &Found) -> (Duration, FileAttr) {
+        let node = &found.node;
+        let ttl = if node.id == node.inode.ino { self.attr_ttl(node) } else { Duration::ZERO };
+        (ttl, attributes(node.id, &self.presented(node, found.stat)))
+    }
+
+    /// A merged directory has one link: the real number would cost a look into all layers, and 1 means "unknown" to those who use it.
+    fn presented(&self, node: &Node, mut stat: Stat) -> Stat {
+        if node.inode.is_merged() {
+            stat.st_nlink = 1;
+        }
+        stat
+    }
+
+    fn empty(result: Result<(), rustix::io::Errno>, reply: ReplyEmpty) {
+        match result {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn bytes(result: Result<Vec<u8>, rustix::io::Errno>, size: u32, reply: ReplyXattr) {
+        match result {
+            Ok(bytes) if size == 0 => reply.size(bytes.len() as u32),
+            Ok(bytes) if bytes.len() > size as usize => reply.error(Errno::ERANGE),
+            Ok(bytes) => reply.data(&bytes),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+}
+
+fn maker(req: &Request, mode: u32, umask: u32) -> Maker {
+    Maker { uid: req.uid(), gid: req.gid(), mode, umask }
+}
+
+fn open_flags(flags: i32) -> OFlags {
+    OFlags::from_bits_retain(flags as u32)
+}
+
+impl fuser::Filesystem for Edge {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each is an improvement that an older kernel may lack.
+        for flag in [
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_DONT_MASK,
+            InitFlags::FUSE_POSIX_ACL,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_ASYNC_DIO,
+        ] {
+            // Not supported is the one possible error, and then it is not requested.
+            let _ = config.add_capabilities(flag);
+        }
+        if self.0.options.passthrough {
+            let depth = self.0.stack_depth();
+            let offered = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
+            if !offered || config.set_max_stack_depth(depth).is_err() {
+                self.0.passthrough.store(false, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        // One request for what readahead and large writes ask for at once.
+        let _ = config.set_max_write(1 << 20);
+        let _ = config.set_max_readahead(1 << 20);
+        Ok(())
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.0.look_up(parent.0, name) {
+            Err(rustix::io::Errno::NOENT) if self.0.options.ttl_seconds > 0 => {
+                // Node 0: the kernel remembers that there is no such name.
+                let nothing = FileAttr { ino: INodeNo(0), ..NO_ATTRIBUTES };
+                reply.entry(&self.0.ttl(), &nothing, GENERATION);
+            }
+            found => self.entry(found, reply),
+        }
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.0.table.forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let found = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| (node, stat)));
+        match found {
+            Ok((node, stat)) => {
+                reply.attr(&self.attr_ttl(&node), &attributes(node.inode.ino, &self.presented(&node, stat)));
+            }
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change { mode, uid, gid, size, atime: atime.map(timespec), mtime: mtime.map(timespec) };
+        // A handle that is gone is no reason to fail: the node is enough.
+        let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
+        let done = self.0.node(ino.0).and_then(|node| {
+            let stat = self.0.setattr(&node, &change, handle.as_ref())?;
+            Ok((node, stat))
+        });
+        match done {
+            Ok((node, stat)) => {
+                reply.attr(&self.attr_ttl(&node), &attributes(node.inode.ino, &self.presented(&node, stat)));
+            }
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.0.node(ino.0).and_then(|node| self.0.readlink(&node)) {
+            Ok(target) => reply.data(&target),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        let new = match Kind::from_raw_mode(mode) {
+            Kind::RegularFile => New::File,
+            kind => New::Special(kind, user_device(rdev)),
+        };
+        self.entry(self.0.make(parent.0, name, maker(req, mode, umask), new), reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        self.entry(self.0.make(parent.0, name, maker(req, mode, umask), New::Directory), reply);
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        Self::empty(self.0.unlink(parent.0, name), reply);
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        Self::empty(self.0.rmdir(parent.0, name), reply);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        self.entry(self.0.make(parent.0, link_name, maker(req, 0o777, 0), New::Symlink(target)), reply);
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags), reply);
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        self.entry(self.0.node(ino.0).and_then(|node| self.0.link(&node, newparent.0, newname)), reply);
+    }
+
+    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self
+            .0
+            .node(ino.0)
+            .and_then(|node| self.0.open(&node, open_flags(flags.0), &|file| reply.open_backing(file)));
+        match opened {
+            Ok(opened) => match &opened.backing {
+                Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),
+                None => reply.opened(FileHandle(opened.handle), FopenFlags::FOPEN_KEEP_CACHE),
+            },
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let made =
+            self.0.create(parent.0, name, maker(req, mode, umask), open_flags(flags), &|file| reply.open_backing(file));
+        match made {
+            Ok((found, opened)) => {
+                let (ttl, attr) = self.found(&found);
+                let handle = FileHandle(opened.handle);
+                match &opened.backing {
+                    Some(id) => reply.created_passthrough(&ttl, &attr, GENERATION, handle, FopenFlags::empty(), id),
+                    None => reply.created(&ttl, &attr, GENERATION, handle, FopenFlags::FOPEN_KEEP_CACHE),
+                }
+            }
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let mut buffer = vec![0; size as usize];
+        match self.0.read(fh.0, &mut buffer, offset) {
+            Ok(got) => reply.data(buffer.get(..got).unwrap_or_default()),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.0.write(fh.0, data, offset) {
+            Ok(()) => reply.written(data.len() as u32),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        // Nothing is buffered here. ENOSYS tells the kernel not to ask at every close(2).
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.0.release(fh.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        Self::empty(self.0.fsync(fh.0, datasync), reply);
+    }
+
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.0.opendir(ino.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listing = match self.0.listing(fh.0, offset) {
+            Ok(listing) => listing,
+            Err(errno) => return reply.error(code(errno)),
+        };
+        for (position, listed) in listing.iter().enumerate().skip(offset as usize) {
+            if reply.add(INodeNo(listed.ino), position as u64 + 1, file_type(listed.kind), &listed.name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let listing = match self.0.listing(fh.0, offset) {
+            Ok(listing) => listing,
+            Err(errno) => return reply.error(code(errno)),
+        };
+        for (position, listed) in listing.iter().enumerate().skip(offset as usize) {
+            let next = position as u64 + 1;
+            if position < 2 {
+                // `.` and `..`: the kernel takes the number and the type and counts no look-up.
+                let attr = FileAttr { ino: INodeNo(listed.ino), kind: FileType::Directory, ..NO_ATTRIBUTES };
+                if reply.add(attr.ino, next, &listed.name, &Duration::ZERO, &attr, GENERATION) {
+                    break;
+                }
+                continue;
+            }
+            let Some(found) = self.0.listed(fh.0, &listed.name) else { continue };
+            let (ttl, attr) = self.found(&found);
+            if reply.add(INodeNo(found.node.id), next, &listed.name, &ttl, &attr, GENERATION) {
+                // It did not fit, so that the kernel has not seen this look-up.
+                self.0.table.forget(found.node.id, 1);
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.0.release(fh.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        Self::empty(self.0.fsyncdir(fh.0), reply);
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        match self.0.statfs() {
+            Ok(s) => reply.statfs(
+                s.f_blocks,
+                s.f_bfree,
+                s.f_bavail,
+                s.f_files,
+                s.f_ffree,
+                s.f_bsize as u32,
+                s.f_namemax as u32,
+                s.f_frsize as u32,
+            ),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let flags = XattrFlags::from_bits_retain(flags as u32);
+        Self::empty(self.0.node(ino.0).and_then(|node| self.0.setxattr(&node, name, value, flags)), reply);
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        Self::bytes(self.0.node(ino.0).and_then(|node| self.0.getxattr(&node, name)), size, reply);
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        Self::bytes(self.0.node(ino.0).and_then(|node| self.0.listxattr(&node)), size, reply);
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        Self::empty(self.0.node(ino.0).and_then(|node| self.0.removexattr(&node, name)), reply);
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = FallocateFlags::from_bits_retain(mode as u32);
+        Self::empty(self.0.fallocate(fh.0, mode, offset, length), reply);
+    }
+
+    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let to = match (u64::try_from(offset), whence) {
+            (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
+            (Ok(offset), libc::SEEK_HOLE) => SeekFrom::Hole(offset),
+            (Err(_), libc::SEEK_DATA | libc::SEEK_HOLE) => return reply.error(Errno::ENXIO),
+            // The kernel answers the others by itself.
+            _ => return reply.error(Errno::EINVAL),
+        };
+        match self.0.lseek(fh.0, to) {
+            Ok(position) => reply.offset(position as i64),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len) {
+            Ok(copied) => reply.written(copied as u32),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+}
+
+/// For answers in which only the number or the type counts.
+const NO_ATTRIBUTES: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: UNIX_EPOCH,
+    mtime: UNIX_EPOCH,
+    ctime: UNIX_EPOCH,
+    crtime: UNIX_EPOCH,
+    kind: FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    flags: 0,
+    blksize: 0,
+};

@@ -1,0 +1,215 @@
+//! The merged content of one directory: which names there are, and which layer each comes from.
+//!
+//! Built once per directory by reading it in every layer that has it; kept true afterwards by the operations, since lowers are
+//! immutable and the upper is ours. No system call here but the reading of directories.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FileType;
+
+use super::Res;
+use super::layers::{Layer, Meaning, UPPER, file_type_at, meaning, read_dir};
+
+/// What the lowers hold under a name, whiteouts between them already applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lower {
+    /// The topmost layer that has it.
+    pub(super) layer: Layer,
+    pub(super) kind: FileType,
+    /// For a directory: all layers that contribute to it, top first, `layer` included. A layer further down than an opaque one may
+    /// still be in it: that shows when the directory itself is read.
+    pub(super) dirs: Vec<Layer>,
+}
+
+/// One name of a directory. It may be invisible (whited out): then it is kept for the whiteout and for what is below.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Inode number, 0 until somebody asks.
+    ino: AtomicU64,
+    /// What the upper has.
+    pub(super) upper: Option<FileType>,
+    /// Whether the upper has `.wh.<name>`.
+    pub(super) whiteout: bool,
+    pub(super) lower: Option<Lower>,
+}
+
+impl Entry {
+    /// The type under which the name is visible, if it is.
+    pub(super) fn visible(&self) -> Option<FileType> {
+        self.upper.or_else(|| if self.whiteout { None } else { self.lower.as_ref().map(|lower| lower.kind) })
+    }
+
+    /// Topmost layer of a visible name.
+    pub(super) fn layer(&self) -> Option<Layer> {
+        if self.upper.is_some() {
+            Some(UPPER)
+        } else if self.whiteout {
+            None
+        } else {
+            self.lower.as_ref().map(|lower| lower.layer)
+        }
+    }
+
+    /// The lowers that contribute to a visible directory of this name.
+    pub(super) fn dirs(&self) -> &[Layer] {
+        match &self.lower {
+            Some(lower) if !self.whiteout && self.visible() == Some(FileType::Directory) => &lower.dirs,
+            _ => &[],
+        }
+    }
+
+    /// The inode number; `next` makes one for a name that has none yet.
+    pub(super) fn ino(&self, next: impl FnOnce() -> u64) -> u64 {
+        match self.ino.load(Ordering::Acquire) {
+            0 => {
+                let fresh = next();
+                match self.ino.compare_exchange(0, fresh, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => fresh,
+                    Err(other) => other,
+                }
+            }
+            ino => ino,
+        }
+    }
+
+    pub(super) fn known_ino(&self) -> Option<u64> {
+        Some(self.ino.load(Ordering::Acquire)).filter(|ino| *ino != 0)
+    }
+
+    pub(super) fn set_ino(&self, ino: u64) {
+        self.ino.store(ino, Ordering::Release);
+    }
+}
+
+/// The names of one directory.
+#[derive(Debug, Default)]
+pub(super) struct DirIndex {
+    names: HashMap<OsString, Entry>,
+}
+
+impl DirIndex {
+    /// Reads a directory in the given layers, top first. Returns the index and how many of the layers count: those below an opaque
+    /// one do not.
+    pub(super) fn build(layers: &[(Layer, Arc<OwnedFd>)]) -> Res<(DirIndex, usize)> {
+        let mut names: HashMap<OsString, Entry> = HashMap::new();
+        // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
+        let mut sealed: HashSet<OsString> = HashSet::new();
+        let mut used = 0;
+        for (layer, fd) in layers {
+            used += 1;
+            let mut opaque = false;
+            let mut whiteouts = Vec::new();
+            let mut real = Vec::new();
+            read_dir(fd.as_fd(), |name, kind| match meaning(name) {
+                Meaning::Real => real.push((name.to_os_string(), kind)),
+                Meaning::Whiteout(hidden) => whiteouts.push(hidden.to_os_string()),
+                Meaning::Opaque => opaque = true,
+                Meaning::Reserved => {}
+            })?;
+            for (name, kind) in real {
+                let kind = if kind == FileType::Unknown { file_type_at(fd.as_fd(), &name)? } else { kind };
+                if *layer == UPPER {
+                    names.entry(name).or_default().upper = Some(kind);
+                } else if !sealed.contains(&name) {
+                    let goes_on = add_lower(&mut names.entry(name.clone()).or_default().lower, *layer, kind);
+                    if !goes_on {
+                        sealed.insert(name);
+                    }
+                }
+            }
+            for name in whiteouts {
+                if *layer == UPPER {
+                    names.entry(name).or_default().whiteout = true;
+                } else {
+                    sealed.insert(name);
+                }
+            }
+            if opaque {
+                break;
+            }
+        }
+        Ok((DirIndex { names }, used))
+    }
+
+    pub(super) fn get(&self, name: &OsStr) -> Option<&Entry> {
+        self.names.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &OsStr) -> Option<&mut Entry> {
+        self.names.get_mut(name)
+    }
+
+    /// The entry under which a visible name is known.
+    pub(super) fn visible(&self, name: &OsStr) -> Option<&Entry> {
+        self.names.get(name).filter(|entry| entry.visible().is_some())
+    }
+
+    /// Records that the upper now has this name, as inode `ino`.
+    pub(super) fn put(&mut self, name: &OsStr, kind: FileType, ino: u64, whiteout: bool) {
+        let entry = self.names.entry(name.to_os_string()).or_default();
+        entry.upper = Some(kind);
+        entry.whiteout = whiteout;
+        entry.set_ino(ino);
+    }
+
+    /// Records that the upper no longer has this name, and whether a whiteout is in its place.
+    pub(super) fn take(&mut self, name: &OsStr, whiteout: bool) {
+        if whiteout {
+            let entry = self.names.entry(name.to_os_string()).or_default();
+            entry.upper = None;
+            entry.whiteout = true;
+            entry.set_ino(0);
+        } else {
+            self.names.remove(name);
+        }
+    }
+
+    /// Whether nothing is visible.
+    pub(super) fn is_empty(&self) -> bool {
+        self.names.values().all(|entry| entry.visible().is_none())
+    }
+
+    /// Whether the lowers have no name that is not whited out.
+    pub(super) fn lower_is_empty(&self) -> bool {
+        self.names.values().all(|entry| entry.lower.is_none() || entry.whiteout)
+    }
+
+    /// Forgets the lowers: the directory has become opaque.
+    pub(super) fn drop_lowers(&mut self) {
+        self.names.retain(|_, entry| {
+            entry.lower = None;
+            entry.upper.is_some() || entry.whiteout
+        });
+    }
+
+    /// Forgets everything: the directory is gone.
+    pub(super) fn clear(&mut self) {
+        self.names.clear();
+    }
+
+    /// All visible names with their entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &Entry, FileType)> {
+        self.names.iter().filter_map(|(name, entry)| entry.visible().map(|kind| (name, entry, kind)))
+    }
+}
+
+/// Adds what the next layer down has. False if the name ends here: a directory goes on below only while every layer in between has it as
+/// a directory, anything else hides what is below it.
+fn add_lower(lower: &mut Option<Lower>, layer: Layer, kind: FileType) -> bool {
+    match lower {
+        None => {
+            let dirs = if kind == FileType::Directory { vec![layer] } else { Vec::new() };
+            *lower = Some(Lower { layer, kind, dirs });
+            kind == FileType::Directory
+        }
+        Some(lower) if lower.kind == FileType::Directory && kind == FileType::Directory => {
+            lower.dirs.push(layer);
+            true
+        }
+        Some(_) => false,
+    }
+}

@@ -1,0 +1,260 @@
+//! The opened branches, and the names that aufs keeps for itself. Not the merging: that is `index`.
+//!
+//! Source of the names: aufs manual, "Whiteout" (`AUFS_WH_PFX` ".wh.", `AUFS_WH_DIROPQ` ".wh..wh..opq").
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::{Res, UnionConfig, UnionError};
+
+/// A layer of the union: [`UPPER`], or the position of a lower, 0 being the top one.
+pub(super) type Layer = u16;
+/// The writable layer.
+pub(super) const UPPER: Layer = Layer::MAX;
+
+/// Prefix of a name that hides the rest of the name in the layers below.
+pub(super) const WHITEOUT: &[u8] = b".wh.";
+/// Marker that hides everything below a directory.
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Prefix of aufs's own names (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, the opaque marker).
+const RESERVED: &[u8] = b".wh..wh.";
+/// Longest name of a file, in bytes.
+const NAME_MAX: usize = 255;
+
+/// What a name found in a layer stands for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning<'a> {
+    /// A file or directory of that name.
+    Real,
+    /// Hides this name below.
+    Whiteout(&'a OsStr),
+    /// Hides the whole directory below.
+    Opaque,
+    /// aufs's own; to be ignored.
+    Reserved,
+}
+
+/// What `name` stands for inside a layer.
+pub(super) fn meaning(name: &OsStr) -> Meaning<'_> {
+    let bytes = name.as_bytes();
+    if bytes == OPAQUE {
+        Meaning::Opaque
+    } else if bytes.starts_with(RESERVED) {
+        Meaning::Reserved
+    } else if let Some(hidden) = bytes.strip_prefix(WHITEOUT).filter(|hidden| !hidden.is_empty()) {
+        Meaning::Whiteout(OsStr::from_bytes(hidden))
+    } else {
+        Meaning::Real
+    }
+}
+
+/// The name of the whiteout that hides `name`. ENAMETOOLONG where no file system could store it.
+pub(super) fn whiteout_name(name: &OsStr) -> Res<OsString> {
+    let mut bytes = Vec::with_capacity(WHITEOUT.len() + name.len());
+    bytes.extend_from_slice(WHITEOUT);
+    bytes.extend_from_slice(name.as_bytes());
+    if bytes.len() > NAME_MAX { Err(Errno::NAMETOOLONG) } else { Ok(OsString::from_vec(bytes)) }
+}
+
+/// Whether a name may be looked up: EPERM is not for look-ups, reserved names simply are not there.
+pub(super) fn check_lookup(name: &OsStr) -> Res<()> {
+    if name.len() > NAME_MAX {
+        Err(Errno::NAMETOOLONG)
+    } else if name.as_bytes().starts_with(WHITEOUT) {
+        Err(Errno::NOENT)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether a name may be created. aufs answers EPERM for its reserved prefix.
+pub(super) fn check_create(name: &OsStr) -> Res<()> {
+    if name.len() > NAME_MAX {
+        Err(Errno::NAMETOOLONG)
+    } else if name.as_bytes().starts_with(WHITEOUT) {
+        Err(Errno::PERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// All branches of one union, opened.
+#[derive(Debug)]
+pub(super) struct Layers {
+    lower: Vec<OwnedFd>,
+    upper: Option<OwnedFd>,
+    /// `<work>/tmp`: every file below it is ours and temporary.
+    scratch: Option<OwnedFd>,
+    /// Held for its lock.
+    _work: Option<OwnedFd>,
+}
+
+impl Layers {
+    pub(super) fn open(config: &UnionConfig) -> Result<Layers, UnionError> {
+        if config.lower.is_empty() && config.upper.is_none() {
+            return Err(UnionError::Config("a union needs at least one lower or an upper".into()));
+        }
+        if config.lower.len() >= usize::from(UPPER) {
+            return Err(UnionError::Config(format!(
+                "{} lowers are more than the {UPPER} supported",
+                config.lower.len()
+            )));
+        }
+        let lower = config.lower.iter().map(|path| open_root(path)).collect::<Result<Vec<_>, _>>()?;
+        let Some(upper_path) = &config.upper else {
+            return Ok(Layers { lower, upper: None, scratch: None, _work: None });
+        };
+        let upper = open_root(upper_path)?;
+        let work_path = config.work.clone().unwrap_or_else(|| default_work(upper_path));
+        match rustix::fs::mkdirat(CWD, &work_path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(UnionError::io("create work directory", work_path, errno)),
+        }
+        // A lock needs a real descriptor, not an O_PATH one.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let work = rustix::fs::openat(CWD, &work_path, flags, Mode::empty())
+            .map_err(|errno| UnionError::io("open work directory", &work_path, errno))?;
+        match rustix::fs::flock(&work, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(UnionError::InUse(work_path)),
+            Err(errno) => return Err(UnionError::io("lock work directory", work_path, errno)),
+        }
+        let device = |fd: &OwnedFd, path: &Path| {
+            rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(|errno| UnionError::io("stat", path, errno))
+        };
+        if device(&work, &work_path)? != device(&upper, upper_path)? {
+            return Err(UnionError::Config(format!(
+                "work directory {} must be on the file system of the upper {}",
+                work_path.display(),
+                upper_path.display()
+            )));
+        }
+        let tmp = || UnionError::io("prepare", work_path.join("tmp"), std::io::Error::from(Errno::IO));
+        match rustix::fs::mkdirat(&work, "tmp", Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(_) => return Err(tmp()),
+        }
+        let scratch = open_dir_at(work.as_fd(), OsStr::new("tmp")).map_err(|_| tmp())?;
+        empty_dir(scratch.as_fd()).map_err(|errno| UnionError::io("empty", work_path.join("tmp"), errno))?;
+        Ok(Layers { lower, upper: Some(upper), scratch: Some(scratch), _work: Some(work) })
+    }
+
+    /// Number of lowers.
+    pub(super) fn depth(&self) -> usize {
+        self.lower.len()
+    }
+
+    pub(super) fn writable(&self) -> bool {
+        self.upper.is_some()
+    }
+
+    /// The root directory of a layer. EROFS for the upper of a read-only union.
+    pub(super) fn root(&self, layer: Layer) -> Res<BorrowedFd<'_>> {
+        if layer == UPPER {
+            self.upper.as_ref().map(AsFd::as_fd).ok_or(Errno::ROFS)
+        } else {
+            self.lower.get(usize::from(layer)).map(AsFd::as_fd).ok_or(Errno::IO)
+        }
+    }
+
+    /// The directory for temporary files, on the file system of the upper.
+    pub(super) fn scratch(&self) -> Res<BorrowedFd<'_>> {
+        self.scratch.as_ref().map(AsFd::as_fd).ok_or(Errno::ROFS)
+    }
+}
+
+/// `<upper>.work`.
+fn default_work(upper: &Path) -> PathBuf {
+    // Through components, so that a trailing slash does not put the work directory inside the upper.
+    let mut name = upper.components().collect::<PathBuf>().into_os_string();
+    name.push(".work");
+    PathBuf::from(name)
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, UnionError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| UnionError::io("open layer", path, errno))
+}
+
+/// Opens one component below `dir` as a place to work at. Never follows a symbolic link, so that a layer cannot lead outside itself.
+pub(super) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty())
+}
+
+/// Calls `visit` with every name of a directory but `.` and `..`, and its type (Unknown where the file system does not say).
+pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType)) -> Res<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            visit(name, entry.file_type());
+        }
+    }
+    Ok(())
+}
+
+/// The type of a directory entry, for file systems whose readdir does not tell.
+pub(super) fn file_type_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<FileType> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// Removes everything below `dir`, which stays.
+pub(super) fn empty_dir(dir: BorrowedFd<'_>) -> Res<()> {
+    let mut names = Vec::new();
+    read_dir(dir, |name, kind| names.push((name.to_os_string(), kind)))?;
+    for (name, kind) in names {
+        remove_tree(dir, &name, kind)?;
+    }
+    Ok(())
+}
+
+/// Removes `name` and everything below it.
+pub(super) fn remove_tree(dir: BorrowedFd<'_>, name: &OsStr, kind: FileType) -> Res<()> {
+    let kind = if kind == FileType::Unknown { file_type_at(dir, name)? } else { kind };
+    if kind == FileType::Directory {
+        let child = open_dir_at(dir, name)?;
+        empty_dir(child.as_fd())?;
+        rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)
+    } else {
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_aufs_says() {
+        assert_eq!(meaning(OsStr::new("file")), Meaning::Real);
+        assert_eq!(meaning(OsStr::new(".wh")), Meaning::Real);
+        assert_eq!(meaning(OsStr::new(".wh.file")), Meaning::Whiteout(OsStr::new("file")));
+        assert_eq!(meaning(OsStr::new(".wh..hidden")), Meaning::Whiteout(OsStr::new(".hidden")));
+        assert_eq!(meaning(OsStr::new(".wh..wh..opq")), Meaning::Opaque);
+        assert_eq!(meaning(OsStr::new(".wh..wh.aufs")), Meaning::Reserved);
+        assert_eq!(meaning(OsStr::new(".wh..wh.plnk")), Meaning::Reserved);
+    }
+
+    #[test]
+    fn a_whiteout_that_would_not_fit_is_an_error() {
+        assert_eq!(whiteout_name(OsStr::new("a")).unwrap(), ".wh.a");
+        assert!(whiteout_name(OsStr::new(&"a".repeat(251))).is_ok());
+        assert_eq!(whiteout_name(OsStr::new(&"a".repeat(252))).unwrap_err(), Errno::NAMETOOLONG);
+    }
+
+    #[test]
+    fn the_default_work_directory_is_beside_the_upper() {
+        assert_eq!(default_work(Path::new("/a/upper/")), Path::new("/a/upper.work"));
+    }
+}

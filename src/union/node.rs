@@ -1,0 +1,295 @@
+//! Inodes (what there is) and nodes (what the kernel knows), their names, and forgetting.
+//!
+//! Usually an inode has one node, and the node's id is the inode's number. Only the kernel's rule that all passthrough opens of a
+//! node share one backing file makes a second one necessary: see `passthrough`.
+//!
+//! Inode numbers come from a counter and are kept in the index of the parent directory, so that a file keeps its number when it is
+//! copied up, renamed, or forgotten and looked up again, as long as its directory is known. They are never used twice in a mount.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rustix::fs::FileType;
+
+use super::index::DirIndex;
+use super::layers::{Layer, UPPER};
+use super::passthrough::NodeIo;
+
+/// Locks a mutex also after a panic elsewhere: every critical section leaves the data usable, and a file system has to go on.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], for reading.
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], for writing.
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A name of an inode: its directory and the last component.
+pub(super) type Name = (Arc<Inode>, OsString);
+
+/// Where an inode is.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The topmost layer that has it.
+    pub(super) layer: Layer,
+    /// The way to an inode that has lost its last known name while it is in use (O_PATH).
+    pub(super) orphan: Option<Arc<OwnedFd>>,
+}
+
+/// A file or directory of the merged tree.
+#[derive(Debug)]
+pub(super) struct Inode {
+    pub(super) ino: u64,
+    pub(super) kind: FileType,
+    /// Held for reading while a name of this inode is used in a system call, for writing while copy_up, rename or unlink change
+    /// where the name leads. Order of locks: directory index, then this, then the leaves (names, tree, descriptors).
+    pub(super) place: RwLock<Place>,
+    /// Held for the whole of a copy_up, so that it happens once; taken before any other lock.
+    pub(super) copying: Mutex<()>,
+    /// The node id that look-ups hand out.
+    face: AtomicU64,
+    names: Mutex<Vec<Name>>,
+    /// Present for directories.
+    pub(super) dir: Option<DirState>,
+}
+
+/// What only directories have.
+#[derive(Debug)]
+pub(super) struct DirState {
+    /// The lowers that contribute, top first.
+    pub(super) lowers: RwLock<Vec<Layer>>,
+    /// The merged content, once somebody needed it.
+    pub(super) index: RwLock<Option<DirIndex>>,
+    /// Cached descriptors (O_PATH) of this directory in its layers.
+    pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
+    /// Whether the upper's directory has a default ACL: one of the `ACL_` constants.
+    pub(super) default_acl: AtomicU8,
+}
+
+/// Descriptors that directories keep, in the whole process: the limit of open files is the process's too.
+pub(super) static CACHED_FDS: AtomicUsize = AtomicUsize::new(0);
+
+impl DirState {
+    /// Closes the kept descriptors: the directory is gone.
+    pub(super) fn drop_fds(&self) {
+        let fds = std::mem::take(&mut *lock(&self.fds));
+        CACHED_FDS.fetch_sub(fds.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for DirState {
+    fn drop(&mut self) {
+        self.drop_fds();
+    }
+}
+
+/// Nobody looked yet.
+pub(super) const ACL_UNKNOWN: u8 = 0;
+/// There is none.
+pub(super) const ACL_NONE: u8 = 1;
+/// There is one: the file system below applies it, and the umask does not count.
+pub(super) const ACL_SOME: u8 = 2;
+
+impl Inode {
+    pub(super) fn file(ino: u64, kind: FileType, layer: Layer, name: Option<Name>) -> Inode {
+        Inode {
+            ino,
+            kind,
+            place: RwLock::new(Place { layer, orphan: None }),
+            copying: Mutex::new(()),
+            face: AtomicU64::new(ino),
+            names: Mutex::new(name.into_iter().collect()),
+            dir: None,
+        }
+    }
+
+    pub(super) fn directory(ino: u64, layer: Layer, lowers: Vec<Layer>, name: Option<Name>) -> Inode {
+        let dir = DirState {
+            lowers: RwLock::new(lowers),
+            index: RwLock::new(None),
+            fds: Mutex::new(Vec::new()),
+            default_acl: AtomicU8::new(ACL_UNKNOWN),
+        };
+        Inode { dir: Some(dir), ..Inode::file(ino, FileType::Directory, layer, name) }
+    }
+
+    /// Whether a directory has content in more than one layer.
+    pub(super) fn is_merged(&self) -> bool {
+        let Some(dir) = &self.dir else { return false };
+        read(&dir.lowers).len() + usize::from(self.is_upper()) > 1
+    }
+
+    pub(super) fn is_upper(&self) -> bool {
+        read(&self.place).layer == UPPER
+    }
+
+    pub(super) fn face(&self) -> u64 {
+        self.face.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_face(&self, id: u64) {
+        self.face.store(id, Ordering::Release);
+    }
+
+    /// One of the names, if any is known.
+    pub(super) fn name(&self) -> Option<Name> {
+        lock(&self.names).first().cloned()
+    }
+
+    pub(super) fn is_named(&self, parent: &Inode, name: &OsStr) -> bool {
+        lock(&self.names).iter().any(|(p, n)| p.ino == parent.ino && n == name)
+    }
+
+    pub(super) fn add_name(&self, parent: &Arc<Inode>, name: &OsStr) {
+        let mut names = lock(&self.names);
+        if !names.iter().any(|(p, n)| p.ino == parent.ino && n == name) {
+            names.push((Arc::clone(parent), name.to_os_string()));
+        }
+    }
+
+    /// Removes a name; true if it was the last one.
+    pub(super) fn remove_name(&self, parent: &Inode, name: &OsStr) -> bool {
+        let mut names = lock(&self.names);
+        names.retain(|(p, n)| p.ino != parent.ino || n != name);
+        names.is_empty()
+    }
+}
+
+/// What the kernel knows an inode by.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) id: u64,
+    pub(super) inode: Arc<Inode>,
+    /// Look-ups that the kernel has not forgotten yet.
+    lookups: AtomicU64,
+    /// The opens of this node, and the backing file that they share.
+    pub(super) io: Mutex<NodeIo>,
+}
+
+impl Node {
+    /// Whether look-ups hand out another node for the inode by now.
+    pub(super) fn superseded(&self) -> bool {
+        self.inode.face() != self.id
+    }
+
+    pub(super) fn is_looked_up(&self) -> bool {
+        self.lookups.load(Ordering::Acquire) > 0
+    }
+}
+
+/// All nodes. The id of the root is 1, as FUSE demands.
+#[derive(Debug)]
+pub(super) struct Table {
+    nodes: RwLock<HashMap<u64, Arc<Node>>>,
+    next: AtomicU64,
+}
+
+impl Table {
+    pub(super) fn new(root: Inode) -> Table {
+        let table = Table { nodes: RwLock::new(HashMap::new()), next: AtomicU64::new(2) };
+        table.insert_new(1, Arc::new(root), 1);
+        table
+    }
+
+    /// A number that was never used.
+    pub(super) fn fresh(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<Arc<Node>> {
+        read(&self.nodes).get(&id).cloned()
+    }
+
+    /// The inode of this number, made by `make` if there is none.
+    pub(super) fn inode(&self, ino: u64, make: impl FnOnce() -> Inode) -> Arc<Inode> {
+        if let Some(node) = self.get(ino) {
+            return Arc::clone(&node.inode);
+        }
+        let mut nodes = write(&self.nodes);
+        let node = nodes.entry(ino).or_insert_with(|| new_node(ino, Arc::new(make()), 0));
+        Arc::clone(&node.inode)
+    }
+
+    /// Another node for an inode, which look-ups hand out from now on.
+    pub(super) fn supersede(&self, inode: &Arc<Inode>) -> Arc<Node> {
+        let node = self.insert_new(self.fresh(), Arc::clone(inode), 0);
+        inode.set_face(node.id);
+        node
+    }
+
+    fn insert_new(&self, id: u64, inode: Arc<Inode>, lookups: u64) -> Arc<Node> {
+        let node = new_node(id, inode, lookups);
+        write(&self.nodes).insert(id, Arc::clone(&node));
+        node
+    }
+
+    /// Counts a look-up that is about to be answered, and returns the node to answer with.
+    pub(super) fn look_up(&self, inode: &Arc<Inode>) -> Arc<Node> {
+        {
+            // Under the lock, so that a concurrent forget cannot remove the node in between.
+            let nodes = read(&self.nodes);
+            if let Some(node) = nodes.get(&inode.face()) {
+                node.lookups.fetch_add(1, Ordering::AcqRel);
+                return Arc::clone(node);
+            }
+        }
+        let mut nodes = write(&self.nodes);
+        let id = inode.face();
+        let node = nodes.entry(id).or_insert_with(|| new_node(id, Arc::clone(inode), 0));
+        node.lookups.fetch_add(1, Ordering::AcqRel);
+        Arc::clone(node)
+    }
+
+    /// The kernel takes back `count` look-ups.
+    pub(super) fn forget(&self, id: u64, count: u64) {
+        let Some(node) = self.get(id) else { return };
+        let before = node.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
+        let after = before.unwrap_or(0).saturating_sub(count);
+        drop(node);
+        if after == 0 {
+            self.collect(id);
+        }
+    }
+
+    /// Removes a node that nobody uses, and then the directories that only it kept.
+    pub(super) fn collect(&self, id: u64) {
+        let mut ids = vec![id];
+        while let Some(id) = ids.pop() {
+            let removed = {
+                let mut nodes = write(&self.nodes);
+                // Counts of one mean: only the table. Open files hold their node; children hold their directory's inode.
+                let idle = |node: &Arc<Node>| {
+                    let inode_users = if node.id == node.inode.ino { 1 } else { usize::MAX };
+                    id != 1
+                        && !node.is_looked_up()
+                        && Arc::strong_count(node) == 1
+                        && Arc::strong_count(&node.inode) <= inode_users
+                };
+                if nodes.get(&id).is_some_and(idle) { nodes.remove(&id) } else { None }
+            };
+            let Some(node) = removed else { continue };
+            if node.id != node.inode.ino {
+                if node.inode.face() == node.id {
+                    // The kernel knows the number only through the older node, or not at all: look-ups start from there again.
+                    node.inode.set_face(node.inode.ino);
+                }
+                ids.push(node.inode.ino);
+            } else {
+                ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));
+            }
+        }
+    }
+}
+
+fn new_node(id: u64, inode: Arc<Inode>, lookups: u64) -> Arc<Node> {
+    Arc::new(Node { id, inode, lookups: AtomicU64::new(lookups), io: Mutex::new(NodeIo::default()) })
+}

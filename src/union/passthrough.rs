@@ -1,0 +1,101 @@
+//! Which file the kernel reads and writes by itself (FUSE passthrough) for a node.
+//!
+//! The kernel's rules (fs/fuse/iomode.c, Linux 6.9+): while a node is open, all its opens are passthrough with one and the same
+//! backing object, or none is; anything else makes open(2) fail with EIO. A file that is copied up while it is open for reading
+//! therefore cannot be opened again under the same node: the open is answered with ESTALE, the kernel looks the name up again and
+//! gets another node for the same inode. The node with the old opens then only serves them.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fuser::BackingId;
+
+/// How the opens of one node are served.
+#[derive(Debug, Default)]
+pub(super) struct NodeIo {
+    /// Opens that have not been released.
+    opens: u32,
+    backing: Option<Backing>,
+}
+
+/// The backing object that all opens of a node share.
+#[derive(Debug)]
+struct Backing {
+    id: Arc<BackingId>,
+    upper: bool,
+}
+
+/// How a new open is to be served.
+#[derive(Debug)]
+pub(super) enum Serve {
+    /// By the kernel.
+    Kernel(Arc<BackingId>),
+    /// By this daemon.
+    Daemon,
+    /// Not under this node.
+    OtherNode,
+}
+
+/// Makes a backing object of an open file.
+pub(super) type MakeBacking<'a> = &'a dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>;
+
+impl NodeIo {
+    /// Whether the opens of this node are served from a lower file by the kernel.
+    pub(super) fn holds_lower(&self) -> bool {
+        self.opens > 0 && self.backing.as_ref().is_some_and(|backing| !backing.upper)
+    }
+
+    /// Whether the kernel may write the file through a mapping of which this daemon, and the FUSE side of the kernel, see nothing.
+    pub(super) fn maps_may_write(&self) -> bool {
+        self.opens > 0 && self.backing.as_ref().is_some_and(|backing| backing.upper)
+    }
+
+    /// Counts one more open with the backing that is there.
+    pub(super) fn share(&mut self) -> Option<Arc<BackingId>> {
+        self.opens = self.opens.saturating_add(1);
+        self.backing.as_ref().map(|backing| Arc::clone(&backing.id))
+    }
+
+    /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `enabled` is cleared
+    /// when the kernel refuses passthrough to this process altogether.
+    pub(super) fn open(
+        &mut self,
+        file: BorrowedFd<'_>,
+        upper: bool,
+        enabled: &AtomicBool,
+        make: MakeBacking<'_>,
+    ) -> Serve {
+        if self.opens == 0 {
+            self.backing = None;
+            if enabled.load(Ordering::Relaxed) {
+                match make(file) {
+                    Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper }),
+                    // No CAP_SYS_ADMIN in the initial user namespace, or a kernel without passthrough: no other file will fare better.
+                    Err(error)
+                        if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOTTY | libc::EOPNOTSUPP)) =>
+                    {
+                        enabled.store(false, Ordering::Relaxed);
+                    }
+                    // This file cannot (ELOOP: the layer is itself on a stacked file system); others may.
+                    Err(_) => {}
+                }
+            }
+        } else if self.backing.as_ref().is_some_and(|backing| backing.upper != upper) {
+            return Serve::OtherNode;
+        }
+        match self.share() {
+            Some(id) => Serve::Kernel(id),
+            None => Serve::Daemon,
+        }
+    }
+
+    /// Takes back one open.
+    pub(super) fn release(&mut self) {
+        self.opens = self.opens.saturating_sub(1);
+        if self.opens == 0 {
+            self.backing = None;
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Removing names: unlink and rmdir.
+//!
+//! The whiteout comes first and the file goes second: between the two the file is still there, since a real entry wins.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use super::copy_up::Data;
+use super::create::{make_whiteout, remove_whiteout};
+use super::layers::{self, UPPER};
+use super::node::{Inode, lock, write};
+use super::state::Union;
+use super::{Errno, Res};
+
+impl Union {
+    pub(super) fn unlink(&self, parent: u64, name: &OsStr) -> Res<()> {
+        layers::check_lookup(name)?;
+        let parent = self.inode(parent)?;
+        self.copy_up(&parent, Data::Whole)?;
+        let mut index = self.write_index(&parent)?;
+        let entry = index.visible(name).ok_or(Errno::NOENT)?;
+        let (in_upper, hides, layer) =
+            (entry.upper.is_some(), entry.lower.is_some(), entry.layer().ok_or(Errno::NOENT)?);
+        let (inode, stat) = self.child(&parent, name, entry)?;
+        if inode.kind == FileType::Directory {
+            return Err(Errno::ISDIR);
+        }
+        let mut place = write(&inode.place);
+        let last = open_path(self.dir_fd(&parent, layer)?.as_fd(), name)?;
+        let dir = self.dir_fd(&parent, UPPER)?;
+        if hides {
+            make_whiteout(dir.as_fd(), name)?;
+        }
+        if in_upper && let Err(errno) = rustix::fs::unlinkat(&*dir, name, AtFlags::empty()) {
+            if hides {
+                remove_whiteout(dir.as_fd(), name);
+            }
+            return Err(errno);
+        }
+        index.take(name, hides);
+        if inode.remove_name(&parent, name) {
+            place.orphan = Some(Arc::new(last));
+        }
+        if in_upper && stat.st_nlink <= 1 {
+            // The number can be used again below.
+            lock(&self.links).remove(&stat.st_ino);
+        }
+        Ok(())
+    }
+
+    pub(super) fn rmdir(&self, parent: u64, name: &OsStr) -> Res<()> {
+        layers::check_lookup(name)?;
+        let parent = self.inode(parent)?;
+        self.copy_up(&parent, Data::Whole)?;
+        let _two = lock(&self.two_dirs);
+        let mut index = self.write_index(&parent)?;
+        let entry = index.visible(name).ok_or(Errno::NOENT)?;
+        let (in_upper, hides, layer) =
+            (entry.upper.is_some(), entry.lower.is_some(), entry.layer().ok_or(Errno::NOENT)?);
+        let (inode, _) = self.child(&parent, name, entry)?;
+        let state = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        let mut content = self.write_index(&inode)?;
+        if !content.is_empty() {
+            return Err(Errno::NOTEMPTY);
+        }
+        let mut place = write(&inode.place);
+        let last = self.dir_fd(&inode, layer)?;
+        let dir = self.dir_fd(&parent, UPPER)?;
+        if hides {
+            make_whiteout(dir.as_fd(), name)?;
+        }
+        if in_upper && let Err(errno) = self.remove_upper_dir(dir.as_fd(), name) {
+            if hides {
+                remove_whiteout(dir.as_fd(), name);
+            }
+            return Err(errno);
+        }
+        content.clear();
+        write(&state.lowers).clear();
+        index.take(name, hides);
+        inode.remove_name(&parent, name);
+        place.orphan = Some(last);
+        state.drop_fds();
+        Ok(())
+    }
+
+    /// Removes a directory of the upper in which nothing is visible: it may hold whiteouts. Those must not go before it does, or what
+    /// they hide would show after a crash.
+    pub(super) fn remove_upper_dir(&self, parent: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
+        match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            other => return other,
+        }
+        let scratch = self.layers.scratch()?;
+        let temporary = self.scratch_name();
+        rustix::fs::renameat(parent, name, scratch, &temporary)?;
+        // It is gone for everybody; what stays in scratch is removed by the next mount.
+        let _ = layers::remove_tree(scratch, &temporary, FileType::Directory);
+        Ok(())
+    }
+
+    /// Bookkeeping for an inode whose name was taken over by another one.
+    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, upper_ino: Option<u64>) {
+        let mut place = write(&inode.place);
+        if inode.remove_name(parent, name) {
+            place.orphan = Some(Arc::new(last));
+        }
+        if let Some(state) = &inode.dir {
+            state.drop_fds();
+        }
+        if let Some(upper_ino) = upper_ino {
+            lock(&self.links).remove(&upper_ino);
+        }
+    }
+}
+
+/// A descriptor that keeps a file reachable without its name.
+pub(super) fn open_path(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
+    rustix::fs::openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,264 @@
+//! rename(2), with RENAME_NOREPLACE and RENAME_EXCHANGE.
+//!
+//! A whiteout at the old name comes before the rename, and the one at the new name goes after it: a real entry wins over a whiteout, so
+//! that at every moment each name shows what it showed before or what it shows afterwards.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use fuser::RenameFlags;
+use rustix::fs::{AtFlags, FileType, RenameFlags as Renameat};
+
+use super::copy_up::Data;
+use super::create::{make_whiteout, mark_opaque, remove_whiteout};
+use super::index::Entry;
+use super::layers::{self, UPPER};
+use super::node::{Inode, lock, write};
+use super::remove::open_path;
+use super::state::{IndexWrite, Union};
+use super::{Errno, Res};
+
+/// One end of a rename: a directory and a name in it.
+#[derive(Debug)]
+struct End<'a> {
+    parent: Arc<Inode>,
+    fd: Arc<OwnedFd>,
+    name: &'a OsStr,
+}
+
+/// What the directories say about one end.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    kind: Option<FileType>,
+    in_upper: bool,
+    in_lower: bool,
+    whiteout: bool,
+    ino: u64,
+}
+
+impl Union {
+    pub(super) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: RenameFlags) -> Res<()> {
+        if flags.contains(RenameFlags::RENAME_WHITEOUT) || (flags.bits() & !RenameFlags::all().bits()) != 0 {
+            return Err(Errno::INVAL);
+        }
+        layers::check_lookup(from.1)?;
+        layers::check_create(to.1)?;
+        let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
+        let (source, target) = (self.end(from.0, from.1)?, self.end(to.0, to.1)?);
+        self.prepare(&source)?;
+        if exchange {
+            self.prepare(&target)?;
+        }
+        let _two = lock(&self.two_dirs);
+        let mut indexes = Indexes::lock(self, &source.parent, &target.parent)?;
+        let (old, new) = (indexes.see(0, source.name), indexes.see(1, target.name));
+        let kind = old.kind.ok_or(Errno::NOENT)?;
+        if !old.in_upper {
+            // It was replaced by another file after it was prepared.
+            return Err(Errno::STALE);
+        }
+        let moved = self.known(&source, indexes.entry(0, source.name)?)?;
+        if exchange {
+            return self.exchange(&mut indexes, &source, &target, (old, new), &moved);
+        }
+        if new.kind.is_some() && flags.contains(RenameFlags::RENAME_NOREPLACE) {
+            return Err(Errno::EXIST);
+        }
+        let replaced = match new.kind {
+            None => None,
+            Some(_) => Some(self.known(&target, indexes.entry(1, target.name)?)?),
+        };
+        if let (Some(replaced), Some(new_kind)) = (&replaced, new.kind) {
+            if replaced.ino == moved.ino {
+                // Two names of one file: rename(2) does nothing.
+                return Ok(());
+            }
+            match (kind == FileType::Directory, new_kind == FileType::Directory) {
+                (true, false) => return Err(Errno::NOTDIR),
+                (false, true) => return Err(Errno::ISDIR),
+                (true, true) if !self.read_index(replaced)?.is_empty() => return Err(Errno::NOTEMPTY),
+                _ => {}
+            }
+        }
+        if kind == FileType::Directory && new.in_lower {
+            // It must not merge with what the new name hides.
+            mark_opaque(self.dir_fd(&moved, UPPER)?.as_fd())?;
+        }
+        let new_ino = new.ino;
+        let last = match &replaced {
+            None => None,
+            Some(inode) => Some(self.last_way(&target, inode, new.in_upper)?),
+        };
+        if old.in_lower {
+            make_whiteout(source.fd.as_fd(), source.name)?;
+        }
+        if let Err(errno) = self.move_upper(&source, &target, kind, &moved, new) {
+            if old.in_lower {
+                remove_whiteout(source.fd.as_fd(), source.name);
+            }
+            return Err(errno);
+        }
+        if new.whiteout {
+            remove_whiteout(target.fd.as_fd(), target.name);
+        }
+        if let (Some(inode), Some((last, upper_ino))) = (replaced, last) {
+            debug_assert_eq!(inode.ino, new_ino);
+            self.replaced(&inode, &target.parent, target.name, last, upper_ino);
+        }
+        indexes.get(0).take(source.name, old.in_lower);
+        indexes.get(1).put(target.name, kind, moved.ino, false);
+        Ok(())
+    }
+
+    fn end<'a>(&self, parent: u64, name: &'a OsStr) -> Res<End<'a>> {
+        let parent = self.inode(parent)?;
+        self.copy_up(&parent, Data::Whole)?;
+        let fd = self.dir_fd(&parent, UPPER)?;
+        Ok(End { parent, fd, name })
+    }
+
+    /// Brings what is to be moved to the upper; EXDEV for a directory that has something below.
+    fn prepare(&self, end: &End<'_>) -> Res<()> {
+        let inode = {
+            let index = self.read_index(&end.parent)?;
+            let entry = index.visible(end.name).ok_or(Errno::NOENT)?;
+            self.child(&end.parent, end.name, entry)?.0
+        };
+        if let Some(dir) = &inode.dir {
+            let mut index = self.write_index(&inode)?;
+            if !index.lower_is_empty() {
+                return Err(Errno::XDEV);
+            }
+            let mut lowers = write(&dir.lowers);
+            if !lowers.is_empty() {
+                // Nothing shows from below, so that it may as well be opaque; then it can move like any directory of the upper.
+                drop((index, lowers));
+                self.copy_up(&inode, Data::Whole)?;
+                index = self.write_index(&inode)?;
+                lowers = write(&dir.lowers);
+                if !index.lower_is_empty() {
+                    return Err(Errno::XDEV);
+                }
+                mark_opaque(self.dir_fd(&inode, UPPER)?.as_fd())?;
+                index.drop_lowers();
+                lowers.clear();
+            }
+        }
+        self.copy_up(&inode, Data::Whole)
+    }
+
+    /// The inode at one end.
+    fn known(&self, end: &End<'_>, entry: &Entry) -> Res<Arc<Inode>> {
+        self.child(&end.parent, end.name, entry).map(|(inode, _)| inode)
+    }
+
+    /// The way to an inode that is about to lose this name, and its number in the upper if that goes with it.
+    fn last_way(&self, end: &End<'_>, inode: &Inode, in_upper: bool) -> Res<(OwnedFd, Option<u64>)> {
+        if in_upper {
+            let stat = rustix::fs::statat(&*end.fd, end.name, AtFlags::SYMLINK_NOFOLLOW)?;
+            return Ok((open_path(end.fd.as_fd(), end.name)?, (stat.st_nlink <= 1).then_some(stat.st_ino)));
+        }
+        let layer = super::node::read(&inode.place).layer;
+        Ok((open_path(self.dir_fd(&end.parent, layer)?.as_fd(), end.name)?, None))
+    }
+
+    /// The rename itself, in the upper, and the new name of the inode.
+    fn move_upper(&self, source: &End<'_>, target: &End<'_>, kind: FileType, moved: &Arc<Inode>, new: Seen) -> Res<()> {
+        // Nobody may use the name of a directory for the way to its content meanwhile, or the name of a file for the file.
+        let _tree = (kind == FileType::Directory).then(|| write(&self.tree));
+        let _place = write(&moved.place);
+        if kind == FileType::Directory && new.in_upper {
+            // The directory that is replaced may hold whiteouts: it changes places, so that it is there until the other one is.
+            rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)?;
+            self.remove_upper_dir(source.fd.as_fd(), source.name)?;
+        } else {
+            rustix::fs::renameat(&*source.fd, source.name, &*target.fd, target.name)?;
+        }
+        moved.add_name(&target.parent, target.name);
+        moved.remove_name(&source.parent, source.name);
+        Ok(())
+    }
+
+    fn exchange(
+        &self,
+        indexes: &mut Indexes<'_>,
+        source: &End<'_>,
+        target: &End<'_>,
+        (old, new): (Seen, Seen),
+        moved: &Arc<Inode>,
+    ) -> Res<()> {
+        let (Some(old_kind), Some(new_kind)) = (old.kind, new.kind) else { return Err(Errno::NOENT) };
+        if !new.in_upper {
+            return Err(Errno::STALE);
+        }
+        let other = self.known(target, indexes.entry(1, target.name)?)?;
+        if other.ino == moved.ino {
+            return Ok(());
+        }
+        for (inode, hides) in [(moved, new.in_lower), (&other, old.in_lower)] {
+            if inode.dir.is_some() && hides {
+                mark_opaque(self.dir_fd(inode, UPPER)?.as_fd())?;
+            }
+        }
+        {
+            let dirs = moved.dir.is_some() || other.dir.is_some();
+            let _tree = dirs.then(|| write(&self.tree));
+            let (first, second) = if moved.ino < other.ino { (moved, &other) } else { (&other, moved) };
+            let _places = (write(&first.place), write(&second.place));
+            rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)?;
+            moved.add_name(&target.parent, target.name);
+            moved.remove_name(&source.parent, source.name);
+            other.add_name(&source.parent, source.name);
+            other.remove_name(&target.parent, target.name);
+        }
+        indexes.get(0).put(source.name, new_kind, other.ino, old.whiteout);
+        indexes.get(1).put(target.name, old_kind, moved.ino, new.whiteout);
+        Ok(())
+    }
+}
+
+/// The indexes of one or two directories, locked in the order of their numbers.
+struct Indexes<'a> {
+    first: IndexWrite<'a>,
+    second: Option<IndexWrite<'a>>,
+    /// Whether the first one is the target's.
+    swapped: bool,
+}
+
+impl<'a> Indexes<'a> {
+    fn lock(union: &Union, source: &'a Inode, target: &'a Inode) -> Res<Indexes<'a>> {
+        if source.ino == target.ino {
+            return Ok(Indexes { first: union.write_index(source)?, second: None, swapped: false });
+        }
+        let swapped = target.ino < source.ino;
+        let (first, second) = if swapped { (target, source) } else { (source, target) };
+        // Building an index takes locks of its own, so both are built before one is held.
+        union.index(second)?;
+        let first = union.write_index(first)?;
+        Ok(Indexes { first, second: Some(union.write_index(second)?), swapped })
+    }
+
+    /// The index of the source's directory (0) or of the target's (1).
+    fn get(&mut self, end: usize) -> &mut IndexWrite<'a> {
+        match &mut self.second {
+            Some(second) if (end == 1) != self.swapped => second,
+            _ => &mut self.first,
+        }
+    }
+
+    fn entry(&mut self, end: usize, name: &OsStr) -> Res<&Entry> {
+        self.get(end).visible(name).ok_or(Errno::NOENT)
+    }
+
+    fn see(&mut self, end: usize, name: &OsStr) -> Seen {
+        let entry = self.get(end).get(name);
+        Seen {
+            kind: entry.and_then(Entry::visible),
+            in_upper: entry.is_some_and(|entry| entry.upper.is_some()),
+            in_lower: entry.is_some_and(|entry| entry.lower.is_some()),
+            whiteout: entry.is_some_and(|entry| entry.whiteout),
+            ino: entry.and_then(Entry::known_ino).unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,423 @@
+//! The union itself: layers, nodes, open files; and how a child, a descriptor or an attribute is found.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    getxattr, lgetxattr, listxattr, listxattr_query, llistxattr, llistxattr_query, lremovexattr, lsetxattr,
+    removexattr, setxattr,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::file::Handle;
+use super::index::{DirIndex, Entry};
+use super::layers::{self, Layer, Layers, UPPER};
+use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
+use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
+
+/// The longest value that Linux stores in an extended attribute (include/uapi/linux/limits.h).
+const XATTR_SIZE_MAX: usize = 65536;
+
+/// A mounted union.
+#[derive(Debug)]
+pub(super) struct Union {
+    pub(super) layers: Layers,
+    pub(super) options: UnionOptions,
+    pub(super) table: Table,
+    /// Taken for writing by the rename of a directory, for reading while a directory's name is turned into a descriptor.
+    pub(super) tree: RwLock<()>,
+    /// Taken by what needs the indexes of two directories at once.
+    pub(super) two_dirs: Mutex<()>,
+    /// Upper files with several links: the upper's inode number to ours, so that all names lead to one inode.
+    pub(super) links: Mutex<HashMap<u64, u64>>,
+    pub(super) handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    pub(super) next_handle: AtomicU64,
+    /// Cleared when the kernel refuses.
+    pub(super) passthrough: AtomicBool,
+    pub(super) notifier: OnceLock<fuser::Notifier>,
+    /// Whether this process runs in a user namespace of its own, where some owners and attributes cannot be set.
+    pub(super) in_user_namespace: bool,
+    next_scratch: AtomicU64,
+    max_cached_fds: usize,
+}
+
+/// An inode and its attributes, as a look-up answers them.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) node: Arc<Node>,
+    pub(super) stat: Stat,
+}
+
+/// A way to one file of one layer, for system calls.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// A name in a directory; `.` for the directory itself.
+    At(Arc<OwnedFd>, OsString),
+    /// The file (O_PATH): it has no name any more.
+    Fd(Arc<OwnedFd>),
+}
+
+impl Union {
+    pub(super) fn new(config: &UnionConfig) -> Result<Union, UnionError> {
+        let max_cached_fds = raise_file_limit() / 4;
+        let layers = Layers::open(config)?;
+        let lowers: Vec<Layer> = (0..layers.depth()).map(|n| n as Layer).collect();
+        let top = if layers.writable() { UPPER } else { 0 };
+        let root = Inode::directory(1, top, lowers, None);
+        let union = Union {
+            layers,
+            options: config.options.clone(),
+            table: Table::new(root),
+            tree: RwLock::new(()),
+            two_dirs: Mutex::new(()),
+            links: Mutex::new(HashMap::new()),
+            handles: RwLock::new(HashMap::new()),
+            next_handle: AtomicU64::new(1),
+            passthrough: AtomicBool::new(config.options.passthrough),
+            notifier: OnceLock::new(),
+            in_user_namespace: in_user_namespace(),
+            next_scratch: AtomicU64::new(0),
+            max_cached_fds,
+        };
+        // An unreadable or opaque root shows now, not at the first look-up.
+        let root = union.inode(1).map_err(|errno| UnionError::io("find", "/", errno))?;
+        union.index(&root).map_err(|errno| UnionError::io("read root of", config.lower_or_upper(), errno))?;
+        Ok(union)
+    }
+
+    pub(super) fn ttl(&self) -> Duration {
+        Duration::from_secs(self.options.ttl_seconds)
+    }
+
+    /// How deep file systems may be stacked below a passthrough file. One more than usual if a layer is on a stacked file system itself;
+    /// this mount then cannot be a layer of another one.
+    pub(super) fn stack_depth(&self) -> u32 {
+        const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+        const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+        let stacked = (0..self.layers.depth()).map(|n| n as Layer).chain([UPPER]).any(|layer| {
+            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type as i64);
+            matches!(kind, Ok(OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC))
+        });
+        if stacked { 2 } else { 1 }
+    }
+
+    pub(super) fn node(&self, id: u64) -> Res<Arc<Node>> {
+        self.table.get(id).ok_or(Errno::STALE)
+    }
+
+    pub(super) fn inode(&self, id: u64) -> Res<Arc<Inode>> {
+        self.node(id).map(|node| Arc::clone(&node.inode))
+    }
+
+    /// A name in the scratch directory that nobody else uses.
+    pub(super) fn scratch_name(&self) -> OsString {
+        OsString::from(format!("{:x}", self.next_scratch.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    // --- descriptors -------------------------------------------------------------------------------------------------------------
+
+    /// A descriptor of a directory in one of its layers. ENOENT if it has lost its name.
+    pub(super) fn dir_fd(&self, inode: &Inode, layer: Layer) -> Res<Arc<OwnedFd>> {
+        let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        if let Some((_, fd)) = lock(&dir.fds).iter().find(|(l, _)| *l == layer) {
+            return Ok(Arc::clone(fd));
+        }
+        let fd = loop {
+            let Some((parent, name)) = inode.name() else {
+                if inode.ino == 1 {
+                    break Arc::new(self.layers.root(layer)?.try_clone_to_owned().map_err(errno)?);
+                }
+                return Err(Errno::NOENT);
+            };
+            let parent_fd = self.dir_fd(&parent, layer)?;
+            // The name must not change between its reading and its use.
+            let _tree = read(&self.tree);
+            if inode.is_named(&parent, &name) {
+                break Arc::new(layers::open_dir_at(parent_fd.as_fd(), &name)?);
+            }
+        };
+        // Past the limit, descriptors live only as long as their operation.
+        if CACHED_FDS.load(Ordering::Relaxed) < self.max_cached_fds {
+            let mut fds = lock(&dir.fds);
+            if fds.iter().all(|(l, _)| *l != layer) {
+                CACHED_FDS.fetch_add(1, Ordering::Relaxed);
+                fds.push((layer, Arc::clone(&fd)));
+            }
+        }
+        Ok(fd)
+    }
+
+    /// The way to an inode in its topmost layer. The caller holds its `place`, so that the way stays right.
+    pub(super) fn target(&self, inode: &Inode, layer: Layer, orphan: Option<&Arc<OwnedFd>>) -> Res<Target> {
+        if let Some(fd) = orphan {
+            return Ok(Target::Fd(Arc::clone(fd)));
+        }
+        if inode.dir.is_some() {
+            return Ok(Target::At(self.dir_fd(inode, layer)?, OsString::from(".")));
+        }
+        let (parent, name) = inode.name().ok_or(Errno::STALE)?;
+        Ok(Target::At(self.dir_fd(&parent, layer)?, name))
+    }
+
+    // --- directories -------------------------------------------------------------------------------------------------------------
+
+    /// Makes sure that the index of a directory is there.
+    pub(super) fn index(&self, inode: &Inode) -> Res<()> {
+        let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        if read(&dir.index).is_some() {
+            return Ok(());
+        }
+        let mut index = write(&dir.index);
+        if index.is_none() {
+            *index = Some(self.build_index(inode, dir)?);
+        }
+        Ok(())
+    }
+
+    fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
+        let mut lowers = write(&dir.lowers);
+        let upper = inode.is_upper().then_some(UPPER);
+        let layers = upper
+            .into_iter()
+            .chain(lowers.iter().copied())
+            .map(|layer| self.dir_fd(inode, layer).map(|fd| (layer, fd)))
+            .collect::<Res<Vec<_>>>()?;
+        let (index, used) = DirIndex::build(&layers)?;
+        lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
+        Ok(index)
+    }
+
+    /// The index of a directory, for reading.
+    pub(super) fn read_index<'a>(&self, inode: &'a Inode) -> Res<IndexRead<'a>> {
+        self.index(inode)?;
+        let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        Ok(IndexRead(read(&dir.index)))
+    }
+
+    /// The index of a directory, for changing it.
+    pub(super) fn write_index<'a>(&self, inode: &'a Inode) -> Res<IndexWrite<'a>> {
+        self.index(inode)?;
+        let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
+        Ok(IndexWrite(write(&dir.index)))
+    }
+
+    /// The inode under a visible entry of `parent`, and its attributes. The caller holds the index that `entry` is in.
+    pub(super) fn child(&self, parent: &Arc<Inode>, name: &OsStr, entry: &Entry) -> Res<(Arc<Inode>, Stat)> {
+        let (Some(kind), Some(layer)) = (entry.visible(), entry.layer()) else { return Err(Errno::NOENT) };
+        let fd = self.dir_fd(parent, layer)?;
+        let stat = rustix::fs::statat(&*fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != kind {
+            // Somebody changed the layer behind our back.
+            return Err(Errno::STALE);
+        }
+        let link_ino = || (layer == UPPER && kind != FileType::Directory && stat.st_nlink > 1).then_some(stat.st_ino);
+        let ino = match link_ino() {
+            Some(upper_ino) => {
+                let ino = *lock(&self.links).entry(upper_ino).or_insert_with(|| entry.ino(|| self.table.fresh()));
+                entry.set_ino(ino);
+                ino
+            }
+            None => entry.ino(|| self.table.fresh()),
+        };
+        let own_name = || Some((Arc::clone(parent), name.to_os_string()));
+        let inode = if kind == FileType::Directory {
+            let mut lowers = entry.dirs().to_vec();
+            if layer == UPPER && !lowers.is_empty() && is_opaque(fd.as_fd(), name)? {
+                lowers.clear();
+            }
+            self.table.inode(ino, || Inode::directory(ino, layer, lowers, own_name()))
+        } else {
+            self.table.inode(ino, || Inode::file(ino, kind, layer, own_name()))
+        };
+        inode.add_name(parent, name);
+        Ok((inode, stat))
+    }
+
+    /// Looks a name up and counts it for the kernel.
+    pub(super) fn look_up(&self, parent: u64, name: &OsStr) -> Res<Found> {
+        layers::check_lookup(name)?;
+        let parent = self.inode(parent)?;
+        let index = self.read_index(&parent)?;
+        let entry = index.visible(name).ok_or(Errno::NOENT)?;
+        let (inode, stat) = self.child(&parent, name, entry)?;
+        Ok(Found { node: self.table.look_up(&inode), stat })
+    }
+}
+
+/// A directory's index, locked for reading.
+pub(super) struct IndexRead<'a>(RwLockReadGuard<'a, Option<DirIndex>>);
+
+impl std::ops::Deref for IndexRead<'_> {
+    type Target = DirIndex;
+    fn deref(&self) -> &DirIndex {
+        static EMPTY: OnceLock<DirIndex> = OnceLock::new();
+        self.0.as_ref().unwrap_or_else(|| EMPTY.get_or_init(DirIndex::default))
+    }
+}
+
+/// A directory's index, locked for changing.
+pub(super) struct IndexWrite<'a>(RwLockWriteGuard<'a, Option<DirIndex>>);
+
+impl std::ops::Deref for IndexWrite<'_> {
+    type Target = DirIndex;
+    fn deref(&self) -> &DirIndex {
+        static EMPTY: OnceLock<DirIndex> = OnceLock::new();
+        self.0.as_ref().unwrap_or_else(|| EMPTY.get_or_init(DirIndex::default))
+    }
+}
+
+impl std::ops::DerefMut for IndexWrite<'_> {
+    fn deref_mut(&mut self) -> &mut DirIndex {
+        self.0.get_or_insert_with(DirIndex::default)
+    }
+}
+
+impl Target {
+    /// A path for the calls that know no descriptors. /proc has to be mounted.
+    fn proc_path(&self) -> OsString {
+        match self {
+            Target::At(dir, name) => {
+                let mut path = OsString::from(format!("/proc/self/fd/{}/", dir.as_raw_fd()));
+                path.push(name);
+                path
+            }
+            Target::Fd(fd) => OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+        }
+    }
+
+    /// A symbolic link in the path of a name is the file itself; the link in /proc has to be followed.
+    fn follows(&self) -> bool {
+        matches!(self, Target::Fd(_))
+    }
+
+    /// The names of all extended attributes, each with a NUL behind it.
+    pub(super) fn list_xattrs(&self) -> Res<Vec<u8>> {
+        let path = self.proc_path();
+        loop {
+            let size = if self.follows() { listxattr_query(&path)? } else { llistxattr_query(&path)? };
+            let mut names = Vec::with_capacity(size.max(1));
+            let spare = spare_capacity(&mut names);
+            match if self.follows() { listxattr(&path, spare) } else { llistxattr(&path, spare) } {
+                Ok(_) => return Ok(names),
+                // The list has grown in between.
+                Err(Errno::RANGE) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// The value of an extended attribute; `None` if there is none of that name.
+    pub(super) fn xattr(&self, name: &OsStr) -> Res<Option<Vec<u8>>> {
+        let path = self.proc_path();
+        // Most attributes that anybody asks for are short (capabilities: 20 bytes) or missing: one call does for both.
+        let mut capacity = 256;
+        loop {
+            let mut value = Vec::with_capacity(capacity);
+            let spare = spare_capacity(&mut value);
+            match if self.follows() { getxattr(&path, name, spare) } else { lgetxattr(&path, name, spare) } {
+                Ok(_) => return Ok(Some(value)),
+                Err(Errno::NODATA) => return Ok(None),
+                Err(Errno::RANGE) if capacity < XATTR_SIZE_MAX => capacity = XATTR_SIZE_MAX,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    pub(super) fn set_xattr(&self, name: &OsStr, value: &[u8], flags: XattrFlags) -> Res<()> {
+        let path = self.proc_path();
+        if self.follows() { setxattr(&path, name, value, flags) } else { lsetxattr(&path, name, value, flags) }
+    }
+
+    pub(super) fn remove_xattr(&self, name: &OsStr) -> Res<()> {
+        let path = self.proc_path();
+        if self.follows() { removexattr(&path, name) } else { lremovexattr(&path, name) }
+    }
+
+    pub(super) fn stat(&self) -> Res<Stat> {
+        match self {
+            Target::At(dir, name) => rustix::fs::statat(&**dir, name, AtFlags::SYMLINK_NOFOLLOW),
+            Target::Fd(fd) => rustix::fs::fstat(&**fd),
+        }
+    }
+
+    pub(super) fn open(&self, flags: OFlags) -> Res<OwnedFd> {
+        match self {
+            Target::At(dir, name) => {
+                rustix::fs::openat(&**dir, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            }
+            Target::Fd(_) => rustix::fs::openat(CWD, self.proc_path(), flags | OFlags::CLOEXEC, Mode::empty()),
+        }
+    }
+
+    pub(super) fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Res<()> {
+        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+        match self {
+            Target::At(dir, name) => rustix::fs::chownat(&**dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
+            Target::Fd(fd) => rustix::fs::chownat(&**fd, "", uid, gid, AtFlags::EMPTY_PATH),
+        }
+    }
+
+    /// Not for symbolic links: they have no mode.
+    pub(super) fn chmod(&self, mode: u32) -> Res<()> {
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        match self {
+            Target::At(dir, name) => rustix::fs::chmodat(&**dir, name, mode, AtFlags::empty()),
+            Target::Fd(_) => rustix::fs::chmodat(CWD, self.proc_path(), mode, AtFlags::empty()),
+        }
+    }
+
+    pub(super) fn utimens(&self, times: &Timestamps) -> Res<()> {
+        match self {
+            Target::At(dir, name) => rustix::fs::utimensat(&**dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
+            Target::Fd(_) => rustix::fs::utimensat(CWD, self.proc_path(), times, AtFlags::empty()),
+        }
+    }
+}
+
+/// Whether the directory `name` is opaque in this layer.
+fn is_opaque(parent: BorrowedFd<'_>, name: &OsStr) -> Res<bool> {
+    let dir = layers::open_dir_at(parent, name)?;
+    has_opaque_marker(dir.as_fd())
+}
+
+pub(super) fn has_opaque_marker(dir: BorrowedFd<'_>) -> Res<bool> {
+    match rustix::fs::statat(dir, layers::OPAQUE, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The errno of an error of the standard library.
+pub(super) fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+/// Whether user ids are mapped at all: the initial namespace maps all of them onto themselves (user_namespaces(7)).
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let words: Vec<&str> = map.split_whitespace().collect();
+    words != ["0", "0", "4294967295"]
+}
+
+/// Raises the soft limit of open files to the hard one and returns it. A union of 500 layers with a few open files needs more than the
+/// usual 1024.
+fn raise_file_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    // No limit at all would be no reason to keep a million descriptors.
+    current.unwrap_or(1 << 20).clamp(64, 1 << 18) as usize
+}
+
+impl UnionConfig {
+    fn lower_or_upper(&self) -> std::path::PathBuf {
+        self.upper.clone().or_else(|| self.lower.first().cloned()).unwrap_or_default()
+    }
+}
