@@ -124,8 +124,11 @@ fn first_write(group: &mut BenchmarkGroup<WallTime>, host: &Host, stack: &LayerS
 
 fn first_writes(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &Path) {
     let mut group = criterion.benchmark_group("first_write");
-    for (what, depth, size, files) in [("4KiB", 1, 4 << 10, FILES), ("1MiB", 1, 1 << 20, 32), ("4KiB deep", DEEP, 4 << 10, FILES)] {
-        let stack = LayerStack::ensure(store, &StackDefinition::study(depth, depth, files, size), SEED, &|_| ()).unwrap();
+    for (what, depth, size, files) in
+        [("4KiB", 1, 4 << 10, FILES), ("1MiB", 1, 1 << 20, 32), ("4KiB deep", DEEP, 4 << 10, FILES)]
+    {
+        let stack =
+            LayerStack::ensure(store, &StackDefinition::study(depth, depth, files, size), SEED, &|_| ()).unwrap();
         first_write(&mut group, host, &stack, scratch, what);
     }
     group.finish();
@@ -133,10 +136,11 @@ fn first_writes(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &
 
 /// Warm look-ups of a name at the base of a deep stack, and of a name that is nowhere.
 fn lookups(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &Path) {
-    let stack =
-        LayerStack::ensure(store, &StackDefinition::study(DEEP, DEEP, FILES, 4 << 10), SEED, &|_| ()).unwrap();
+    let stack = LayerStack::ensure(store, &StackDefinition::study(DEEP, DEEP, FILES, 4 << 10), SEED, &|_| ()).unwrap();
     let targets = stack.targets();
-    for (group, paths, present) in [("lookup_hit_warm", &targets.hits, true), ("lookup_miss_warm", &targets.misses, false)] {
+    for (group, paths, present) in
+        [("lookup_hit_warm", &targets.hits, true), ("lookup_miss_warm", &targets.misses, false)]
+    {
         let files = names(paths);
         let mut group = criterion.benchmark_group(group);
         for (label, driver, options) in variants(host) {

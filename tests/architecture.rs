@@ -105,7 +105,8 @@ fn modules_use_only_what_the_table_allows() {
     for (module, files) in &modules {
         for (file, text) in files {
             for name in used(text) {
-                if name != *module && allowed.contains_key(name.as_str()) && !allowed[module.as_str()].contains(&&*name) {
+                if name != *module && allowed.contains_key(name.as_str()) && !allowed[module.as_str()].contains(&&*name)
+                {
                     wrong.push(format!("{}: {module} uses {name}", file.display()));
                 }
             }

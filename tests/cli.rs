@@ -70,7 +70,9 @@ fn wait_until_gone(folder: &Path) {
 fn help_names_every_subcommand_and_the_exit_status() {
     let (code, out, _) = output(layerbench().arg("--help"));
     assert_eq!(code, 0);
-    for word in ["doctor", "run", "report", "list", "stack", "mount", "umount", "clean", "completions", "man", "Exit status"] {
+    for word in
+        ["doctor", "run", "report", "list", "stack", "mount", "umount", "clean", "completions", "man", "Exit status"]
+    {
         assert!(out.contains(word), "{word} is not in the help:\n{out}");
     }
 }
@@ -105,7 +107,9 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
 #[test]
 fn lists_completions_and_manual_pages_are_made() {
     let folder = scratch();
-    for (what, word) in [("drivers", "fuse-union"), ("probes", "copy_up"), ("charts", "first_write"), ("workloads", "quick.toml")] {
+    for (what, word) in
+        [("drivers", "fuse-union"), ("probes", "copy_up"), ("charts", "first_write"), ("workloads", "quick.toml")]
+    {
         let (code, out, err) = output(layerbench().args(["list", what]).current_dir(env!("CARGO_MANIFEST_DIR")));
         assert_eq!(code, 0, "{err}");
         assert!(out.contains(word), "list {what}:\n{out}");
@@ -125,9 +129,14 @@ fn a_dry_run_prints_every_case_and_makes_nothing() {
         output(layerbench().arg("run").arg(workload("quick.toml")).arg("--dry-run").current_dir(folder.path()));
     assert_eq!(code, 0, "{err}");
     let text = fs::read_to_string(workload("quick.toml")).unwrap();
-    let parsed =
-        layerbench::workload::parse("q", "quick", &text, layerbench::workload::Scale::Real, &layerbench::driver::Registry)
-            .unwrap();
+    let parsed = layerbench::workload::parse(
+        "q",
+        "quick",
+        &text,
+        layerbench::workload::Scale::Real,
+        &layerbench::driver::Registry,
+    )
+    .unwrap();
     for case in layerbench::workload::expand(&parsed, &["store".into()]) {
         assert!(out.contains(&case.id), "{} is not printed", case.id);
     }
@@ -183,7 +192,8 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
         assert!(page.contains(word), "{word} is not on the page");
     }
 
-    let (code, out, err) = output(layerbench().args(["clean", "--store", "s1", "--store", "s2"]).current_dir(folder.path()));
+    let (code, out, err) =
+        output(layerbench().args(["clean", "--store", "s1", "--store", "s2"]).current_dir(folder.path()));
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("removed stack"), "{out}");
     assert!(!folder.path().join("s1").exists() && !folder.path().join("s2").exists());
@@ -197,7 +207,13 @@ fn a_run_killed_at_any_moment_leaves_nothing_that_clean_does_not_remove() {
     let folder = scratch();
     let run = |folder: &Path| {
         let mut command = layerbench();
-        command.arg("run").arg(workload("quick.toml")).args(["--smoke", "--driver", "fuse-union", "--driver", "overlay2"]);
+        command.arg("run").arg(workload("quick.toml")).args([
+            "--smoke",
+            "--driver",
+            "fuse-union",
+            "--driver",
+            "overlay2",
+        ]);
         command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };

@@ -1,4 +1,9 @@
 //! stub
 #![allow(missing_docs, unused_variables)]
-pub trait Chart { fn name(&self)->&str; fn about(&self)->&str; }
-pub fn all() -> &'static [&'static dyn Chart] { todo!() }
+pub trait Chart {
+    fn name(&self) -> &str;
+    fn about(&self) -> &str;
+}
+pub fn all() -> &'static [&'static dyn Chart] {
+    todo!()
+}

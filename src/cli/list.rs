@@ -53,8 +53,9 @@ fn drivers() -> Vec<(String, String)> {
 }
 
 fn workloads(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let entries = std::fs::read_dir(folder)
-        .map_err(|e| super::bad_input(format!("list workloads in {}: {e}; say where with --workloads", folder.display())))?;
+    let entries = std::fs::read_dir(folder).map_err(|e| {
+        super::bad_input(format!("list workloads in {}: {e}; say where with --workloads", folder.display()))
+    })?;
     let mut rows = Vec::new();
     for entry in entries {
         let path = entry?.path();

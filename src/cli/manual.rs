@@ -25,8 +25,7 @@ pub(super) fn completions(args: CompletionsArgs, mut command: clap::Command) -> 
 pub(super) fn man(args: ManArgs, command: clap::Command) -> anyhow::Result<()> {
     match args.out {
         Some(folder) => {
-            std::fs::create_dir_all(&folder)
-                .map_err(|e| anyhow::anyhow!("create folder {}: {e}", folder.display()))?;
+            std::fs::create_dir_all(&folder).map_err(|e| anyhow::anyhow!("create folder {}: {e}", folder.display()))?;
             clap_mangen::generate_to(command, &folder)
                 .map_err(|e| anyhow::anyhow!("write manual pages into {}: {e}", folder.display()))
         }

@@ -43,12 +43,14 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
         .map(|path| ("--lower", path))
         .chain([("--upper", &args.upper), ("the mount point", &args.mountpoint)])
     {
-        let meta = std::fs::metadata(folder).map_err(|e| super::bad_input(format!("{what} {}: {e}", folder.display())))?;
+        let meta =
+            std::fs::metadata(folder).map_err(|e| super::bad_input(format!("{what} {}: {e}", folder.display())))?;
         if !meta.is_dir() {
             return Err(super::bad_input(format!("{what} {}: not a directory", folder.display())));
         }
     }
-    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| super::bad_input(format!("{}: {e}", path.display())));
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|e| super::bad_input(format!("{}: {e}", path.display())));
     let lower = lower.iter().map(|path| absolute(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let upper = absolute(&args.upper)?;
     let work = match &args.work {
@@ -88,10 +90,9 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
 
 /// `<upper>.work`.
 fn beside(upper: &Path) -> anyhow::Result<PathBuf> {
-    let mut name = upper
-        .file_name()
-        .map(OsStr::to_owned)
-        .ok_or_else(|| super::bad_input(format!("--upper {}: give --work, it has no name of its own", upper.display())))?;
+    let mut name = upper.file_name().map(OsStr::to_owned).ok_or_else(|| {
+        super::bad_input(format!("--upper {}: give --work, it has no name of its own", upper.display()))
+    })?;
     name.push(".work");
     Ok(upper.with_file_name(name))
 }

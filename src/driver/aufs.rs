@@ -61,10 +61,8 @@ impl Driver for Aufs {
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        let lines = option_lines(request.upper, request.lower, PAGE).map_err(|reason| MountError::Request {
-            driver: NAME,
-            reason,
-        })?;
+        let lines = option_lines(request.upper, request.lower, PAGE)
+            .map_err(|reason| MountError::Request { driver: NAME, reason })?;
         let mut lines = lines.iter();
         if let Some(first) = lines.next() {
             rustix::mount::mount(
@@ -88,11 +86,7 @@ impl Driver for Aufs {
 
 /// The options of the mount, then of each remount: as many branches as fit a page go into the first, the others are appended one
 /// page after the other. An error when a path cannot be written as a branch.
-fn option_lines(
-    upper: &Path,
-    lower: &[std::path::PathBuf],
-    page: usize,
-) -> Result<Vec<CString>, String> {
+fn option_lines(upper: &Path, lower: &[std::path::PathBuf], page: usize) -> Result<Vec<CString>, String> {
     let branch = |path: &Path, mode: &str| -> Result<Vec<u8>, String> {
         let bytes = path.as_os_str().as_bytes();
         if bytes.iter().any(|byte| b":,=\0".contains(byte)) {
@@ -105,7 +99,8 @@ fn option_lines(
     let mut lines = Vec::new();
     let mut rest = lower.iter().map(|path| branch(path, "ro+wh")).peekable();
     // One byte of the page is the terminating zero.
-    while let Some(next) = rest.next_if(|b| b.as_ref().map_or(true, |b| first.len() + 1 + b.len() + tail.len() < page)) {
+    while let Some(next) = rest.next_if(|b| b.as_ref().map_or(true, |b| first.len() + 1 + b.len() + tail.len() < page))
+    {
         first.push(b':');
         first.extend(next?);
     }
@@ -149,7 +144,12 @@ mod tests {
             assert!(line.as_bytes_with_nul().len() <= PAGE, "line {index}");
             let text = line.to_str().unwrap();
             let branches = match index {
-                0 => text.split_once(":/up=rw:").map_or(text.split_once(":").unwrap().1, |x| x.1).split(",dio").next().unwrap(),
+                0 => text
+                    .split_once(":/up=rw:")
+                    .map_or(text.split_once(":").unwrap().1, |x| x.1)
+                    .split(",dio")
+                    .next()
+                    .unwrap(),
                 _ => text,
             };
             assert!(index == 0 || text.starts_with("append:"));

@@ -44,8 +44,11 @@ impl Driver for Bind {
                 reason: "a bind mount has no lower layers: give the folder to mount as upper".into(),
             });
         }
-        rustix::mount::mount_bind(request.upper, request.merged)
-            .map_err(MountError::at(NAME, "bind-mount", request.upper))?;
+        rustix::mount::mount_bind(request.upper, request.merged).map_err(MountError::at(
+            NAME,
+            "bind-mount",
+            request.upper,
+        ))?;
         Mount::new(NAME, request.merged, None)
     }
 }

@@ -57,19 +57,24 @@ impl Driver for FuseOverlayfs {
         }
         match version() {
             Ok(version) => super::bind::available_to_mount(host, &version),
-            Err(reason) => {
-                Feature::missing(reason, "apt install fuse-overlayfs (1.10 in Debian 12), or cargo install fuse-overlayfs (2.0)")
-            }
+            Err(reason) => Feature::missing(
+                reason,
+                "apt install fuse-overlayfs (1.10 in Debian 12), or cargo install fuse-overlayfs (2.0)",
+            ),
         }
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let mut lower = String::new();
         for folder in request.lower {
-            let text = folder.to_str().filter(|text| !text.contains([':', ',', '\\'])).ok_or_else(|| MountError::Request {
-                driver: NAME,
-                reason: format!("{}: a path with ':', ',', '\\' or no UTF-8 cannot be handed to it", folder.display()),
-            })?;
+            let text =
+                folder.to_str().filter(|text| !text.contains([':', ',', '\\'])).ok_or_else(|| MountError::Request {
+                    driver: NAME,
+                    reason: format!(
+                        "{}: a path with ':', ',', '\\' or no UTF-8 cannot be handed to it",
+                        folder.display()
+                    ),
+                })?;
             if !lower.is_empty() {
                 lower.push(':');
             }
@@ -99,11 +104,8 @@ impl Driver for FuseOverlayfs {
 
 /// What `fuse-overlayfs --version` says of itself.
 fn version() -> Result<String, String> {
-    let output = Command::new("fuse-overlayfs")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| match e.kind() {
+    let output =
+        Command::new("fuse-overlayfs").arg("--version").stdin(Stdio::null()).output().map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => "fuse-overlayfs is not on PATH".to_owned(),
             _ => format!("start fuse-overlayfs: {e}"),
         })?;

@@ -6,6 +6,7 @@ use super::options::OptionError;
 use super::{Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
+use crate::union::UnionOptions;
 use crate::workload::DEPTH_MAX;
 
 const NAME: &str = "fuse-union";
@@ -31,7 +32,7 @@ impl Driver for FuseUnion {
     }
 
     fn check_options(&self, given: &[String]) -> Result<(), OptionError> {
-        super::options::check(NAME, super::options::FUSE_UNION, given)
+        UnionOptions::parse(given).map(drop).map_err(|e| OptionError(format!("{NAME}: {e}")))
     }
 
     fn availability(&self, host: &Host) -> Feature {

@@ -78,8 +78,7 @@ pub struct Mount {
 impl Mount {
     /// Takes charge of what has just been mounted at `merged`, and of its daemon.
     pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Child>) -> Result<Mount, MountError> {
-        let mut mount =
-            Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true };
+        let mut mount = Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true };
         let real = std::fs::canonicalize(merged).map_err(MountError::at(driver, "resolve", merged))?;
         let table = mount_table().map_err(MountError::at(driver, "read", Path::new("/proc/self/mountinfo")))?;
         let entry = table.iter().rev().find(|entry| entry.mountpoint == real).ok_or_else(|| MountError::Request {
@@ -108,8 +107,11 @@ impl Mount {
     /// Unmounts and waits for the daemon to end.
     pub fn unmount(mut self) -> Result<(), MountError> {
         self.mounted = false;
-        rustix::mount::unmount(&self.merged, UnmountFlags::empty())
-            .map_err(MountError::at(self.driver, "unmount", &self.merged))?;
+        rustix::mount::unmount(&self.merged, UnmountFlags::empty()).map_err(MountError::at(
+            self.driver,
+            "unmount",
+            &self.merged,
+        ))?;
         match self.daemon.take() {
             Some(child) => daemon::wait(self.driver, child, &self.merged),
             None => Ok(()),

@@ -2,15 +2,10 @@
 
 use crate::workload::nearest;
 
-/// An option that a driver does not have.
+/// An option that a driver does not have: names the driver, the option, and the nearest that it has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{driver} has no option {option:?}{hint} (options: {known})")]
-pub struct OptionError {
-    driver: &'static str,
-    option: String,
-    hint: String,
-    known: String,
-}
+#[error("{0}")]
+pub struct OptionError(pub(super) String);
 
 /// What may follow an option's name.
 #[derive(Debug, Clone, Copy)]
@@ -26,13 +21,6 @@ pub(super) enum Value {
 /// Options of a driver by name.
 pub(super) type Known = &'static [(&'static str, Value)];
 
-/// Options of our own union, as its parser takes them.
-pub(super) const FUSE_UNION: Known = &[
-    ("passthrough", Value::OneOf(&["on", "off"])),
-    ("fsync", Value::OneOf(&["on", "off"])),
-    ("threads", Value::Any),
-];
-
 /// Checks every option against what is known.
 pub(super) fn check(driver: &'static str, known: Known, options: &[String]) -> Result<(), OptionError> {
     match options.iter().find(|option| !is_known(known, option)) {
@@ -40,12 +28,9 @@ pub(super) fn check(driver: &'static str, known: Known, options: &[String]) -> R
         Some(option) => {
             let spelled: Vec<String> = known.iter().flat_map(|(name, value)| spell(name, *value)).collect();
             let words: Vec<&str> = spelled.iter().map(String::as_str).collect();
-            Err(OptionError {
-                driver,
-                option: option.clone(),
-                hint: nearest(option, &words).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default(),
-                known: if words.is_empty() { "none".into() } else { words.join(", ") },
-            })
+            let hint = nearest(option, &words).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            let known = if words.is_empty() { "none".into() } else { words.join(", ") };
+            Err(OptionError(format!("{driver} has no option {option:?}{hint} (options: {known})")))
         }
     }
 }

@@ -71,8 +71,11 @@ impl Driver for Overlay2 {
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .map_err(MountError::at(NAME, "fsopen overlay for", request.merged))?;
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(MountError::at(
+            NAME,
+            "fsopen overlay for",
+            request.merged,
+        ))?;
         let set = |key: &'static str, path: &Path| {
             fsconfig_set_string(context.as_fd(), key, path).map_err(|e| explain(&context, key, path, e))
         };

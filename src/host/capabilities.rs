@@ -54,7 +54,10 @@ fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
         return Feature::missing(format!("Linux {release} has no FUSE passthrough"), "use Linux 6.9 or later");
     }
     if privileges != Privileges::Root {
-        return Feature::missing("the kernel allows passthrough to root alone", "run as root; without it the daemon serves reads and writes");
+        return Feature::missing(
+            "the kernel allows passthrough to root alone",
+            "run as root; without it the daemon serves reads and writes",
+        );
     }
     Feature::available(format!("Linux {release} and root (deduced: the kernel answers only within a mount)"))
 }
@@ -76,7 +79,9 @@ fn cachestat() -> Feature {
 fn drop_caches() -> Feature {
     match OpenOptions::new().write(true).open("/proc/sys/vm/drop_caches") {
         Ok(_) => Feature::available("/proc/sys/vm/drop_caches can be written"),
-        Err(e) => Feature::missing(format!("open /proc/sys/vm/drop_caches for writing: {e}"), "run as root of the machine"),
+        Err(e) => {
+            Feature::missing(format!("open /proc/sys/vm/drop_caches for writing: {e}"), "run as root of the machine")
+        }
     }
 }
 

@@ -92,8 +92,14 @@ mod tests {
 
     #[test]
     fn texts_of_proc_and_etc_are_read() {
-        assert_eq!(os_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n").unwrap(), "Debian GNU/Linux 12 (bookworm)");
-        assert_eq!(cpu_field("a: 1\nmodel name\t: Some CPU @ 2 GHz\nmodel name: other\n", "model name").unwrap(), "Some CPU @ 2 GHz");
+        assert_eq!(
+            os_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n").unwrap(),
+            "Debian GNU/Linux 12 (bookworm)"
+        );
+        assert_eq!(
+            cpu_field("a: 1\nmodel name\t: Some CPU @ 2 GHz\nmodel name: other\n", "model name").unwrap(),
+            "Some CPU @ 2 GHz"
+        );
         assert_eq!(memory_bytes("MemTotal:       24 kB\n"), Some(24 * 1024));
         assert_eq!(memory_bytes("MemTotal: many\n"), None);
         assert_eq!(hypervisor("flags : fpu vme\n"), None);

@@ -218,7 +218,8 @@ pub fn timed<T>(operation: impl FnOnce() -> T) -> (u64, T) {
 
 /// Opens a folder so that operations on its entries look up the last component and nothing else.
 pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, ProbeError> {
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(at("open", path))
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(at("open", path))
 }
 
 /// The folder and the last component of a target's name, ready for a system call.

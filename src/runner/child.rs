@@ -55,7 +55,8 @@ fn try_run(job: &CaseJob, limit: Duration) -> Result<Outcome, String> {
     if !status.success() {
         return Err(format!("the case's process ended with {status}; it said: {}", complaint.trim()));
     }
-    serde_json::from_str(&output).map_err(|e| format!("the case's process gave no outcome ({e}); it said: {}", complaint.trim()))
+    serde_json::from_str(&output)
+        .map_err(|e| format!("the case's process gave no outcome ({e}); it said: {}", complaint.trim()))
 }
 
 /// Reads a pipe to its end beside the child, so that neither waits for the other.

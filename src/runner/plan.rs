@@ -175,10 +175,8 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
             return Err(PlanError::SameWorkload(workload.name.clone()));
         }
     }
-    let known: BTreeSet<&str> = workloads
-        .iter()
-        .flat_map(|w| w.drivers.iter().flat_map(|d| [d.driver.as_str(), d.label.as_str()]))
-        .collect();
+    let known: BTreeSet<&str> =
+        workloads.iter().flat_map(|w| w.drivers.iter().flat_map(|d| [d.driver.as_str(), d.label.as_str()])).collect();
     let words: Vec<&str> = known.iter().copied().collect();
     if let Some(name) = only.iter().find(|name| !known.contains(name.as_str())) {
         let hint = crate::workload::nearest(name, &words).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();

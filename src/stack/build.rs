@@ -142,13 +142,7 @@ fn make_entries<'a>(
 }
 
 fn make_mark(path: &Path) -> Result<(), StackError> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(WHITEOUT_MODE)
-        .open(path)
-        .map(drop)
-        .map_err(at("create", path))
+    OpenOptions::new().write(true).create_new(true).mode(WHITEOUT_MODE).open(path).map(drop).map_err(at("create", path))
 }
 
 fn make_folder(path: &Path, mode: u32, umask: u32) -> Result<(), StackError> {
@@ -202,9 +196,9 @@ fn write_files(
         let helpers: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
         let mut result = work();
         for helper in helpers {
-            let ended = helper.join().unwrap_or_else(|_| {
-                Err(at("write files in", root)(io::Error::other("a thread ended unexpectedly")))
-            });
+            let ended = helper
+                .join()
+                .unwrap_or_else(|_| Err(at("write files in", root)(io::Error::other("a thread ended unexpectedly"))));
             result = result.and(ended);
         }
         result
@@ -212,14 +206,16 @@ fn write_files(
     Ok(records.into_inner().unwrap_or_else(PoisonError::into_inner).0)
 }
 
-fn write_file(writer: &mut Writer, folder: &Path, task: &Task, seed: u64, umask: u32) -> Result<FileRecord, StackError> {
+fn write_file(
+    writer: &mut Writer,
+    folder: &Path,
+    task: &Task,
+    seed: u64,
+    umask: u32,
+) -> Result<FileRecord, StackError> {
     let path = folder.join(task.path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(task.mode)
-        .open(&path)
-        .map_err(at("create", &path))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(task.mode).open(&path).map_err(at("create", &path))?;
     let written = writer.write(&mut file, seed, task.layer, task.path, task.size_bytes).map_err(at("write", &path))?;
     if task.mode & umask != 0 || task.mode & 0o7000 != 0 {
         file.set_permissions(fs::Permissions::from_mode(task.mode)).map_err(at("chmod", &path))?;

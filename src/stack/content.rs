@@ -29,7 +29,14 @@ impl Writer {
     }
 
     /// Writes the content of one file and digests it on the way.
-    pub(super) fn write(&mut self, file: &mut File, seed: u64, layer: usize, path: &Path, size: u64) -> io::Result<Written> {
+    pub(super) fn write(
+        &mut self,
+        file: &mut File,
+        seed: u64,
+        layer: usize,
+        path: &Path,
+        size: u64,
+    ) -> io::Result<Written> {
         let mut rng = generator(seed, layer, path);
         let mut hasher = blake3::Hasher::new();
         let mut first_byte = None;

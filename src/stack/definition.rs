@@ -99,8 +99,7 @@ impl StackDefinition {
     /// has the whiteouts itself and the names lie below it, if anything does. `opaque/` of the base is hidden by the top layer's.
     pub fn study(depth: u32, target_layer: u32, files: u32, file_size_bytes: u64) -> StackDefinition {
         let whiteouts = files.min(WHITEOUTS_MAX);
-        let (whiteout_layer, hidden_layer) =
-            if target_layer > 1 { (target_layer - 1, target_layer) } else { (1, 2) };
+        let (whiteout_layer, hidden_layer) = if target_layer > 1 { (target_layer - 1, target_layer) } else { (1, 2) };
         let small = |path: PathBuf| Entry::File { path, size_bytes: SMALL, mode: FILE_MODE };
         let layers = (1..=depth)
             .map(|layer| {

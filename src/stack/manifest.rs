@@ -73,8 +73,11 @@ impl Manifest {
 
     pub(super) fn save(&self, root: &Path) -> Result<(), StackError> {
         let path = root.join(NAME);
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| StackError::Manifest { path: path.clone(), line: 0, reason: e.to_string() })?;
+        let text = serde_json::to_string_pretty(self).map_err(|e| StackError::Manifest {
+            path: path.clone(),
+            line: 0,
+            reason: e.to_string(),
+        })?;
         fs::write(&path, text + "\n").map_err(at("write", &path))
     }
 }

@@ -204,7 +204,8 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, StackError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(at("list", folder)(e)),
     };
-    let mut found = entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(at("list", folder))?;
+    let mut found =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(at("list", folder))?;
     found.sort();
     Ok(found)
 }

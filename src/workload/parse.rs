@@ -59,8 +59,7 @@ pub trait DriverWords {
 
 /// Reads and parses a workload; its name is the file's stem.
 pub fn load(path: &Path, scale: Scale, drivers: &dyn DriverWords) -> Result<Workload, WorkloadError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| WorkloadError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| WorkloadError::Read { path: path.to_owned(), source })?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     parse(&path.display().to_string(), &name, &text, scale, drivers)
 }
@@ -131,7 +130,10 @@ fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn
         if !labels.insert(variant.label.clone()) {
             return complain(
                 &value.span(),
-                format!("two drivers are labelled {:?}: charts tell them apart by `label`, so give each its own", variant.label),
+                format!(
+                    "two drivers are labelled {:?}: charts tell them apart by `label`, so give each its own",
+                    variant.label
+                ),
             );
         }
         variants.push(variant);
@@ -257,7 +259,10 @@ fn layer(value: &Spanned<DeValue>) -> Parsed<TargetLayer> {
             "bottom" => Ok(TargetLayer::Bottom),
             other => complain(
                 &value.span(),
-                format!("unknown target_layer {other:?}{} (top, middle, bottom or a number from 1)", hint(other, &WORDS)),
+                format!(
+                    "unknown target_layer {other:?}{} (top, middle, bottom or a number from 1)",
+                    hint(other, &WORDS)
+                ),
             ),
         },
         _ => Ok(TargetLayer::Index(integer(value, "target_layer", 1, DEPTH_MAX)?)),
