@@ -75,32 +75,3 @@ pub fn evict(file: &File) -> io::Result<()> {
 pub fn drop_caches() -> io::Result<()> {
     std::fs::write("/proc/sys/vm/drop_caches", "3")
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-
-    #[test]
-    fn a_written_file_is_resident_and_an_evicted_one_is_not_by_both_witnesses() {
-        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let path = folder.path().join("file");
-        let mut file = File::create_new(&path).unwrap();
-        file.write_all(&[7; 3 * 65536 + 1]).unwrap();
-        let file = File::open(&path).unwrap();
-        let page = rustix::param::page_size() as u64;
-        let whole = (3 * 65536 + 1u64).div_ceil(page) * page;
-        assert_eq!(resident_bytes(&file).unwrap(), whole);
-        assert_eq!(resident_bytes_mincore(&file).unwrap(), whole);
-        evict(&file).unwrap();
-        assert_eq!(resident_bytes(&file).unwrap(), 0);
-        assert_eq!(resident_bytes_mincore(&file).unwrap(), 0);
-    }
-
-    #[test]
-    fn an_empty_file_has_nothing_resident() {
-        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        assert_eq!(resident_bytes(&file).unwrap(), 0);
-        assert_eq!(resident_bytes_mincore(&file).unwrap(), 0);
-    }
-}
