@@ -31,7 +31,7 @@ pub struct UnionMount {
     union: Arc<Union>,
 }
 
-/// Mounts a union and serves it until somebody unmounts it. `ready` is called once the mount answers.
+/// Mounts a union and serves it until somebody unmounts it. `ready` is called once it is mounted and served.
 ///
 /// # Errors
 /// What kept the union from being mounted, or what ended its serving other than an unmount.
@@ -44,7 +44,7 @@ pub fn serve(config: UnionConfig, mountpoint: &Path, ready: impl FnOnce()) -> Re
     }
 }
 
-/// Mounts a union and serves it in the background; the mount answers when this returns.
+/// Mounts a union and serves it in the background.
 ///
 /// # Errors
 /// What kept the union from being mounted.
@@ -74,9 +74,9 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     };
     // Set once, here; a second value cannot come.
     let _ = union.notifier.set(session.notifier());
-    let mount = UnionMount { session: Some(session), mountpoint, by_fuser, union };
-    rustix::fs::stat(&mount.mountpoint).map_err(|errno| UnionError::io("look at", &mount.mountpoint, errno))?;
-    Ok(mount)
+    // Nobody here asks the mount whether it answers: a process that is killed while it waits for itself can never be ended, since the
+    // thread that would answer is gone and the one that waits keeps the device open. The kernel holds requests back until we serve.
+    Ok(UnionMount { session: Some(session), mountpoint, by_fuser, union })
 }
 
 fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> std::io::Result<OwnedFd> {
