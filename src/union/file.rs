@@ -101,8 +101,13 @@ impl Union {
             drop(io);
             return Ok(self.opened(node, file, false, backing, false));
         }
+        if truncate && !writable && io.is_open() {
+            // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
+            // What else has the file open cannot be told from here.
+            return Err(Errno::TXTBSY);
+        }
         let target = self.target(inode, place.layer, place.orphan.as_ref())?;
-        let file = match (upper, writable) {
+        let file = match (upper, writable || truncate) {
             (true, true) => target.open(OFlags::RDWR | OFlags::NONBLOCK)?,
             (true, false) => target.open(OFlags::RDONLY | OFlags::NONBLOCK)?,
             (false, _) => open_quietly(&target)?,

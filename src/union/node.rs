@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::FileType;
@@ -71,8 +71,6 @@ pub(super) struct DirState {
     pub(super) index: RwLock<Option<DirIndex>>,
     /// Cached descriptors (O_PATH) of this directory in its layers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
-    /// Whether the upper's directory has a default ACL: one of the `ACL_` constants.
-    pub(super) default_acl: AtomicU8,
 }
 
 /// Descriptors that directories keep, in the whole process: the limit of open files is the process's too.
@@ -92,13 +90,6 @@ impl Drop for DirState {
     }
 }
 
-/// Nobody looked yet.
-pub(super) const ACL_UNKNOWN: u8 = 0;
-/// There is none.
-pub(super) const ACL_NONE: u8 = 1;
-/// There is one: the file system below applies it, and the umask does not count.
-pub(super) const ACL_SOME: u8 = 2;
-
 impl Inode {
     pub(super) fn file(ino: u64, kind: FileType, layer: Layer, name: Option<Name>) -> Inode {
         Inode {
@@ -113,12 +104,7 @@ impl Inode {
     }
 
     pub(super) fn directory(ino: u64, layer: Layer, lowers: Vec<Layer>, name: Option<Name>) -> Inode {
-        let dir = DirState {
-            lowers: RwLock::new(lowers),
-            index: RwLock::new(None),
-            fds: Mutex::new(Vec::new()),
-            default_acl: AtomicU8::new(ACL_UNKNOWN),
-        };
+        let dir = DirState { lowers: RwLock::new(lowers), index: RwLock::new(None), fds: Mutex::new(Vec::new()) };
         Inode { dir: Some(dir), ..Inode::file(ino, FileType::Directory, layer, name) }
     }
 

@@ -42,6 +42,11 @@ pub(super) enum Serve {
 pub(super) type MakeBacking<'a> = &'a dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>;
 
 impl NodeIo {
+    /// Whether anybody has this node open.
+    pub(super) fn is_open(&self) -> bool {
+        self.opens > 0
+    }
+
     /// Whether the opens of this node are served from a lower file by the kernel.
     pub(super) fn holds_lower(&self) -> bool {
         self.opens > 0 && self.backing.as_ref().is_some_and(|backing| !backing.upper)

@@ -101,7 +101,7 @@ impl Union {
         const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
         const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
         let stacked = (0..self.layers.depth()).map(|n| n as Layer).chain([UPPER]).any(|layer| {
-            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type as i64);
+            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type);
             matches!(kind, Ok(OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC))
         });
         if stacked { 2 } else { 1 }
