@@ -8,8 +8,8 @@ mod fixture;
 mod merge;
 #[path = "union/metadata.rs"]
 mod metadata;
-//MODEL
-//MODEL2
+#[path = "union/model.rs"]
+mod model;
 #[path = "union/open.rs"]
 mod open;
 #[path = "union/rename.rs"]

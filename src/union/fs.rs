@@ -291,11 +291,11 @@ impl fuser::Filesystem for Edge {
         self.entry(self.0.node(ino.0).and_then(|node| self.0.link(&node, newparent.0, newname)), reply);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let opened = self
             .0
             .node(ino.0)
-            .and_then(|node| self.0.open(&node, open_flags(flags.0), &|file| reply.open_backing(file)));
+            .and_then(|node| self.0.open(&node, open_flags(flags.0), req.uid(), &|file| reply.open_backing(file)));
         match opened {
             Ok(opened) => match &opened.backing {
                 Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),

@@ -264,10 +264,8 @@ impl Table {
             };
             let Some(node) = removed else { continue };
             if node.id != node.inode.ino {
-                if node.inode.face() == node.id {
-                    // The kernel knows the number only through the older node, or not at all: look-ups start from there again.
-                    node.inode.set_face(node.inode.ino);
-                }
+                // Look-ups go on handing out this id: the kernel forgets a node also between the look-up that told it of the node and
+                // the next one, and the older node must not come back then.
                 ids.push(node.inode.ino);
             } else {
                 ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));

@@ -82,7 +82,8 @@ fn what_needs_no_open_copies_up_while_a_reader_holds_the_lower() {
             assert_eq!(fs::metadata(s.upper().join("m")).unwrap().mode() & 0o777, 0o600);
             assert_eq!(held[3].metadata().unwrap().mode() & 0o777, 0o600);
             assert_eq!(text(mnt.join("m")), "old-data");
-            let expected = [old_reader(s, "old-data", "old"), old_reader(s, "old-data", "old-data+"), "old-data", "old-data"];
+            let expected =
+                [old_reader(s, "old-data", "old"), old_reader(s, "old-data", "old-data+"), "old-data", "old-data"];
             for (mut file, expected) in held.iter().zip(expected) {
                 let mut seen = String::new();
                 file.read_to_string(&mut seen).unwrap();
