@@ -23,6 +23,8 @@ enum Op {
     Mkdir(Name),
     Unlink(Name),
     Rmdir(Name),
+    /// A directory with all that is in it: what single removals would hardly ever empty.
+    RemoveTree(Name),
     Symlink(Name),
     Link(Name, Name),
     Rename(Name, Name),
@@ -132,6 +134,15 @@ impl Model {
         }
     }
 
+    fn drop_tree(&mut self, dir: &Dir) {
+        for node in dir.children.values() {
+            match node {
+                Node::Dir(inner) => self.drop_tree(inner),
+                other => self.drop_link(other),
+            }
+        }
+    }
+
     fn apply(&mut self, op: &Op) -> Result<(), i32> {
         match op {
             Op::Create(path) => {
@@ -161,6 +172,13 @@ impl Model {
                     Node::Dir(_) => return Err(libc::ENOTEMPTY),
                     _ => return Err(libc::ENOTDIR),
                 }
+                self.parent(&path)?.children.remove(path.last().unwrap());
+                Ok(())
+            }
+            Op::RemoveTree(path) => {
+                let path = words(path);
+                let Node::Dir(dir) = self.get(&path)?.ok_or(libc::ENOENT)? else { return Err(libc::ENOTDIR) };
+                self.drop_tree(&dir);
                 self.parent(&path)?.children.remove(path.last().unwrap());
                 Ok(())
             }
@@ -280,6 +298,11 @@ fn run(mnt: &Path, op: &Op) -> Result<(), i32> {
         Op::Mkdir(path) => fs::create_dir(at(path)).and_then(|()| chmod(at(path), 0o750)),
         Op::Unlink(path) => fs::remove_file(at(path)),
         Op::Rmdir(path) => fs::remove_dir(at(path)),
+        Op::RemoveTree(path) => match fs::symlink_metadata(at(path)) {
+            Ok(meta) if !meta.is_dir() => Err(std::io::Error::from_raw_os_error(libc::ENOTDIR)),
+            Ok(_) => fs::remove_dir_all(at(path)),
+            Err(error) => Err(error),
+        },
         Op::Symlink(path) => symlink(NOWHERE, at(path)),
         Op::Link(from, to) => fs::hard_link(at(from), at(to)),
         Op::Rename(from, to) => fs::rename(at(from), at(to)),
@@ -350,9 +373,10 @@ fn op() -> impl Strategy<Value = Op> {
         2 => path().prop_map(Op::Create),
         2 => path().prop_map(Op::Append),
         1 => path().prop_map(Op::Truncate),
-        2 => path().prop_map(Op::Mkdir),
+        3 => path().prop_map(Op::Mkdir),
         3 => path().prop_map(Op::Unlink),
-        3 => path().prop_map(Op::Rmdir),
+        2 => path().prop_map(Op::Rmdir),
+        1 => path().prop_map(Op::RemoveTree),
         1 => path().prop_map(Op::Symlink),
         2 => (path(), path()).prop_map(|(from, to)| Op::Link(from, to)),
         5 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
