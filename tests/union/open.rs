@@ -14,7 +14,8 @@ fn old_reader<'a>(s: &Stack, old: &'a str, new: &'a str) -> &'a str {
 
 #[test]
 fn every_kind_of_writing_open_works_while_a_reader_holds_the_lower() {
-    let kinds: [(&str, fn(&mut OpenOptions) -> &mut OpenOptions, &str); 6] = [
+    type Set = fn(&mut OpenOptions) -> &mut OpenOptions;
+    let kinds: [(&str, Set, &str); 6] = [
         ("wronly", |o| o.write(true), "NEW-data"),
         ("rdwr", |o| o.read(true).write(true), "NEW-data"),
         ("append", |o| o.append(true), "old-dataNEW"),
