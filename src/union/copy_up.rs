@@ -136,8 +136,8 @@ impl Union {
         if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
             match to.chown(Some(stat.st_uid), Some(stat.st_gid)) {
                 Ok(()) => {}
-                // An owner that the namespace does not map cannot be set there; the copy belongs to the namespace's root.
-                Err(Errno::INVAL | Errno::PERM) if self.in_user_namespace => {}
+                // An owner that is not mapped here, or not ours to give: the copy belongs to who runs the daemon.
+                Err(Errno::INVAL | Errno::PERM) if self.restricted => {}
                 Err(errno) => return Err(errno),
             }
         }
@@ -159,8 +159,8 @@ impl Union {
             let Some(value) = source.xattr(name)? else { continue };
             match to.set_xattr(name, &value, XattrFlags::empty()) {
                 Ok(()) => {}
-                // trusted.* and security.* cannot be set inside a user namespace.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if self.in_user_namespace => {}
+                // trusted.* and security.* are for the real root.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if self.restricted => {}
                 Err(errno) => return Err(errno),
             }
         }

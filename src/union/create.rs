@@ -88,7 +88,7 @@ impl Union {
             Err(errno) => return Err(errno),
         };
         let file = file.ok_or(Errno::IO)?;
-        let serve = lock(&found.node.io).open(file.as_fd(), true, &self.passthrough, make);
+        let serve = lock(&found.node.io).open(file.as_fd(), true, writable, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,

@@ -113,7 +113,7 @@ impl Union {
             (true, false) => target.open(OFlags::RDONLY | OFlags::NONBLOCK)?,
             (false, _) => open_quietly(&target)?,
         };
-        let serve = io.open(file.as_fd(), upper, &self.passthrough, make);
+        let serve = io.open(file.as_fd(), upper, writable, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -129,7 +129,7 @@ impl Union {
             // Only now: an open that goes to another node truncates there.
             if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.drop_privileges(node, &target, uid))
             {
-                io.release();
+                io.release(writable);
                 return Err(errno);
             }
         }
@@ -152,7 +152,7 @@ impl Union {
         }
         match target.remove_xattr(OsStr::new("security.capability")) {
             Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-            Err(Errno::PERM) if self.in_user_namespace => Ok(()),
+            Err(Errno::PERM) if self.restricted => Ok(()),
             Err(errno) => Err(errno),
         }
     }
@@ -202,7 +202,7 @@ impl Union {
         let Some(handle) = write(&self.handles).remove(&id) else { return };
         let ino = match &*handle {
             Handle::File(open) => {
-                lock(&open.node.io).release();
+                lock(&open.node.io).release(open.writable);
                 if open.writable && open.backing.is_some() {
                     // Pages written through a mapping change times below without the kernel's FUSE side noticing.
                     self.attributes_changed(&open.node);

@@ -41,8 +41,9 @@ pub(super) struct Union {
     /// Cleared when the kernel refuses.
     pub(super) passthrough: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
-    /// Whether this process runs in a user namespace of its own, where some owners and attributes cannot be set.
-    pub(super) in_user_namespace: bool,
+    /// Whether this process is not the real root: an ordinary user, or the root of a user namespace. Some owners and attributes cannot be set
+    /// then, and a copy_up goes without them.
+    pub(super) restricted: bool,
     next_scratch: AtomicU64,
     max_cached_fds: usize,
 }
@@ -81,7 +82,7 @@ impl Union {
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
             notifier: OnceLock::new(),
-            in_user_namespace: in_user_namespace(),
+            restricted: !rustix::process::geteuid().is_root() || in_user_namespace(),
             next_scratch: AtomicU64::new(0),
             max_cached_fds,
         };
