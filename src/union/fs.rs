@@ -63,7 +63,7 @@ fn timespec(time: TimeOrNow) -> Timespec {
         // it to that.
         Err(before) => {
             let before = before.duration();
-            Timespec { tv_sec: -(before.as_secs() as i64), tv_nsec: before.subsec_nanos() as _ }
+            Timespec { tv_sec: (before.as_secs() as i64).wrapping_neg(), tv_nsec: before.subsec_nanos() as _ }
         }
     }
 }

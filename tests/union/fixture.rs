@@ -8,8 +8,14 @@ use std::process::Command;
 
 use layerbench::union::{UnionConfig, UnionMount, UnionOptions, mount_background};
 
-/// Set in the child that runs a test inside a user namespace.
-const INSIDE: &str = "LAYERBENCH_TEST_INSIDE_NAMESPACE";
+/// Where a test run as another user keeps its files, in place of cargo's directory.
+pub const SCRATCH: &str = "LAYERBENCH_TEST_SCRATCH";
+
+/// A new directory on a real file system.
+pub fn scratch() -> tempfile::TempDir {
+    let place = std::env::var_os(SCRATCH).unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    tempfile::tempdir_in(place).unwrap()
+}
 
 /// Whether the calling test can go on here. As an ordinary user it is run again, in a user namespace, and its outcome is taken over.
 pub fn here(test: &str) -> bool {
@@ -28,7 +34,6 @@ pub fn here(test: &str) -> bool {
         .args(unshare)
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
         .status()
         .unwrap();
     assert!(status.success(), "{test} failed inside a user namespace");
@@ -42,21 +47,22 @@ pub fn real_root() -> bool {
 
 /// A stack of lowers, an upper and a mount point.
 pub struct Stack {
+    // First, because fields are dropped in this order: also after a failed test the mount goes before its directory.
+    mount: Option<UnionMount>,
     dir: tempfile::TempDir,
     pub lowers: usize,
-    mount: Option<UnionMount>,
 }
 
 impl Stack {
     pub fn new(lowers: usize) -> Stack {
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let dir = scratch();
         for n in 0..lowers {
             fs::create_dir(dir.path().join(format!("lower{n}"))).unwrap();
         }
         for name in ["upper", "mnt"] {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
-        Stack { dir, lowers, mount: None }
+        Stack { mount: None, dir, lowers }
     }
 
     pub fn lower(&self, n: usize) -> PathBuf {
