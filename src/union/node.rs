@@ -277,3 +277,70 @@ impl Table {
 fn new_node(id: u64, inode: Arc<Inode>, lookups: u64) -> Arc<Node> {
     Arc::new(Node { id, inode, lookups: AtomicU64::new(lookups), io: Mutex::new(NodeIo::default()) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> (Table, Arc<Inode>) {
+        let table = Table::new(Inode::directory(1, UPPER, Vec::new(), None));
+        let root = Arc::clone(&table.get(1).unwrap().inode);
+        (table, root)
+    }
+
+    fn child(table: &Table, parent: &Arc<Inode>, name: &str) -> u64 {
+        let ino = table.fresh();
+        let name = Some((Arc::clone(parent), OsString::from(name)));
+        let inode = table.inode(ino, || Inode::directory(ino, UPPER, Vec::new(), name));
+        table.look_up(&inode).id
+    }
+
+    #[test]
+    fn a_forgotten_node_goes_and_a_directory_stays_while_a_child_is_known() {
+        let (table, root) = table();
+        let dir = child(&table, &root, "dir");
+        let file = {
+            let dir = Arc::clone(&table.get(dir).unwrap().inode);
+            child(&table, &dir, "file")
+        };
+        table.forget(dir, 1);
+        assert!(table.get(dir).is_some(), "the child still leads through it");
+        table.forget(file, 1);
+        assert!(table.get(file).is_none());
+        assert!(table.get(dir).is_none(), "nobody needs it any more");
+        table.forget(1, 1);
+        assert!(table.get(1).is_some(), "the root never goes");
+    }
+
+    #[test]
+    fn a_node_goes_only_with_its_last_look_up() {
+        let (table, root) = table();
+        let id = child(&table, &root, "file");
+        let inode = Arc::clone(&table.get(id).unwrap().inode);
+        table.look_up(&inode);
+        drop(inode);
+        table.forget(id, 1);
+        assert!(table.get(id).is_some());
+        table.forget(id, 5);
+        assert!(table.get(id).is_none());
+    }
+
+    #[test]
+    fn look_ups_go_to_the_newer_node_also_after_the_kernel_forgot_it_once() {
+        let (table, root) = table();
+        let old = child(&table, &root, "file");
+        let inode = Arc::clone(&table.get(old).unwrap().inode);
+        let new = table.supersede(&inode).id;
+        assert_ne!(old, new);
+        assert!(table.get(old).unwrap().superseded());
+        assert_eq!(table.look_up(&inode).id, new);
+        table.forget(new, 1);
+        assert!(table.get(new).is_none());
+        assert_eq!(table.look_up(&inode).id, new);
+        drop(inode);
+        table.forget(old, 1);
+        assert!(table.get(old).is_some(), "its inode has another node");
+        table.forget(new, 1);
+        assert!(table.get(new).is_none() && table.get(old).is_none());
+    }
+}
