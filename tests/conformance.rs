@@ -5,6 +5,8 @@
 
 #[path = "conformance/bed.rs"]
 mod bed;
+#[path = "conformance/lifetime.rs"]
+mod lifetime;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -31,7 +33,7 @@ fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> Option<i32> {
 
 #[test]
 fn a_file_not_in_the_container_layer_is_found_in_the_first_image_layer_from_the_top() {
-    for_each("a_file_not_in_the_container_layer_is_found_in_the_first_image_layer_from_the_top", |variant| {
+    for_each(|variant| {
         let bed = Bed::new(variant, two_layers()).mounted();
         for (path, layer) in [("d/both", 0), ("d/top", 0), ("d/base", 1)] {
             assert!(fs::read(bed.at(path)).unwrap() == fs::read(bed.lower(layer, path)).unwrap(), "content of {path}");
@@ -46,7 +48,7 @@ fn a_file_not_in_the_container_layer_is_found_in_the_first_image_layer_from_the_
 
 #[test]
 fn a_file_only_in_the_container_layer_is_read_from_there() {
-    for_each("a_file_only_in_the_container_layer_is_read_from_there", |variant| {
+    for_each(|variant| {
         let mut bed = Bed::new(variant, two_layers());
         // It lay there before: a container that is started again.
         fs::create_dir_all(bed.upper("d")).unwrap();
@@ -71,7 +73,7 @@ fn a_file_only_in_the_container_layer_is_read_from_there() {
 
 #[test]
 fn a_file_in_both_hides_that_of_the_image_layers() {
-    for_each("a_file_in_both_hides_that_of_the_image_layers", |variant| {
+    for_each(|variant| {
         let mut bed = Bed::new(variant, two_layers());
         fs::create_dir_all(bed.upper("d")).unwrap();
         fs::write(bed.upper("d/both"), "the container's").unwrap();
@@ -86,7 +88,7 @@ fn a_file_in_both_hides_that_of_the_image_layers() {
 
 #[test]
 fn the_first_write_copies_up_and_keeps_mode_owner_times_and_attributes() {
-    for_each("the_first_write_copies_up_and_keeps_mode_owner_times_and_attributes", |variant| {
+    for_each(|variant| {
         let mut bed = Bed::new(variant, two_layers());
         let source = match variant.is_control() {
             true => bed.upper("d/base"),
@@ -143,7 +145,7 @@ fn the_first_write_copies_up_and_keeps_mode_owner_times_and_attributes() {
 
 #[test]
 fn chmod_truncate_append_and_a_second_name_leave_the_lower_file_alone() {
-    for_each("chmod_truncate_append_and_a_second_name_leave_the_lower_file_alone", |variant| {
+    for_each(|variant| {
         let layers = vec![vec![
             dir("d"),
             file("d/chmod", 9000, 0o644),
@@ -203,7 +205,7 @@ fn assert_whiteout(bed: &Bed, variant: &Variant, folder: &str, name: &str) {
 
 #[test]
 fn removing_a_lower_file_leaves_a_whiteout_in_the_drivers_form() {
-    for_each("removing_a_lower_file_leaves_a_whiteout_in_the_drivers_form", |variant| {
+    for_each(|variant| {
         let mut bed = Bed::new(variant, two_layers()).mounted();
         fs::remove_file(bed.at("d/base")).unwrap();
         // Copied up first, then removed; and one that is in two layers.
@@ -240,7 +242,7 @@ fn removing_a_lower_file_leaves_a_whiteout_in_the_drivers_form() {
 
 #[test]
 fn a_stored_whiteout_hides_what_is_below_and_not_what_is_above() {
-    for_each("a_stored_whiteout_hides_what_is_below_and_not_what_is_above", |variant| {
+    for_each(|variant| {
         let layers = vec![
             vec![dir("d"), file("d/back", 10, 0o644)],
             vec![dir("d"), whiteout("d/gone"), whiteout("d/back"), whiteout("d/tree"), file("d/stays", 20, 0o644)],
@@ -269,7 +271,7 @@ fn a_stored_whiteout_hides_what_is_below_and_not_what_is_above() {
 
 #[test]
 fn a_directory_made_in_the_place_of_a_removed_one_is_opaque() {
-    for_each("a_directory_made_in_the_place_of_a_removed_one_is_opaque", |variant| {
+    for_each(|variant| {
         let layers = vec![
             vec![dir("tree"), file("tree/top", 10, 0o644)],
             vec![dir("tree"), file("tree/base", 10, 0o644), dir("tree/sub"), file("tree/sub/leaf", 10, 0o644)],
@@ -319,7 +321,7 @@ fn assert_opaque(bed: &Bed, variant: &Variant, folder: &str) {
 
 #[test]
 fn a_stored_opaque_directory_hides_what_is_below_and_merges_with_what_is_above() {
-    for_each("a_stored_opaque_directory_hides_what_is_below_and_merges_with_what_is_above", |variant| {
+    for_each(|variant| {
         let layers = vec![
             vec![dir("d"), file("d/above", 10, 0o644)],
             vec![dir("d"), opaque("d"), file("d/with", 10, 0o644)],
@@ -340,7 +342,7 @@ fn a_stored_opaque_directory_hides_what_is_below_and_merges_with_what_is_above()
 
 #[test]
 fn renaming_a_directory_with_children_below_is_exdev_unless_the_driver_redirects() {
-    for_each("renaming_a_directory_with_children_below_is_exdev_unless_the_driver_redirects", |variant| {
+    for_each(|variant| {
         let layers =
             vec![vec![dir("tree"), file("tree/leaf", 10, 0o644), dir("tree/sub"), file("tree/sub/leaf", 10, 0o644)]];
         let mut bed = Bed::new(variant, layers);
@@ -384,8 +386,7 @@ fn renaming_a_directory_with_children_below_is_exdev_unless_the_driver_redirects
 
 #[test]
 fn overlay2_without_redirect_dir_refuses_to_rename_a_directory() {
-    let test = "overlay2_without_redirect_dir_refuses_to_rename_a_directory";
-    if !bed::inside(test) {
+    if !bed::inside() {
         return;
     }
     let variant = Variant { driver: "overlay2", options: &["redirect_dir=nofollow"], needs_root: false };
@@ -395,13 +396,13 @@ fn overlay2_without_redirect_dir_refuses_to_rename_a_directory() {
 
 // --- depth ---------------------------------------------------------------------------------------------------------------------------
 
-fn a_stack_of_depth(test: &str, depth: u32) {
-    if !bed::inside(test) {
+fn a_stack_of_depth(depth: u32) {
+    if !bed::inside() {
         return;
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let definition = StackDefinition::study(depth, depth, 3, 5000);
-    for_each(test, |variant| {
+    for_each(|variant| {
         if depth > variant.driver().depth_max() {
             eprintln!("skipped: {} stacks at most {} layers", variant.label(), variant.driver().depth_max());
             return;
@@ -443,15 +444,15 @@ fn a_stack_of_depth(test: &str, depth: u32) {
 
 #[test]
 fn a_stack_of_1_layer() {
-    a_stack_of_depth("a_stack_of_1_layer", 1);
+    a_stack_of_depth(1);
 }
 
 #[test]
 fn a_stack_of_127_layers() {
-    a_stack_of_depth("a_stack_of_127_layers", 127);
+    a_stack_of_depth(127);
 }
 
 #[test]
 fn a_stack_of_500_layers() {
-    a_stack_of_depth("a_stack_of_500_layers", 500);
+    a_stack_of_depth(500);
 }

@@ -15,6 +15,7 @@ mod registry;
 use std::path::{Path, PathBuf};
 
 pub use daemon::start_detached;
+pub use fuse_union::foreground_command;
 pub use mount::{Mount, MountError, find_mount, unmount};
 pub use options::OptionError;
 pub use registry::Registry;

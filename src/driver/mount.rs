@@ -13,9 +13,13 @@ use crate::host::{MountEntry, mount_table};
 
 /// How long a mount may stay busy after its last file was closed: the kernel lets go of a file behind close(2), and of one that FUSE
 /// passed through later still.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// What to do about EPERM of a mount.
+pub(super) const MAY_NOT_MOUNT: &str =
+    "only root may mount: run as root, or as root of a namespace (unshare --user --map-root-user --mount)";
 
 /// Why a mount did not come to be, or did not go.
 #[derive(Debug, thiserror::Error)]

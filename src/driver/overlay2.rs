@@ -14,6 +14,7 @@ use rustix::mount::{
 };
 
 use super::bind::available_to_mount;
+use super::mount::MAY_NOT_MOUNT;
 use super::options::{self, Known, OptionError, Value};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
@@ -68,7 +69,8 @@ impl Driver for Overlay2 {
 
     fn availability(&self, host: &Host) -> Feature {
         let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        if !super::aufs::has_file_system(&known, "overlay") {
+        // Where it is a module that nobody has used yet, fsopen by root loads it.
+        if !super::aufs::has_file_system(&known, "overlay") && fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).is_err() {
             return Feature::missing(
                 "/proc/filesystems has no overlay",
                 "load it (modprobe overlay), or use a kernel with CONFIG_OVERLAY_FS",
@@ -95,7 +97,9 @@ impl Driver for Overlay2 {
         if in_user_namespace() && !options.iter().any(|option| option == "userxattr") {
             options.push("userxattr".into());
         }
-        if takes_layers_one_by_one().map_err(MountError::at(NAME, "fsopen overlay for", request.merged))? {
+        let refused =
+            |errno| MountError::at(NAME, "fsopen overlay for", request.merged)(errno).advise(&advice(request, errno));
+        if takes_layers_one_by_one().map_err(refused)? {
             mount_one_by_one(request, &options)?;
         } else {
             mount_by_line(request, &options)?;
@@ -236,6 +240,7 @@ fn advice(request: &MountRequest, errno: Errno) -> String {
             "upper and work must be on one file system"
         }
         Errno::INVAL if request.lower.is_empty() => "overlay needs at least one lower layer",
+        Errno::PERM => MAY_NOT_MOUNT,
         Errno::STALE => "upper or work was used with other layers before (index=on): give empty ones",
         Errno::BUSY => "another mount uses upper or work: give others",
         Errno::LOOP | Errno::INVAL => "dmesg has the kernel's reason",

@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::passthrough;
 use crate::record::{Capabilities, Feature, Privileges};
 use crate::sys;
 
@@ -13,7 +14,7 @@ pub(super) fn probe(privileges: Privileges) -> Capabilities {
     let fuse = fuse();
     Capabilities {
         mount_api: mount_api(),
-        fuse_passthrough: passthrough(privileges, &fuse),
+        fuse_passthrough: fuse_passthrough(privileges, &fuse),
         fuse,
         cachestat: cachestat(),
         drop_caches: drop_caches(),
@@ -42,16 +43,10 @@ fn fuse() -> Feature {
     }
 }
 
-/// The kernel answers only within a FUSE session, and only to CAP_SYS_ADMIN of the initial user namespace (fs/fuse/backing.c,
-/// `fuse_backing_open`); so this is deduced from version and privileges, and said to be.
-fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
+/// Only CAP_SYS_ADMIN of the initial user namespace may hand files to the kernel (fs/fuse/backing.c, `fuse_backing_open`).
+fn fuse_passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
     if let Feature::Missing { reason, remedy } = fuse {
         return Feature::missing(reason.clone(), remedy.clone());
-    }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let version = version_of(&release);
-    if version < Some((6, 9)) {
-        return Feature::missing(format!("Linux {release} has no FUSE passthrough"), "use Linux 6.9 or later");
     }
     if privileges != Privileges::Root {
         return Feature::missing(
@@ -59,13 +54,10 @@ fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
             "run as root; without it the daemon serves reads and writes",
         );
     }
-    Feature::available(format!("Linux {release} and root (deduced: the kernel answers only within a mount)"))
-}
-
-/// Major and minor of a kernel release.
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    match passthrough::try_passthrough() {
+        Ok(()) => Feature::available("the kernel took a file"),
+        Err(reason) => Feature::missing(reason, "use Linux 6.9 or later with CONFIG_FUSE_PASSTHROUGH"),
+    }
 }
 
 fn cachestat() -> Feature {
@@ -92,18 +84,5 @@ fn pagemap() -> Feature {
         Ok(frames) if frames.iter().any(Option::is_some) => Feature::available("page frame numbers are shown"),
         Ok(_) => Feature::missing("/proc/self/pagemap hides frame numbers", "run as root (CAP_SYS_ADMIN)"),
         Err(e) => Feature::missing(format!("/proc/self/pagemap: {e}"), "run as root (CAP_SYS_ADMIN)"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        assert_eq!(version_of("6.18.44-x"), Some((6, 18)));
-        assert_eq!(version_of("5.4.0-42-generic"), Some((5, 4)));
-        assert!(version_of("6.9.1") >= Some((6, 9)) && version_of("6.10") > Some((6, 9)));
-        assert_eq!(version_of("unknown"), None);
     }
 }

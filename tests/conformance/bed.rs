@@ -11,7 +11,7 @@ use layerbench::host;
 use layerbench::record::{Feature, Host, Privileges};
 use layerbench::stack::{Entry, LayerForm, LayerStack, StackDefinition};
 
-/// Names the test that a child process is to run, in its namespace.
+/// Set in a child process that is to run its test, being in its namespace.
 const INSIDE: &str = "LAYERBENCH_CONFORMANCE";
 /// A union that hangs must not hang the suite.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -68,9 +68,9 @@ fn every_driver_has_a_variant_and_every_variant_is_valid() {
 }
 
 /// Runs `body` for every variant that is available, in a child process with a private mount namespace (as an ordinary user, a user
-/// namespace as well): no mount can outlive it. `test` is the calling test's name. Variants that are not available say why.
-pub fn for_each(test: &str, body: impl Fn(&Variant)) {
-    if !inside(test) {
+/// namespace as well): no mount can outlive it. Variants that are not available say why.
+pub fn for_each(body: impl Fn(&Variant)) {
+    if !inside() {
         return;
     }
     let host = host::fingerprint();
@@ -81,7 +81,7 @@ pub fn for_each(test: &str, body: impl Fn(&Variant)) {
             continue;
         }
         // A failure names its variant by being the last that is named.
-        eprintln!("{test}: {}", variant.label());
+        eprintln!("with {}", variant.label());
         body(variant);
         ran += 1;
     }
@@ -108,11 +108,14 @@ pub fn known_to_differ(variant: &Variant, what: &str) -> bool {
     differs
 }
 
-/// Whether this process is the child that is to run the test. In the parent it runs that child and takes its outcome over.
-pub fn inside(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some_and(|name| name == test) {
+/// Whether this process is the child that is to run the calling test. In the parent it runs that child and takes its outcome over.
+pub fn inside() -> bool {
+    if std::env::var_os(INSIDE).is_some() {
         return true;
     }
+    // libtest names a test's thread after the test.
+    let thread = std::thread::current();
+    let test = thread.name().expect("the name of the test's thread");
     let unshare: &[&str] = match host::fingerprint().privileges {
         Privileges::Root => &["--mount", "--propagation", "private"],
         Privileges::UserNamespace => &["--user", "--map-root-user", "--mount", "--propagation", "private"],
@@ -127,7 +130,7 @@ pub fn inside(test: &str) -> bool {
         .arg("--")
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(INSIDE, test)
+        .env(INSIDE, "1")
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(said.try_clone().unwrap())
@@ -185,12 +188,20 @@ impl Bed {
     /// A stack of these layers, the top one first; not mounted yet. With bind as the driver the container holds the merged view.
     pub fn new(variant: &Variant, layers: Vec<Vec<Entry>>) -> Bed {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let root = folder.path().join("bed");
-        fs::create_dir(&root).unwrap();
-        let stack = LayerStack::ensure(&root.join("store"), &StackDefinition { layers }, 7, &|_| ()).unwrap();
-        let mut bed = Bed::on(variant, stack, &root);
+        let mut bed = Bed::in_folder(variant, layers, &folder.path().join("bed"));
         bed._folder = Some(folder);
         bed
+    }
+
+    /// The same in a folder of the caller's.
+    pub fn in_folder(variant: &Variant, layers: Vec<Vec<Entry>>, root: &Path) -> Bed {
+        let stack = LayerStack::ensure(&root.join("store"), &StackDefinition { layers }, 7, &|_| ()).unwrap();
+        Bed::on(variant, stack, root)
+    }
+
+    /// The layers' folders in the driver's form, the top one first.
+    pub fn lowers(&self) -> Vec<PathBuf> {
+        self.stack.lowers(self.variant.driver().layer_form()).unwrap()
     }
 
     /// A container in `root` on a stack that is there.
@@ -206,7 +217,7 @@ impl Bed {
 
     pub fn try_mount(&self) -> Result<Mount, MountError> {
         self.variant.driver().mount(&MountRequest {
-            lower: &self.stack.lowers(self.variant.driver().layer_form()).unwrap(),
+            lower: &self.lowers(),
             upper: &self.root.join("upper"),
             work: &self.work(),
             merged: &self.root.join("merged"),
