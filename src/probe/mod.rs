@@ -3,7 +3,7 @@
 //! A probe knows paths and caches, never drivers: the runner mounts, the probe measures, the same way through every driver. Only
 //! the runner and the benches use this module.
 //!
-//! A probe comes in three steps. `prepare` and `verify` are not timed; `measure` times its own operation. What a state of the caches
+//! A probe comes in steps. `prepare`, `settle` and `verify` are not timed; `measure` times its own operation. What a state of the caches
 //! means is written once, in [`Trial::settle`].
 
 mod copy_up;
@@ -26,7 +26,7 @@ use crate::workload::{CacheState, Params, ProbeName};
 
 pub use copy_up::first_write;
 pub use lookup::stat_name;
-pub use page_cache::read_whole;
+pub use page_cache::{WARM_READ_BYTES, read_whole, warm_read};
 
 /// Size of the buffer with which files are read.
 pub const READ_BUFFER_BYTES: usize = 128 << 10;
@@ -187,6 +187,10 @@ pub trait Probe: Sync {
     fn metrics(&self) -> &'static [Metric];
     /// After the mount, before the caches are settled. Not timed.
     fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError>;
+    /// Brings the caches into the case's state, right before `measure`. Not timed.
+    fn settle(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        trial.settle()
+    }
     /// Times its operation.
     fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError>;
     /// Was the right thing measured? Not timed; in every case, after `measure`.

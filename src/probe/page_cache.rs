@@ -1,4 +1,5 @@
-//! Page-cache sharing: containers on one stack read the same files; is a page in memory once, or once a container?
+//! Page-cache sharing: containers on one stack read the same files; is a page in memory once, or once a container? And what a read of
+//! a resident page costs through the first of them.
 //!
 //! Three witnesses: cachestat (mincore where the kernel has none) on the layer's file and on the file seen through each mount, every
 //! inode once; `Cached` in /proc/meminfo; and, as root, page frame numbers, which cannot be mistaken.
@@ -8,8 +9,11 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, digest, timed};
 use crate::record::{Metric, Observation, Privileges, metric};
@@ -19,9 +23,10 @@ use crate::workload::ProbeName;
 /// The probe.
 pub(super) struct PageCache;
 
-static METRICS: [Metric; 7] = [
+static METRICS: [Metric; 8] = [
     metric::FIRST_READ_NS,
     metric::SECOND_READ_NS,
+    metric::WARM_READ_NS,
     metric::RESIDENT_BYTES,
     metric::MEMINFO_CACHED_BYTES,
     metric::READ_SET_BYTES,
@@ -43,6 +48,39 @@ pub fn read_whole(path: &Path, buffer: &mut [u8]) -> io::Result<(File, u64)> {
     }
 }
 
+/// Length of a warm read.
+pub const WARM_READ_BYTES: usize = 4096;
+/// Warm reads of one case.
+const WARM_READS: u32 = 2000;
+
+/// The operation: one pread.
+#[inline]
+pub fn warm_read(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+/// Times warm reads at random pages of files whose pages are resident, in an order that is the same in every case.
+fn warm_reads(files: &[File], file_size: u64) -> Result<Vec<u64>, ProbeError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let pages = file_size / WARM_READ_BYTES as u64;
+    if pages == 0 || files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut buffer = vec![0; WARM_READ_BYTES];
+    let mut samples = Vec::with_capacity(WARM_READS as usize);
+    for _ in 0..WARM_READS {
+        let Some(file) = files.get(rng.random_range(0..files.len())) else { continue };
+        let offset = rng.random_range(0..pages) * WARM_READ_BYTES as u64;
+        let (ns, read) = timed(|| warm_read(file, &mut buffer, offset));
+        let length = read.map_err(at("read", Path::new("(an open file)")))?;
+        if length != WARM_READ_BYTES {
+            return Err(ProbeError::Wrong(format!("a read of {WARM_READ_BYTES} bytes gave {length}")));
+        }
+        samples.push(ns);
+    }
+    Ok(samples)
+}
+
 impl Probe for PageCache {
     fn name(&self) -> ProbeName {
         ProbeName::PageCache
@@ -56,8 +94,13 @@ impl Probe for PageCache {
         &METRICS
     }
 
-    /// Writes and evicts the files, and checks that nothing of them is resident.
-    fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+    fn prepare(&self, _: &mut Trial) -> Result<(), ProbeError> {
+        Ok(())
+    }
+
+    /// Writes and evicts the files, and checks that nothing of them is resident. It is their data that must not be cached; that needs
+    /// no root.
+    fn settle(&self, trial: &mut Trial) -> Result<(), ProbeError> {
         for name in &trial.targets.hits {
             let path = trial.source_of(name)?;
             let file = File::open(&path).map_err(at("open", &path))?;
@@ -100,6 +143,8 @@ impl Probe for PageCache {
         }
         let cached_after = meminfo_cached()?;
 
+        // After the counters were read, before anything else touches the files.
+        let warm = warm_reads(readers.get(..names.len()).unwrap_or_default(), trial.params.file_size_bytes)?;
         let mut seen = HashSet::new();
         let mut resident_bytes = 0;
         for file in sources.iter().chain(&readers) {
@@ -116,6 +161,9 @@ impl Probe for PageCache {
         }
         if let Some(second) = times.next() {
             observations.push(Observation::new(metric::SECOND_READ_NS, second));
+        }
+        if !warm.is_empty() {
+            observations.push(Observation::new(metric::WARM_READ_NS, warm));
         }
         let read_set = trial.params.file_size_bytes * names.len() as u64;
         observations.push(Observation::new(metric::RESIDENT_BYTES, vec![resident_bytes]));

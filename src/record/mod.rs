@@ -176,6 +176,8 @@ pub mod metric {
     pub const FIRST_READ_NS: Metric = ns("first_read_ns");
     /// Reading the same file through the second container. One sample a file; absent with one container.
     pub const SECOND_READ_NS: Metric = ns("second_read_ns");
+    /// pread of 4 KiB at a random page of a file that has just been read whole through the same container. Many samples a case.
+    pub const WARM_READ_NS: Metric = ns("warm_read_ns");
     /// Growth of resident bytes of all page caches concerned (layers' and mounts'), each inode counted once. One sample a case.
     pub const RESIDENT_BYTES: Metric = Metric::new("resident_bytes", Unit::Bytes, Better::Lower);
     /// Growth of `Cached` in /proc/meminfo meanwhile, a check on the above; 0 when it shrank. One sample a case.

@@ -79,7 +79,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
 
     let probe = probe::by_name(case.probe);
     probe.prepare(&mut trial)?;
-    trial.settle()?;
+    probe.settle(&mut trial)?;
     let observations = probe.measure(&mut trial)?;
     probe.verify(&mut trial)?;
     let notes = std::mem::take(&mut trial.notes);
