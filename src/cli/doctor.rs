@@ -53,8 +53,8 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
 /// Two columns: a name, and what is to be said of it; remedies on a line of their own.
 fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     let host = &findings.host;
-    let mut text = String::new();
-    let mut row = |name: &str, value: &str| writeln!(text, "{name:16} {value}");
+    let mut text = String::from("Machine\n");
+    let mut row = |name: &str, value: &str| entry(&mut text, name, value);
     row("layerbench", findings.layerbench_version)?;
     row("kernel", &format!("Linux {} ({}), {}", host.kernel, host.architecture, host.os))?;
     let hypervisor = host.hypervisor.as_ref().map(|name| format!(", virtual machine ({name})")).unwrap_or_default();
@@ -87,7 +87,7 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     }
     for store in &findings.stores {
         writeln!(text, "\nStore {} ({})", store.label, store.path)?;
-        let mut row = |name: &str, value: &str| writeln!(text, "  {name:16} {value}");
+        let mut row = |name: &str, value: &str| entry(&mut text, name, value);
         row("file system", &store.fs_type)?;
         row("options", &store.mount_options)?;
         row("device", &store.device)?;
@@ -106,16 +106,71 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     Ok(text)
 }
 
+/// What a terminal surely has.
+const WIDTH: usize = 80;
+/// Where the second column begins.
+const INDENT: usize = 19;
+
+/// A name, and its value broken into lines of the second column.
+fn entry(text: &mut String, name: &str, value: &str) -> std::fmt::Result {
+    let mut name = name;
+    for line in wrap(value, WIDTH - INDENT) {
+        writeln!(text, "{:INDENT$}{line}", format!("  {name}"))?;
+        name = "";
+    }
+    Ok(())
+}
+
 fn feature(text: &mut String, name: &str, state: &Feature) -> std::fmt::Result {
     match state {
-        Feature::Available { detail } => writeln!(text, "  {name:16} yes: {detail}"),
+        Feature::Available { detail } => entry(text, name, &format!("yes: {detail}")),
         Feature::Missing { reason, remedy } => {
-            writeln!(text, "  {name:16} no: {reason}")?;
-            writeln!(text, "  {:16} to get it: {remedy}", "")
+            entry(text, name, &format!("no: {reason}"))?;
+            entry(text, "", &format!("to get it: {remedy}"))
         }
     }
 }
 
+/// Lines of at most `width` characters, broken at spaces and after commas; a longer word has a line of its own.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_inclusive([' ', ',']) {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || line.chars().count() + word.trim_end().chars().count() <= width => {
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    lines
+}
+
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_at_spaces_and_commas_and_are_no_longer_than_asked() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("rw,relatime,discard", 12), ["rw,relatime,", "discard"]);
+        assert_eq!(wrap("a /very/long/path b", 6), ["a", "/very/long/path", "b"]);
+        assert_eq!(wrap("", 6), [""]);
+    }
+
+    #[test]
+    fn a_remedy_stands_below_its_reason_in_the_second_column() {
+        let mut text = String::new();
+        let missing = Feature::missing("it is not here, and that for a reason that does not fit into one line", "wait");
+        feature(&mut text, "thing", &missing).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("  thing            no: it is"), "{text}");
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{text}");
+        assert!(lines[1..].iter().all(|line| line.starts_with(&" ".repeat(INDENT))), "{text}");
+        assert_eq!(lines.last().unwrap().trim(), "to get it: wait");
+    }
 }

@@ -3,7 +3,6 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::driver::{self, MountRequest};
 use crate::record::Feature;
@@ -63,7 +62,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
         let config = UnionConfig { lower, upper: Some(upper), work: Some(work), options };
         return Ok(union::serve(config, &merged, || ())?);
     }
-    if let Feature::Missing { reason, remedy } = driver.availability(&host::fingerprint()) {
+    if let Feature::Missing { reason, remedy } = driver.availability_with(&args.option, &host::fingerprint()) {
         return Err(anyhow::anyhow!("{}: {reason}; to get it: {remedy}", args.driver));
     }
     if driver.layer_form() != crate::stack::LayerForm::Flat {
@@ -82,7 +81,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
         return foreground(driver, &request);
     }
     if args.driver.starts_with("fuse") {
-        return background(&merged);
+        return background(&args.driver, &request);
     }
     driver.mount(&request)?.keep();
     Ok(())
@@ -132,11 +131,12 @@ fn foreground(driver: &dyn driver::Driver, request: &MountRequest) -> anyhow::Re
     Ok(())
 }
 
-/// Starts this command again with --foreground, detached from the terminal, and returns when its mount answers.
-fn background(merged: &Path) -> anyhow::Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(std::env::args_os().skip(1)).arg("--foreground");
-    Ok(driver::start_detached(command, merged)?)
+/// Starts this program again with --foreground, detached from the terminal and from the folder it was started in, and returns when its
+/// mount answers.
+fn background(driver: &str, request: &MountRequest) -> anyhow::Result<()> {
+    let mut command = driver::foreground_command(driver, request);
+    command.current_dir("/");
+    Ok(driver::start_detached(command, request.merged)?)
 }
 
 #[cfg(test)]

@@ -11,12 +11,8 @@ pub(super) struct UmountArgs {
 }
 
 pub(super) fn run(args: UmountArgs) -> anyhow::Result<()> {
-    let merged = std::fs::canonicalize(&args.mountpoint)
-        .map_err(|e| super::bad_input(format!("{}: {e}", args.mountpoint.display())))?;
-    let mounted = crate::host::mount_table()?.into_iter().any(|entry| entry.mountpoint == merged);
-    if !mounted {
-        return Err(super::bad_input(format!("{}: nothing is mounted there", args.mountpoint.display())));
-    }
-    driver::unmount(&merged)?;
-    Ok(())
+    let place = args.mountpoint.display();
+    let found = driver::find_mount(&args.mountpoint).map_err(|e| super::bad_input(format!("{place}: {e}")))?;
+    let entry = found.ok_or_else(|| super::bad_input(format!("{place}: nothing is mounted there")))?;
+    Ok(driver::unmount(&entry)?)
 }

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use super::options::{self, OptionError};
 use super::{Driver, Mount, MountError, MountRequest};
-use crate::record::{Feature, Host};
+use crate::record::{Feature, Host, Privileges};
 use crate::stack::LayerForm;
 
 const NAME: &str = "aufs";
 /// Docker's: what mount(2) takes is a page, less what the kernel wants for itself.
 const PAGE: usize = 4096;
-/// AUFS_BRANCH_MAX of a common build (CONFIG_AUFS_BRANCH_MAX_127).
+/// AUFS_BRANCH_MAX of a build with the default CONFIG_AUFS_BRANCH_MAX_127 (include/uapi/linux/aufs_type.h); one more is ENOSPC.
 const BRANCHES_MAX: u32 = 127;
 const XINO: &str = "xino=/dev/shm/aufs.xino";
 
@@ -41,7 +41,7 @@ impl Driver for Aufs {
 
     /// The writable branch is one of the 127.
     fn depth_max(&self) -> u32 {
-        BRANCHES_MAX
+        BRANCHES_MAX - 1
     }
 
     fn check_options(&self, given: &[String]) -> Result<(), OptionError> {
@@ -53,11 +53,16 @@ impl Driver for Aufs {
         if !has_file_system(&known, "aufs") {
             return Feature::missing(
                 format!("Linux {} has no aufs (/proc/filesystems does not list it)", host.kernel),
-                "aufs was never part of Linux: boot a kernel that was built with its patches (github.com/sfjro/aufs-standalone), or an older \
-                 Ubuntu, whose kernels carried it as a module (modprobe aufs)",
+                "aufs was never part of Linux. Try modprobe aufs; Ubuntu's kernels had it up to 20.10 (20.04's own is 5.4), elsewhere build \
+                 one with the patches of github.com/sfjro/aufs-standalone",
             );
         }
-        super::bind::available_to_mount(host, &format!("aufs of Linux {}", host.kernel))
+        // A parameter of the module (its module.c), off by default.
+        let in_namespaces = std::fs::read_to_string("/sys/module/aufs/parameters/allow_userns");
+        if host.privileges == Privileges::Root || in_namespaces.is_ok_and(|text| text.trim() == "Y") {
+            return super::bind::available_to_mount(host, &format!("aufs of Linux {}", host.kernel));
+        }
+        Feature::missing("aufs is not allowed in user namespaces", "run as root, or load it with allow_userns=1")
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {

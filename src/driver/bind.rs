@@ -1,5 +1,6 @@
 //! bind: a bind mount. The control, and what a volume is: the file system below, and nothing between.
 
+use super::mount::MAY_NOT_MOUNT;
 use super::options::{self, OptionError};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
@@ -44,11 +45,10 @@ impl Driver for Bind {
                 reason: "a bind mount has no lower layers: give the folder to mount as upper".into(),
             });
         }
-        rustix::mount::mount_bind(request.upper, request.merged).map_err(MountError::at(
-            NAME,
-            "bind-mount",
-            request.upper,
-        ))?;
+        rustix::mount::mount_bind(request.upper, request.merged).map_err(|errno| {
+            let advice = if errno == rustix::io::Errno::PERM { format!("; {MAY_NOT_MOUNT}") } else { String::new() };
+            MountError::at(NAME, "bind-mount", request.upper)(errno).advise(&advice)
+        })?;
         Mount::new(NAME, request.merged, None)
     }
 }

@@ -1,10 +1,13 @@
 //! FUSE daemons: started as children that die with us, awaited until their mount answers, and awaited when it goes.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::mount::detach;
 use super::{Mount, MountError};
 use crate::host::mount_table;
 use crate::sys;
@@ -13,64 +16,143 @@ use crate::sys;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the mount table is read meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
+/// How much of what a daemon said is shown: its beginning, where the cause is.
+const SHOWN_BYTES: usize = 4096;
+
+/// A daemon that serves a mount.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    program: String,
+    child: Child,
+    /// Its standard error: memory, and not a pipe, which would fill up when nobody reads it and break when we end before the daemon.
+    said: File,
+}
 
 /// Starts a daemon that serves in the foreground and dies with us, and waits until its mount is in the mount table and answers.
 pub(super) fn serve(driver: &'static str, mut command: Command, merged: &Path) -> Result<Mount, MountError> {
     sys::process::die_with_parent(&mut command);
-    let child = start(driver, command, merged)?;
-    Mount::new(driver, merged, Some(child))
+    let daemon = Daemon::start(driver, command, merged)?;
+    Mount::new(driver, merged, Some(daemon))
 }
 
 /// Starts a daemon that outlives us, and waits until its mount answers.
 pub fn start_detached(mut command: Command, merged: &Path) -> Result<(), MountError> {
     sys::process::new_session(&mut command);
-    start("mount", command, merged).map(drop)
+    Daemon::start("mount", command, merged).map(drop)
 }
 
-fn start(driver: &'static str, mut command: Command, merged: &Path) -> Result<Child, MountError> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(MountError::at(driver, "start", Path::new(&program)))?;
-    match await_mount(&mut child, merged) {
-        Ok(()) => Ok(child),
-        Err(reason) => {
-            // It may have ended by itself; then there is nothing to kill.
-            child.kill().ok();
-            let mut said = String::new();
-            if let Some(mut stderr) = child.stderr.take() {
-                // What it said before is shown; that the rest cannot be read does not matter now.
-                stderr.read_to_string(&mut said).ok();
+impl Daemon {
+    fn start(driver: &'static str, mut command: Command, merged: &Path) -> Result<Daemon, MountError> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let at = |operation| MountError::at(driver, operation, merged);
+        let real = std::fs::canonicalize(merged).map_err(at("resolve"))?;
+        let before = fuse_mounts_at(&real).map_err(at("count the mounts at"))?;
+        let said = rustix::fs::memfd_create("layerbench-daemon", rustix::fs::MemfdFlags::CLOEXEC)
+            .map(File::from)
+            .map_err(MountError::at(driver, "make room for the messages of the daemon of", merged))?;
+        let stderr = said.try_clone().map_err(at("make room for the messages of the daemon of"))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = command.spawn().map_err(MountError::at(driver, "start", Path::new(&program)))?;
+        let mut daemon = Daemon { program, child, said };
+        match daemon.await_mount(&real, before) {
+            Ok(()) => Ok(daemon),
+            Err(reason) => {
+                daemon.kill();
+                let near = nearby(&real);
+                // A daemon that was killed leaves a mount that answers ENOTCONN for ever.
+                if fuse_mounts_at(&real).is_ok_and(|now| now > before) {
+                    detach(driver, &real);
+                }
+                Err(daemon.error(driver, merged, &format!("{reason}{near}")))
             }
-            child.wait().ok();
-            let said = if said.trim().is_empty() { String::new() } else { format!("; it said: {}", said.trim()) };
-            Err(MountError::Daemon {
-                driver,
-                program,
-                path: merged.to_owned(),
-                reason: format!("{reason}{said}{}", nearby(merged)),
-            })
+        }
+    }
+
+    /// Waits for one mount more than there was.
+    fn await_mount(&mut self, real: &Path, before: usize) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Err(format!("it ended with {status}")),
+                Ok(None) => {}
+                Err(e) => return Err(format!("wait for it: {e}")),
+            }
+            if fuse_mounts_at(real).map_err(|e| format!("read /proc/self/mountinfo: {e}"))? > before {
+                return answers(real, PATIENCE.saturating_sub(start.elapsed()));
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(format!("no mount appeared within {} s", PATIENCE.as_secs()));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself, as it should when its mount has gone.
+    pub(super) fn wait(mut self, driver: &'static str, merged: &Path) -> Result<(), MountError> {
+        let start = Instant::now();
+        loop {
+            match self.child.try_wait().map_err(MountError::at(driver, "wait for the daemon of", merged))? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(self.error(driver, merged, &format!("it ended with {status} after the unmount")));
+                }
+                None if start.elapsed() > PATIENCE => {
+                    self.kill();
+                    let reason =
+                        format!("it did not end within {} s after the unmount, and was killed", PATIENCE.as_secs());
+                    return Err(self.error(driver, merged, &reason));
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Ends it at once and reaps it.
+    pub(super) fn kill(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        self.child.kill().ok();
+        if let Err(e) = self.child.wait() {
+            eprintln!("{}: wait for process {}: {e}", self.program, self.child.id());
+        }
+    }
+
+    fn error(&self, driver: &'static str, merged: &Path, reason: &str) -> MountError {
+        let mut buffer = [0; SHOWN_BYTES];
+        // That it cannot be read matters less than what is being reported.
+        let length = self.said.read_at(&mut buffer, 0).unwrap_or(0);
+        let said = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+        let said = if said.trim().is_empty() { String::new() } else { format!("; it said: {}", said.trim()) };
+        MountError::Daemon {
+            driver,
+            program: self.program.clone(),
+            path: merged.to_owned(),
+            reason: format!("{reason}{said}"),
         }
     }
 }
 
-fn await_mount(child: &mut Child, merged: &Path) -> Result<(), String> {
-    let real = std::fs::canonicalize(merged).map_err(|e| format!("resolve it: {e}"))?;
-    let start = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Err(format!("it ended with {status}")),
-            Ok(None) => {}
-            Err(e) => return Err(format!("wait for it: {e}")),
-        }
-        let table = mount_table().map_err(|e| format!("read /proc/self/mountinfo: {e}"))?;
-        if table.iter().any(|entry| entry.mountpoint == real && entry.fs_type.starts_with("fuse")) {
-            // The kernel queues requests until the daemon answers, so this returns when it serves.
-            return std::fs::metadata(merged).map(|_| ()).map_err(|e| format!("the mount does not answer: {e}"));
-        }
-        if start.elapsed() > PATIENCE {
-            return Err(format!("no mount appeared within {} s", PATIENCE.as_secs()));
-        }
-        std::thread::sleep(PAUSE);
+/// How many FUSE mounts lie on a mount point, one over the other.
+fn fuse_mounts_at(real: &Path) -> std::io::Result<usize> {
+    let table = mount_table()?;
+    Ok(table.iter().filter(|entry| entry.mountpoint == real && entry.fs_type.starts_with("fuse")).count())
+}
+
+/// Asks a mount for its root. The kernel queues the request until the daemon serves; one that never does must not hold us, so that another
+/// thread asks. It is freed when the daemon is killed.
+fn answers(merged: &Path, limit: Duration) -> Result<(), String> {
+    let (sender, receiver) = mpsc::channel();
+    let path = merged.to_owned();
+    std::thread::spawn(move || {
+        // Nobody listens after the limit.
+        sender.send(std::fs::metadata(path).map(drop)).ok();
+    });
+    match receiver.recv_timeout(limit) {
+        Ok(answer) => answer.map_err(|e| format!("its mount does not answer: {e}")),
+        Err(_) => Err(format!("its mount did not answer within {} s", PATIENCE.as_secs())),
     }
 }
 
@@ -86,25 +168,75 @@ fn nearby(merged: &Path) -> String {
     if lines.is_empty() { String::new() } else { format!("; mounted there: {}", lines.join("; ")) }
 }
 
-/// Waits for a daemon whose mount has gone.
-pub(super) fn wait(driver: &'static str, mut child: Child, merged: &Path) -> Result<(), MountError> {
-    let start = Instant::now();
-    loop {
-        match child.try_wait().map_err(MountError::at(driver, "wait for the daemon of", merged))? {
-            Some(_) => return Ok(()),
-            None if start.elapsed() > PATIENCE => {
-                child.kill().ok();
-                child.wait().ok();
-                return Err(MountError::Request {
-                    driver,
-                    reason: format!(
-                        "the daemon of {} did not end within {} s after its unmount, and was killed",
-                        merged.display(),
-                        PATIENCE.as_secs()
-                    ),
-                });
-            }
-            None => std::thread::sleep(PAUSE),
+/// Processes that serve a FUSE mount that some other process made: those that hold /dev/fuse for its connection. fdinfo names it (Linux
+/// 6.16); before, the mount point on the process's command line does. Processes of other users cannot be looked into and are passed over.
+pub(super) fn serving(real: &Path, device_number: &str) -> Vec<u32> {
+    let connection = device_number.rsplit_once(':').map_or(device_number, |(_, minor)| minor);
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| *pid != std::process::id() && serves(*pid, real, connection).unwrap_or(false))
+        .collect()
+}
+
+fn serves(pid: u32, real: &Path, connection: &str) -> std::io::Result<bool> {
+    let process = Path::new("/proc").join(pid.to_string());
+    for fd in std::fs::read_dir(process.join("fd"))?.flatten() {
+        if std::fs::read_link(fd.path()).is_ok_and(|target| target == Path::new("/dev/fuse")) {
+            let info = std::fs::read_to_string(process.join("fdinfo").join(fd.file_name()))?;
+            return Ok(match fuse_connection(&info) {
+                Some(found) => found == connection,
+                None => {
+                    let line = std::fs::read(process.join("cmdline"))?;
+                    line.split(|byte| *byte == 0).any(|word| word == real.as_os_str().as_encoded_bytes())
+                }
+            });
         }
+    }
+    Ok(false)
+}
+
+/// The line `fuse_connection:` of a /proc/<pid>/fdinfo/<fd>: the minor number of the mount's device.
+fn fuse_connection(fdinfo: &str) -> Option<&str> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("fuse_connection:")).map(str::trim)
+}
+
+/// Waits for processes to end.
+pub(super) fn await_end(driver: &'static str, processes: &[u32], merged: &Path) -> Result<(), MountError> {
+    let start = Instant::now();
+    let mut left = processes.to_vec();
+    loop {
+        // Whoever started it may be slow to reap it: a zombie has ended.
+        left.retain(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/stat"))
+                .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
+        });
+        if left.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > PATIENCE {
+            let seconds = PATIENCE.as_secs();
+            return Err(MountError::Request {
+                driver,
+                reason: format!(
+                    "{} is unmounted, but its daemon {left:?} did not end within {seconds} s: look at it, then kill it",
+                    merged.display()
+                ),
+            });
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connection_is_read_from_fdinfo_where_it_is() {
+        let info = "pos:\t0\nflags:\t02100002\nmnt_id:\t24\nino:\t90\nfuse_connection:\t39\n";
+        assert_eq!(fuse_connection(info), Some("39"));
+        assert_eq!(fuse_connection("pos:\t0\nflags:\t02100002\n"), None);
     }
 }

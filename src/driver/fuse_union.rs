@@ -1,5 +1,8 @@
 //! fuse-union: our own union, served by this program in a process of its own.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
 use std::process::Command;
 
 use super::options::OptionError;
@@ -52,16 +55,44 @@ impl Driver for FuseUnion {
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        let mut command = Command::new(request.layerbench);
-        command.args(["mount", "--driver", NAME, "--foreground"]);
-        for layer in request.lower {
-            command.arg("--lower").arg(layer);
+        daemon::serve(NAME, foreground_command(NAME, request), request.merged)
+    }
+}
+
+/// The command line that serves a request in the foreground: `layerbench mount --foreground`.
+pub fn foreground_command(driver: &str, request: &MountRequest) -> Command {
+    let mut command = Command::new(request.layerbench);
+    command.args(["mount", "--driver", driver, "--foreground"]);
+    for layer in request.lower {
+        command.arg("--lower").arg(escape_colons(layer));
+    }
+    command.arg("--upper").arg(request.upper).arg("--work").arg(request.work);
+    for option in request.options {
+        command.arg("--option").arg(option);
+    }
+    command.arg("--").arg(request.merged);
+    command
+}
+
+/// A path as one piece of a list between colons.
+fn escape_colons(path: &Path) -> OsString {
+    let mut escaped = Vec::new();
+    for byte in path.as_os_str().as_bytes() {
+        if b":\\".contains(byte) {
+            escaped.push(b'\\');
         }
-        command.arg("--upper").arg(request.upper).arg("--work").arg(request.work);
-        for option in request.options {
-            command.arg("--option").arg(option);
-        }
-        command.arg(request.merged);
-        daemon::serve(NAME, command, request.merged)
+        escaped.push(*byte);
+    }
+    OsString::from_vec(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colons_and_backslashes_of_a_path_are_escaped() {
+        assert_eq!(escape_colons(Path::new("/a:b\\c")), r"/a\:b\\c");
+        assert_eq!(escape_colons(Path::new("/plain")), "/plain");
     }
 }

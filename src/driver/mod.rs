@@ -15,7 +15,8 @@ mod registry;
 use std::path::{Path, PathBuf};
 
 pub use daemon::start_detached;
-pub use mount::{Mount, MountError, unmount};
+pub use fuse_union::foreground_command;
+pub use mount::{Mount, MountError, find_mount, unmount};
 pub use options::OptionError;
 pub use registry::Registry;
 
@@ -53,6 +54,10 @@ pub trait Driver: Sync {
     fn check_options(&self, options: &[String]) -> Result<(), OptionError>;
     /// Its version, or why it is not here and how to get it.
     fn availability(&self, host: &Host) -> Feature;
+    /// The same for a variant: options may need more than the driver does. The options have been checked.
+    fn availability_with(&self, _options: &[String], host: &Host) -> Feature {
+        self.availability(host)
+    }
     /// Mounts; returns when the mount answers.
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError>;
 }

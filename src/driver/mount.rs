@@ -2,18 +2,30 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::daemon;
+use super::daemon::{self, Daemon};
 use crate::host::{MountEntry, mount_table};
+
+/// How long a mount may stay busy after its last file was closed: the kernel lets go of a file behind close(2), and of one that FUSE
+/// passed through later still.
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is tried meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What to do about EPERM of a mount.
+pub(super) const MAY_NOT_MOUNT: &str =
+    "only root may mount: run as root, or as root of a namespace (unshare --user --map-root-user --mount)";
 
 /// Why a mount did not come to be, or did not go.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
     /// A system call failed.
-    #[error("{driver}: {operation} {path}: {source}{advice}", path = path.display())]
+    #[error("{driver}: {operation} {path}: {errno}{advice}", path = path.display())]
     Io {
         /// Which driver.
         driver: &'static str,
@@ -22,7 +34,7 @@ pub enum MountError {
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
         /// What the kernel said besides, and what to do; empty or with a leading separator.
         advice: String,
     },
@@ -55,13 +67,21 @@ impl MountError {
         operation: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(E) -> MountError + 'a {
-        move |source| MountError::Io {
+        move |errno| MountError::Io {
             driver,
             operation,
             path: path.to_owned(),
-            source: source.into(),
+            errno: errno.into(),
             advice: String::new(),
         }
+    }
+
+    /// Adds what to do to an errno; other errors say it already.
+    pub(super) fn advise(mut self, text: &str) -> MountError {
+        if let MountError::Io { advice, .. } = &mut self {
+            advice.push_str(text);
+        }
+        self
     }
 }
 
@@ -71,13 +91,13 @@ pub struct Mount {
     driver: &'static str,
     merged: PathBuf,
     options: String,
-    daemon: Option<Child>,
+    daemon: Option<Daemon>,
     mounted: bool,
 }
 
 impl Mount {
     /// Takes charge of what has just been mounted at `merged`, and of its daemon.
-    pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Child>) -> Result<Mount, MountError> {
+    pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Daemon>) -> Result<Mount, MountError> {
         let mut mount = Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true };
         let real = std::fs::canonicalize(merged).map_err(MountError::at(driver, "resolve", merged))?;
         let table = mount_table().map_err(MountError::at(driver, "read", Path::new("/proc/self/mountinfo")))?;
@@ -101,19 +121,15 @@ impl Mount {
 
     /// Process of the FUSE daemon.
     pub fn daemon_pid(&self) -> Option<u32> {
-        self.daemon.as_ref().map(Child::id)
+        self.daemon.as_ref().map(Daemon::pid)
     }
 
-    /// Unmounts and waits for the daemon to end.
+    /// Unmounts and waits for the daemon to end. After an error the mount is detached and the daemon killed, as by dropping.
     pub fn unmount(mut self) -> Result<(), MountError> {
+        unmount_when_free(self.driver, &self.merged)?;
         self.mounted = false;
-        rustix::mount::unmount(&self.merged, UnmountFlags::empty()).map_err(MountError::at(
-            self.driver,
-            "unmount",
-            &self.merged,
-        ))?;
         match self.daemon.take() {
-            Some(child) => daemon::wait(self.driver, child, &self.merged),
+            Some(daemon) => daemon.wait(self.driver, &self.merged),
             None => Ok(()),
         }
     }
@@ -127,24 +143,75 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        if self.mounted
-            && let Err(e) = rustix::mount::unmount(&self.merged, UnmountFlags::DETACH)
-        {
-            eprintln!("{}: detach {}: {e}", self.driver, self.merged.display());
+        if self.mounted {
+            detach(self.driver, &self.merged);
         }
-        if let Some(mut child) = self.daemon.take() {
-            // A detached FUSE mount ends when its daemon does. The daemon may have ended already; then there is nothing to kill.
-            child.kill().ok();
-            if let Err(e) = child.wait() {
-                eprintln!("{}: wait for daemon {}: {e}", self.driver, child.id());
+        // A detached FUSE mount ends when its daemon does.
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill();
+        }
+    }
+}
+
+/// Takes a mount out of the tree at once; who has files open there keeps them. An error goes to stderr: there is another one to report.
+pub(super) fn detach(driver: &str, merged: &Path) {
+    match rustix::mount::unmount(merged, UnmountFlags::DETACH) {
+        Ok(()) => {}
+        Err(Errno::PERM) if fusermount(merged, &["-u", "-z"]) => {}
+        Err(e) => eprintln!("{driver}: detach {}: {e}", merged.display()),
+    }
+}
+
+/// Unmounts; a mount that is busy is tried again for a while.
+fn unmount_when_free(driver: &'static str, merged: &Path) -> Result<(), MountError> {
+    let start = Instant::now();
+    loop {
+        match rustix::mount::unmount(merged, UnmountFlags::empty()) {
+            Ok(()) => return Ok(()),
+            Err(Errno::BUSY) if start.elapsed() < BUSY_PATIENCE => std::thread::sleep(PAUSE),
+            Err(Errno::PERM) if fusermount(merged, &["-u"]) => return Ok(()),
+            Err(e) => {
+                let advice = match e {
+                    Errno::BUSY => "; a process has a file or its working directory there: end it, then try again",
+                    Errno::PERM => "; it was mounted by root or in another namespace: unmount it there",
+                    _ => "",
+                };
+                return Err(MountError::at(driver, "unmount", merged)(e).advise(advice));
             }
         }
     }
 }
 
-/// Unmounts a mount that some other process made.
-pub fn unmount(merged: &Path) -> Result<(), MountError> {
-    rustix::mount::unmount(merged, UnmountFlags::empty()).map_err(MountError::at("umount", "unmount", merged))
+/// Has the setuid helper unmount what it has mounted: a FUSE mount of an ordinary user outside a namespace.
+fn fusermount(merged: &Path, flags: &[&str]) -> bool {
+    ["fusermount3", "fusermount"].iter().any(|program| {
+        let mut command = Command::new(program);
+        command.args(flags).arg("--").arg(merged).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// The topmost mount at a path. The path need not answer: the mount of a FUSE daemon that died does not.
+pub fn find_mount(merged: &Path) -> io::Result<Option<MountEntry>> {
+    let real = std::fs::canonicalize(merged).or_else(|error| match (merged.parent(), merged.file_name()) {
+        (Some(parent), Some(name)) if error.kind() != io::ErrorKind::NotFound => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Ok(std::fs::canonicalize(parent)?.join(name))
+        }
+        _ => Err(error),
+    })?;
+    Ok(mount_table()?.into_iter().rev().find(|entry| entry.mountpoint == real))
+}
+
+/// Unmounts what some other process has mounted and waits for its daemon, if it has one that can be found.
+pub fn unmount(entry: &MountEntry) -> Result<(), MountError> {
+    const WHO: &str = "umount";
+    let daemons = match entry.fs_type.starts_with("fuse") {
+        true => daemon::serving(&entry.mountpoint, &entry.device_number),
+        false => Vec::new(),
+    };
+    unmount_when_free(WHO, &entry.mountpoint)?;
+    daemon::await_end(WHO, &daemons, &entry.mountpoint)
 }
 
 /// `type options`, the mount's first, then the file system's; lower folders are counted.

@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use super::passthrough;
 use crate::record::{Capabilities, Feature, Privileges};
 use crate::sys;
 
@@ -13,7 +14,7 @@ pub(super) fn probe(privileges: Privileges) -> Capabilities {
     let fuse = fuse();
     Capabilities {
         mount_api: mount_api(),
-        fuse_passthrough: passthrough(privileges, &fuse),
+        fuse_passthrough: fuse_passthrough(privileges, &fuse),
         fuse,
         cachestat: cachestat(),
         drop_caches: drop_caches(),
@@ -27,7 +28,7 @@ fn mount_api() -> Feature {
         Ok(_) | Err(Errno::PERM) => Feature::available("fsopen, fsconfig, fsmount, move_mount"),
         Err(e) => Feature::missing(
             format!("fsopen: {}", io::Error::from(e)),
-            "use Linux 5.2 or later; 6.5 for overlay's lowerdir+, without which some 40 to 70 layers fit",
+            "use Linux 5.2 or later; 6.8 for overlay's lowerdir+, without which some 40 to 70 layers fit",
         ),
     }
 }
@@ -42,16 +43,10 @@ fn fuse() -> Feature {
     }
 }
 
-/// The kernel answers only within a FUSE session, and only to CAP_SYS_ADMIN of the initial user namespace (fs/fuse/backing.c,
-/// `fuse_backing_open`); so this is deduced from version and privileges, and said to be.
-fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
+/// Only CAP_SYS_ADMIN of the initial user namespace may hand files to the kernel (fs/fuse/backing.c, `fuse_backing_open`).
+fn fuse_passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
     if let Feature::Missing { reason, remedy } = fuse {
         return Feature::missing(reason.clone(), remedy.clone());
-    }
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let version = version_of(&release);
-    if version < Some((6, 9)) {
-        return Feature::missing(format!("Linux {release} has no FUSE passthrough"), "use Linux 6.9 or later");
     }
     if privileges != Privileges::Root {
         return Feature::missing(
@@ -59,18 +54,16 @@ fn passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
             "run as root; without it the daemon serves reads and writes",
         );
     }
-    Feature::available(format!("Linux {release} and root (deduced: the kernel answers only within a mount)"))
-}
-
-/// Major and minor of a kernel release.
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    match passthrough::try_passthrough() {
+        Ok(()) => Feature::available("the kernel took a file"),
+        Err(reason) => Feature::missing(reason, "use Linux 6.9 or later with CONFIG_FUSE_PASSTHROUGH"),
+    }
 }
 
 fn cachestat() -> Feature {
-    let tried = std::fs::File::open("/proc/self/exe").and_then(sys::cache::cachestat);
-    match tried {
+    // A file of our own: of others' the kernel tells nothing to who could not write to them.
+    let file = rustix::fs::memfd_create("layerbench-cachestat", rustix::fs::MemfdFlags::CLOEXEC);
+    match file.map_err(io::Error::from).and_then(sys::cache::cachestat) {
         Ok(_) => Feature::available("cachestat(2) answers"),
         Err(e) => Feature::missing(format!("cachestat: {e}"), "use Linux 6.5 or later; mincore(2) is used instead"),
     }
@@ -91,18 +84,5 @@ fn pagemap() -> Feature {
         Ok(frames) if frames.iter().any(Option::is_some) => Feature::available("page frame numbers are shown"),
         Ok(_) => Feature::missing("/proc/self/pagemap hides frame numbers", "run as root (CAP_SYS_ADMIN)"),
         Err(e) => Feature::missing(format!("/proc/self/pagemap: {e}"), "run as root (CAP_SYS_ADMIN)"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_compare_as_numbers() {
-        assert_eq!(version_of("6.18.44-x"), Some((6, 18)));
-        assert_eq!(version_of("5.4.0-42-generic"), Some((5, 4)));
-        assert!(version_of("6.9.1") >= Some((6, 9)) && version_of("6.10") > Some((6, 9)));
-        assert_eq!(version_of("unknown"), None);
     }
 }

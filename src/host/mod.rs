@@ -5,6 +5,7 @@
 mod capabilities;
 mod machine;
 mod mountinfo;
+mod passthrough;
 mod store;
 
 pub use machine::fingerprint;

@@ -10,15 +10,15 @@ use crate::record::{Feature, StoreInfo};
 
 /// Why a store cannot be described.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {path}: {source}", path = path.display())]
+#[error("{operation} {path}: {errno}", path = path.display())]
 pub struct HostError {
     operation: &'static str,
     path: PathBuf,
-    source: io::Error,
+    errno: io::Error,
 }
 
 fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> HostError + 'a {
-    move |source| HostError { operation, path: path.to_owned(), source: source.into() }
+    move |errno| HostError { operation, path: path.to_owned(), errno: errno.into() }
 }
 
 /// Describes the file system that a folder lies in. The folder must exist; a small file is made in it for a moment, to try reflink.
@@ -59,7 +59,7 @@ fn mount_of<'a>(table: &'a [MountEntry], path: &Path, device: u64) -> Option<&'a
     let longest = above().map(|entry| entry.mountpoint.as_os_str().len()).max()?;
     let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     let candidates = || above().filter(|entry| entry.mountpoint.as_os_str().len() == longest);
-    candidates().filter(|entry| entry.device_number == number).next_back().or_else(|| candidates().next_back())
+    candidates().rfind(|entry| entry.device_number == number).or_else(|| candidates().next_back())
 }
 
 /// The mount's own options and those of the file system, each word once.
@@ -90,19 +90,28 @@ fn active_scheduler(text: &str) -> Option<String> {
 
 /// Tries FICLONE between two unnamed files in the folder.
 fn reflink(folder: &Path) -> Feature {
-    let tried = || -> io::Result<()> {
-        let open = || -> io::Result<File> {
-            let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
-            Ok(rustix::fs::open(folder, flags, rustix::fs::Mode::from_raw_mode(0o600))?.into())
-        };
-        let (mut from, to) = (open()?, open()?);
-        from.write_all(&[1; 65536])?;
-        Ok(rustix::fs::ioctl_ficlone(&to, &from)?)
+    let unnamed = || -> io::Result<File> {
+        let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC;
+        Ok(rustix::fs::open(folder, flags, rustix::fs::Mode::from_raw_mode(0o600))?.into())
     };
-    match tried() {
+    let files = || -> io::Result<(File, File)> {
+        let mut from = unnamed()?;
+        from.write_all(&[1; 65536])?;
+        Ok((from, unnamed()?))
+    };
+    let (from, to) = match files() {
+        Ok(files) => files,
+        Err(e) => {
+            return Feature::missing(
+                format!("not tried: make a file in {}: {e}", folder.display()),
+                "give a store in a folder that you may write to",
+            );
+        }
+    };
+    match rustix::fs::ioctl_ficlone(&to, &from) {
         Ok(()) => Feature::available("FICLONE works"),
         Err(e) => Feature::missing(
-            format!("FICLONE: {e}"),
+            format!("FICLONE: {}", io::Error::from(e)),
             "put the store on XFS (mkfs.xfs -m reflink=1, the default) or btrfs; elsewhere copy_up copies every byte",
         ),
     }

@@ -202,7 +202,7 @@ fn variants(workloads: &[Workload], host: &Host) -> Result<Vec<DriverInfo>, Plan
             Some(_) => return Err(PlanError::AmbiguousLabel { label: variant.label.clone() }),
             None => {
                 let availability = match driver::by_name(&variant.driver) {
-                    Ok(driver) => driver.availability(host),
+                    Ok(driver) => driver.availability_with(&variant.options, host),
                     // The workload's parser knows the same names.
                     Err(e) => Feature::missing(e.to_string(), "correct the workload"),
                 };

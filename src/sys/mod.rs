@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod cache;
+pub mod fuse;
 pub mod loop_device;
 pub mod namespace;
 pub mod pagemap;
