@@ -83,7 +83,7 @@ fn median_of(values: &mut [u64]) -> Option<f64> {
     let middle = values_len.checked_sub(1)? / 2;
     let (_, low, above) = values.select_nth_unstable(middle);
     let low = *low as f64;
-    let even = values_len % 2 == 0;
+    let even = values_len.is_multiple_of(2);
     if even { above.iter().min().map(|high| (low + *high as f64) / 2.0) } else { Some(low) }
 }
 

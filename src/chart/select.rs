@@ -33,7 +33,7 @@ pub(super) fn pick<'a>(
 }
 
 /// Groups whose target lies in the base, unless the metric was never measured so.
-pub(super) fn at_the_base<'a>(groups: Vec<&'a Group>) -> Vec<&'a Group> {
+pub(super) fn at_the_base(groups: Vec<&Group>) -> Vec<&Group> {
     let base: Vec<&Group> =
         groups.iter().copied().filter(|group| group.key.params.target_layer == group.key.params.depth).collect();
     if base.is_empty() { groups } else { base }

@@ -56,7 +56,7 @@ fn nearest_unit(unit: &str) -> &'static str {
 /// Writes bytes with the largest unit that divides them: 4096 is `4 KiB`, 4097 is `4097 B`.
 pub fn format_size(bytes: u64) -> String {
     let (name, factor) =
-        UNITS.iter().rev().find(|(_, factor)| bytes >= *factor && bytes % factor == 0).unwrap_or(&UNITS[0]);
+        UNITS.iter().rev().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor)).unwrap_or(&UNITS[0]);
     format!("{} {name}", bytes / factor)
 }
 
