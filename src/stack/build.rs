@@ -1,50 +1,38 @@
-//! Building a stack: into a folder that is not its own yet, by two threads, then renamed.
+//! Building a stack: into a folder that does not have its name yet, by several threads, then renamed.
 
-use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::{Mode, OFlags, openat};
+
 use super::content::Writer;
-use super::definition::whiteout_path;
+use super::definition::folders;
 use super::manifest::{FileRecord, LayerRecord, Manifest, SCHEMA_VERSION};
-use super::{Entry, OPAQUE_NAME, StackDefinition, StackError, WHITEOUT_MODE, at, diff};
+use super::partial::Partial;
+use super::{Entry, StackDefinition, StackError, WHITEOUT_MODE, at, diff, forms, layer_id, layers_file, mnt, parallel};
 
-/// Threads that write files. One makes the next content while another waits for the kernel.
-const THREADS: usize = 2;
-
+/// Builds a stack at `root`, which must not be there, or be complete by the hand of another process when the build ends.
 pub(super) fn build(
-    store: &Path,
     root: &Path,
     definition: &StackDefinition,
     seed: u64,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<(), StackError> {
-    let stacks = root.parent().unwrap_or(store);
-    fs::create_dir_all(stacks).map_err(at("create folder", stacks))?;
-    check_space(stacks, definition)?;
-    let key = definition.key(seed);
-    let partial = stacks.join(format!(".{key}.partial-{}", std::process::id()));
-    let built = fill(&partial, &key, definition, seed, progress).and_then(|()| match fs::rename(&partial, root) {
-        Ok(()) => Ok(()),
-        // Another process was faster, with the same content.
-        Err(_) if root.is_dir() => fs::remove_dir_all(&partial).map_err(at("remove", &partial)),
-        Err(e) => Err(at("rename into", root)(e)),
-    });
-    if built.is_err() && partial.exists() {
-        // The error that matters is the first; what cannot be removed now, `clean` removes.
-        fs::remove_dir_all(&partial).ok();
-    }
-    built
+    let partial = Partial::create(root)?;
+    check_space(partial.path(), definition)?;
+    fill(partial.path(), &definition.key(seed), definition, seed, progress)?;
+    partial.commit(root)
 }
 
-fn check_space(stacks: &Path, definition: &StackDefinition) -> Result<(), StackError> {
-    let stat = rustix::fs::statvfs(stacks).map_err(at("statvfs", stacks))?;
-    let space = |unit, needed, available| StackError::Space { path: stacks.to_owned(), unit, needed, available };
-    let (needed, available) = (definition.total_bytes(), stat.f_bavail.saturating_mul(stat.f_frsize));
+fn check_space(folder: &Path, definition: &StackDefinition) -> Result<(), StackError> {
+    let stat = rustix::fs::statvfs(folder).map_err(at("statvfs", folder))?;
+    let place = folder.parent().unwrap_or(folder);
+    let space = |unit, needed, available| StackError::Space { path: place.to_owned(), unit, needed, available };
+    let (needed, available) = (definition.bytes_on_disk(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
     if needed > available {
         return Err(space("bytes", needed, available));
     }
@@ -56,14 +44,10 @@ fn check_space(stacks: &Path, definition: &StackDefinition) -> Result<(), StackE
     Ok(())
 }
 
-fn layer_id(key: &str, index: usize) -> String {
-    blake3::hash(format!("layerbench layer {key} {index}").as_bytes()).to_hex().to_string()
-}
-
 /// One file to write.
 struct Task<'a> {
     layer: usize,
-    index: usize,
+    folder: &'a Path,
     path: &'a Path,
     size_bytes: u64,
     mode: u32,
@@ -79,81 +63,86 @@ fn fill(
     let ids: Vec<String> = (0..definition.layers.len()).map(|index| layer_id(key, index)).collect();
     for folder in ["diff", "layers", "mnt"] {
         let path = root.join(folder);
-        fs::create_dir_all(&path).map_err(at("create folder", &path))?;
+        fs::create_dir(&path).map_err(at("create folder", &path))?;
     }
     let umask = umask();
-    let mut tasks = Vec::new();
-    for (layer, (id, entries)) in ids.iter().zip(&definition.layers).enumerate() {
-        let folder = diff(root, id);
-        make_folder(&folder, 0o755, umask)?;
-        let path = root.join("mnt").join(id);
-        fs::create_dir(&path).map_err(at("create folder", &path))?;
-        let below: String = ids.iter().skip(layer + 1).map(|id| format!("{id}\n")).collect();
-        let path = root.join("layers").join(id);
-        fs::write(&path, below).map_err(at("write", &path))?;
-        make_entries(&folder, layer, entries, umask, &mut tasks)?;
-    }
-    let files = write_files(root, &ids, &tasks, seed, umask, progress)?;
-    let mut layers: Vec<LayerRecord> = ids.into_iter().map(|id| LayerRecord { id, files: Vec::new() }).collect();
-    for (task, record) in tasks.iter().zip(files) {
-        if let (Some(layer), Some(record)) = (layers.get_mut(task.layer), record) {
-            layer.files.push(record);
-        }
-    }
+    let layers: Vec<(usize, &str, &[Entry])> = ids
+        .iter()
+        .zip(&definition.layers)
+        .enumerate()
+        .map(|(index, (id, entries))| (index, id.as_str(), entries.as_slice()))
+        .collect();
+    parallel::map(
+        root,
+        &layers,
+        || (),
+        |(), (index, id, entries)| {
+            let path = mnt(root, id);
+            fs::create_dir(&path).map_err(at("create folder", &path))?;
+            let path = layers_file(root, id);
+            fs::write(&path, parents(&ids, *index)).map_err(at("write", &path))?;
+            make_frame(&diff(root, id), entries)
+        },
+    )?;
+    let tasks: Vec<Task> = layers.iter().flat_map(|(index, _, entries)| tasks(*index, entries)).collect();
+    let mut records = write_files(root, &ids, &tasks, seed, umask, progress)?.into_iter();
+    // Last: a folder that its owner may not write must be filled before.
+    parallel::map(root, &layers, || (), |(), (_, id, entries)| set_modes(&diff(root, id), entries))?;
+    let layers = layers
+        .iter()
+        .map(|(index, id, entries)| LayerRecord {
+            id: (*id).to_owned(),
+            files: records.by_ref().take(tasks_of(*index, entries)).collect(),
+        })
+        .collect();
     Manifest { schema_version: SCHEMA_VERSION, seed, definition: definition.clone(), layers }.save(root)
 }
 
-/// Makes everything of a layer but its regular files, which become tasks.
-fn make_entries<'a>(
-    folder: &Path,
-    layer: usize,
-    entries: &'a [Entry],
-    umask: u32,
-    tasks: &mut Vec<Task<'a>>,
-) -> Result<(), StackError> {
-    let mut made: HashSet<PathBuf> = HashSet::new();
-    for entry in entries {
-        let path = folder.join(entry.path());
-        if let Some(parent) = path.parent().filter(|parent| *parent != folder && !made.contains(*parent)) {
-            fs::create_dir_all(parent).map_err(at("create folder", parent))?;
-            made.insert(parent.to_owned());
+/// Content of `layers/<id>`: the ids of all layers below, top first, one a line.
+pub(super) fn parents(ids: &[impl AsRef<str>], index: usize) -> String {
+    ids.iter().skip(index + 1).flat_map(|id| [id.as_ref(), "\n"]).collect()
+}
+
+fn tasks(layer: usize, entries: &[Entry]) -> impl Iterator<Item = Task<'_>> {
+    entries.iter().filter_map(move |entry| match entry {
+        Entry::File { path, size_bytes, mode } => {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            Some(Task { layer, folder, path, size_bytes: *size_bytes, mode: *mode })
         }
-        match entry {
-            Entry::Dir { mode, .. } => {
-                make_folder(&path, *mode, umask)?;
-                made.insert(path);
-            }
-            Entry::File { path, size_bytes, mode } => {
-                tasks.push(Task { layer, index: tasks.len(), path, size_bytes: *size_bytes, mode: *mode });
-            }
-            Entry::Symlink { target, .. } => {
-                std::os::unix::fs::symlink(target, &path).map_err(at("create symbolic link", &path))?;
-            }
-            Entry::Whiteout { path: hidden } => {
-                make_mark(&folder.join(whiteout_path(hidden)))?;
-            }
-            Entry::Opaque { .. } => {
-                fs::create_dir_all(&path).map_err(at("create folder", &path))?;
-                make_mark(&path.join(OPAQUE_NAME))?;
-            }
+        _ => None,
+    })
+}
+
+fn tasks_of(layer: usize, entries: &[Entry]) -> usize {
+    tasks(layer, entries).count()
+}
+
+/// Makes everything of a layer but its regular files.
+fn make_frame(layer: &Path, entries: &[Entry]) -> Result<(), StackError> {
+    fs::create_dir(layer).map_err(at("create folder", layer))?;
+    for folder in folders(entries).into_keys() {
+        let path = layer.join(folder);
+        fs::create_dir(&path).map_err(at("create folder", &path))?;
+    }
+    for entry in entries {
+        if let Entry::Symlink { path, target } = entry {
+            let path = layer.join(path);
+            std::os::unix::fs::symlink(target, &path).map_err(at("create symbolic link", &path))?;
+        }
+        if let Some(mark) = forms::mark_of(entry) {
+            let path = layer.join(mark);
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(WHITEOUT_MODE).open(&path).map_err(at("create", &path))?;
         }
     }
     Ok(())
 }
 
-fn make_mark(path: &Path) -> Result<(), StackError> {
-    OpenOptions::new().write(true).create_new(true).mode(WHITEOUT_MODE).open(path).map(drop).map_err(at("create", path))
-}
-
-fn make_folder(path: &Path, mode: u32, umask: u32) -> Result<(), StackError> {
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        // Made already for something inside it.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(at("create folder", path)(e)),
-    }
-    if mode != 0o777 & !umask {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(at("chmod", path))?;
+/// Gives the folders of a layer their modes, the innermost first.
+fn set_modes(layer: &Path, entries: &[Entry]) -> Result<(), StackError> {
+    let modes = folders(entries).into_iter().rev().map(|(folder, mode)| (layer.join(folder), mode));
+    for (path, mode) in modes.chain([(layer.to_owned(), super::DIR_MODE)]) {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at("chmod", &path))?;
     }
     Ok(())
 }
@@ -165,7 +154,12 @@ fn umask() -> u32 {
     line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
 }
 
-/// Writes the files of all layers. Threads take the next file from a counter; the first error stops them all.
+/// What a thread keeps from file to file: its buffer, and the folder of the last file.
+struct Thread<'a> {
+    writer: Writer,
+    folder: Option<(usize, &'a Path, OwnedFd)>,
+}
+
 fn write_files(
     root: &Path,
     ids: &[String],
@@ -173,52 +167,52 @@ fn write_files(
     seed: u64,
     umask: u32,
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Vec<Option<FileRecord>>, StackError> {
-    let next = AtomicUsize::new(0);
-    let records = Mutex::new((vec![None; tasks.len()], 0u64));
-    let work = || -> Result<(), StackError> {
-        let mut writer = Writer::new();
-        while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Some(id) = ids.get(task.layer) else { continue };
-            let record = write_file(&mut writer, &diff(root, id), task, seed, umask).inspect_err(|_| {
-                next.store(tasks.len(), Ordering::Relaxed);
-            })?;
-            let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(slot) = records.0.get_mut(task.index) {
-                *slot = Some(record);
-            }
-            records.1 += task.size_bytes;
-            progress(records.1);
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
-        let mut result = work();
-        for helper in helpers {
-            let ended = helper
-                .join()
-                .unwrap_or_else(|_| Err(at("write files in", root)(io::Error::other("a thread ended unexpectedly"))));
-            result = result.and(ended);
-        }
-        result
-    })?;
-    Ok(records.into_inner().unwrap_or_else(PoisonError::into_inner).0)
+) -> Result<Vec<FileRecord>, StackError> {
+    let written = Mutex::new(0u64);
+    parallel::map(
+        root,
+        tasks,
+        || Thread { writer: Writer::new(), folder: None },
+        |thread, task| {
+            let record = write_file(thread, root, ids, task, seed, umask)?;
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            *written += task.size_bytes;
+            progress(*written);
+            Ok(record)
+        },
+    )
 }
 
-fn write_file(
-    writer: &mut Writer,
-    folder: &Path,
-    task: &Task,
+fn write_file<'a>(
+    thread: &mut Thread<'a>,
+    root: &Path,
+    ids: &[String],
+    task: &Task<'a>,
     seed: u64,
     umask: u32,
 ) -> Result<FileRecord, StackError> {
-    let path = folder.join(task.path);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(task.mode).open(&path).map_err(at("create", &path))?;
-    let written = writer.write(&mut file, seed, task.layer, task.path, task.size_bytes).map_err(at("write", &path))?;
-    if task.mode & umask != 0 || task.mode & 0o7000 != 0 {
-        file.set_permissions(fs::Permissions::from_mode(task.mode)).map_err(at("chmod", &path))?;
+    let layer = || diff(root, ids.get(task.layer).map_or("", String::as_str));
+    let path = || layer().join(task.path);
+    let folder = match &mut thread.folder {
+        Some((layer, folder, fd)) if *layer == task.layer && *folder == task.folder => fd,
+        slot => {
+            let folder = layer().join(task.folder);
+            let fd = rustix::fs::open(&folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(at("open", &folder))?;
+            &mut slot.insert((task.layer, task.folder, fd)).2
+        }
+    };
+    let name = task.path.file_name().unwrap_or_default();
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&*folder, name, flags, Mode::from_raw_mode(task.mode & 0o777));
+    let mut file = File::from(file.map_err(|e| at("create", &path())(e))?);
+    let written = thread
+        .writer
+        .write(&mut file, seed, task.layer, task.path, task.size_bytes)
+        .map_err(|e: io::Error| at("write", &path())(e))?;
+    // Asked for at creation, less what the umask takes and what a write takes away again.
+    if task.mode & (umask | 0o7000) != 0 {
+        file.set_permissions(fs::Permissions::from_mode(task.mode)).map_err(|e| at("chmod", &path())(e))?;
     }
     Ok(FileRecord {
         path: task.path.to_owned(),

@@ -1,14 +1,16 @@
 //! What a stack holds, as data: the entries of each layer, and the stacks that studies measure.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{StackError, WHITEOUT_PREFIX};
+use super::{DIR_MODE, StackError, WHITEOUT_PREFIX};
 
-/// One thing in one layer. Paths are relative to the layer's root; the folders above must be entries of the same layer.
+/// One thing in one layer. Paths are relative to the layer's root and are UTF-8. Folders above that are not entries of the same layer
+/// themselves have mode 0755.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
@@ -85,7 +87,6 @@ const WHITEOUTS_MAX: u32 = 200;
 /// Length of files that are only there to be there.
 const SMALL: u64 = 64;
 /// A study's ordinary permissions.
-const DIR_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
 fn in_data(prefix: char, index: u32) -> PathBuf {
@@ -162,29 +163,64 @@ impl StackDefinition {
         hasher.finalize().to_hex().as_str().get(..16).unwrap_or_default().to_owned()
     }
 
-    /// Bytes that the stack needs on a file system with blocks of 4 KiB, a block for each inode included.
+    /// Bytes that the stack needs on a file system with blocks of 4 KiB; see [`StackDefinition::bytes_on_disk`].
     pub fn total_bytes(&self) -> u64 {
-        const BLOCK: u64 = 4096;
-        let content: u64 = self
-            .layers
-            .iter()
-            .flatten()
-            .map(|entry| match entry {
-                Entry::File { size_bytes, .. } => size_bytes.div_ceil(BLOCK).saturating_mul(BLOCK),
-                _ => 0,
-            })
-            .fold(0, u64::saturating_add);
-        content.saturating_add(self.total_inodes() * BLOCK)
+        self.bytes_on_disk(4096)
+    }
+
+    /// Bytes that the stack needs on a file system with blocks of `block` bytes, rather too many than too few: contents in whole blocks
+    /// and what maps them, folders, `layers/`, `stack.json` and the inodes, with overlay's form of the layers that hide something.
+    pub fn bytes_on_disk(&self, block: u64) -> u64 {
+        /// Length of an inode of ext4 and XFS, at most.
+        const INODE: u64 = 512;
+        /// Length of an entry in `stack.json`, with a digest, less the path, which is there twice.
+        const RECORD: u64 = 400;
+        /// Length of a line of `layers/<id>`.
+        const LINE: u64 = 65;
+        let block = block.max(512);
+        let whole = |bytes: u64| bytes.div_ceil(block).saturating_mul(block);
+        let depth = self.layers.len() as u64;
+        let mut bytes = (0..depth).map(|below| whole(below * LINE)).fold(0, u64::saturating_add);
+        let mut manifest = 0u64;
+        for entries in &self.layers {
+            let mut names = 0u64;
+            for entry in entries {
+                let name = entry.path().as_os_str().len() as u64;
+                // An entry of a folder is a name, a number and a length, and a tree of them is at least half full.
+                names += 2 * (name + 16);
+                manifest += RECORD + 2 * name;
+                bytes = bytes.saturating_add(match entry {
+                    Entry::File { size_bytes, .. } => whole(*size_bytes).saturating_add(size_bytes / 512),
+                    Entry::Symlink { .. } => block,
+                    _ => 0,
+                });
+            }
+            let forms = 1 + u64::from(hides(entries));
+            // The layer's folder and `mnt/<id>` come on top.
+            bytes = bytes.saturating_add(forms * (whole(names) + (folders(entries).len() as u64 + 2) * block));
+        }
+        bytes.saturating_add(whole(manifest)).saturating_add(self.total_inodes() * INODE)
     }
 
     /// Inodes that the stack needs, those of `layers/`, `mnt/` and materialised layers included.
     pub fn total_inodes(&self) -> u64 {
-        let entries: u64 = self.layers.iter().map(|layer| layer.len() as u64).sum();
-        entries + 4 * self.layers.len() as u64 + 8
+        /// The stack's folder, what is in it, and `overlay/`.
+        const FRAME: u64 = 6;
+        let layers = self.layers.iter().map(|entries| {
+            let given = entries.iter().filter(|entry| !matches!(entry, Entry::Dir { .. })).count() as u64;
+            let folders = folders(entries).len() as u64;
+            // Files and links are hard links in overlay's form; folders and whiteouts are not.
+            let again = if hides(entries) { 1 + folders + entries.len() as u64 } else { 0 };
+            given + folders + 3 + again
+        });
+        FRAME + layers.sum::<u64>()
     }
 
-    /// Refuses what cannot be built: no layers, paths that leave the layer, names that mean something to aufs, a path twice.
+    /// Refuses what cannot be built: no layers, paths that leave the layer, names that mean something to aufs, a path twice, something
+    /// inside what is no folder.
     pub fn validate(&self) -> Result<(), StackError> {
+        /// Longest name that Linux's file systems take, in bytes.
+        const NAME_MAX: usize = 255;
         let refuse = |path: &Path, reason: &str| {
             Err(StackError::Definition { path: path.to_owned(), reason: reason.to_owned() })
         };
@@ -192,11 +228,17 @@ impl StackDefinition {
             return refuse(Path::new(""), "it has no layer");
         }
         for layer in &self.layers {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = HashSet::new();
             for entry in layer {
                 let path = entry.path();
-                if path.as_os_str().is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_))) {
-                    return refuse(path, "a path must be relative, without `.` and `..`");
+                if path.to_str().is_none() {
+                    return refuse(path, "a path must be UTF-8");
+                }
+                let plain = path.components().all(|c| matches!(c, Component::Normal(_)))
+                    // `components` passes over `a/./b`, `a//b` and `a/`.
+                    && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str();
+                if path.as_os_str().is_empty() || !plain {
+                    return refuse(path, "a path must be relative, without `.`, `..` and empty names");
                 }
                 if path.as_os_str().as_bytes().contains(&0) {
                     return refuse(path, "a path cannot hold a zero byte");
@@ -204,14 +246,67 @@ impl StackDefinition {
                 if path.iter().any(|name| name.as_bytes().starts_with(WHITEOUT_PREFIX.as_bytes())) {
                     return refuse(path, "names that begin with .wh. are aufs's own: use a whiteout entry");
                 }
+                let prefix = if matches!(entry, Entry::Whiteout { .. }) { WHITEOUT_PREFIX.len() } else { 0 };
+                if path.iter().any(|name| name.len() + prefix > NAME_MAX) {
+                    return refuse(path, "a name is too long");
+                }
+                match entry {
+                    Entry::Dir { mode, .. } | Entry::File { mode, .. } if *mode > 0o7777 => {
+                        return refuse(path, "a mode has no bits above 07777");
+                    }
+                    Entry::File { size_bytes, .. } if i64::try_from(*size_bytes).is_err() => {
+                        return refuse(path, "a file cannot be that large");
+                    }
+                    Entry::Symlink { target, .. } => match target.to_str() {
+                        Some(text) if !text.is_empty() && !text.contains('\0') => {}
+                        _ => {
+                            return refuse(
+                                path,
+                                "the target of a symbolic link must be UTF-8, neither empty nor with a zero byte",
+                            );
+                        }
+                    },
+                    _ => {}
+                }
                 let kind = matches!(entry, Entry::Opaque { .. });
-                if !seen.insert((path.to_owned(), kind)) {
+                if !seen.insert((path, kind)) {
                     return refuse(path, "a layer has it twice");
                 }
+            }
+            let folders = folders(layer);
+            let no_folder = |entry: &&Entry| !matches!(entry, Entry::Dir { .. } | Entry::Opaque { .. });
+            if let Some(entry) = layer.iter().filter(no_folder).find(|entry| folders.contains_key(entry.path())) {
+                return refuse(entry.path(), "it is no folder, but the layer has something inside it");
             }
         }
         Ok(())
     }
+}
+
+/// Every folder of a layer with its mode, given or implied by what is inside, an outer one before an inner one.
+pub(super) fn folders(entries: &[Entry]) -> BTreeMap<&Path, u32> {
+    let mut folders = BTreeMap::new();
+    let mut last = None;
+    for entry in entries {
+        let path = entry.path();
+        let above = if matches!(entry, Entry::Opaque { .. }) { Some(path) } else { path.parent() };
+        // Neighbours mostly lie in the same folder.
+        if above != last {
+            last = above;
+            for folder in above.into_iter().flat_map(Path::ancestors).filter(|path| !path.as_os_str().is_empty()) {
+                folders.entry(folder).or_insert(DIR_MODE);
+            }
+        }
+        if let Entry::Dir { mode, .. } = entry {
+            folders.insert(path, *mode);
+        }
+    }
+    folders
+}
+
+/// Whether a layer hides something of the layers below, and so looks different to aufs and to overlay.
+pub(super) fn hides(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry, Entry::Whiteout { .. } | Entry::Opaque { .. }))
 }
 
 /// `.wh.<name>` beside a path.
@@ -255,10 +350,54 @@ mod tests {
 
     #[test]
     fn entries_that_leave_the_layer_or_mean_something_to_aufs_are_refused() {
-        for path in ["", "/etc", "../x", "a/../b", "./a", ".wh.x", "a/.wh..wh..opq", "a\0b"] {
+        let long = "x".repeat(256);
+        for path in
+            ["", "/etc", "../x", "a/../b", "./a", "a/./b", "a//b", "a/", ".wh.x", "a/.wh..wh..opq", "a\0b", &long]
+        {
             let definition = StackDefinition { layers: vec![vec![Entry::Dir { path: path.into(), mode: 0o755 }]] };
             assert!(definition.validate().is_err(), "{path:?}");
         }
         assert!(StackDefinition { layers: vec![] }.validate().is_err());
+        let bytes = std::ffi::OsStr::from_bytes(b"a\xff");
+        assert!(one(vec![Entry::Whiteout { path: bytes.into() }]).validate().is_err());
+        assert!(one(vec![Entry::Whiteout { path: "x".repeat(252).into() }]).validate().is_err());
+        one(vec![Entry::Whiteout { path: "x".repeat(251).into() }]).validate().unwrap();
+    }
+
+    fn one(layer: Vec<Entry>) -> StackDefinition {
+        StackDefinition { layers: vec![layer] }
+    }
+
+    #[test]
+    fn entries_that_contradict_each_other_are_refused() {
+        let file = |path: &str| Entry::File { path: path.into(), size_bytes: 0, mode: 0o644 };
+        let dir = |path: &str| Entry::Dir { path: path.into(), mode: 0o755 };
+        for entries in [
+            vec![file("a"), file("a")],
+            vec![file("a"), dir("a")],
+            vec![file("a"), file("a/b")],
+            vec![file("a"), Entry::Opaque { path: "a".into() }],
+            vec![Entry::Whiteout { path: "a".into() }, dir("a")],
+            vec![Entry::Whiteout { path: "a".into() }, file("a/b")],
+            vec![Entry::Symlink { path: "a".into(), target: "b".into() }, file("a/b/c")],
+            vec![Entry::Symlink { path: "a".into(), target: "".into() }],
+            vec![Entry::File { path: "a".into(), size_bytes: u64::MAX, mode: 0o644 }],
+            vec![Entry::Dir { path: "a".into(), mode: 0o40755 }],
+        ] {
+            assert!(one(entries.clone()).validate().is_err(), "{entries:?}");
+        }
+        one(vec![dir("a"), Entry::Opaque { path: "a".into() }, file("a/b")]).validate().unwrap();
+    }
+
+    #[test]
+    fn folders_are_found_whether_given_or_implied() {
+        let entries = [
+            Entry::File { path: "a/b/c".into(), size_bytes: 0, mode: 0o644 },
+            Entry::Dir { path: "a".into(), mode: 0o700 },
+            Entry::Opaque { path: "o".into() },
+            Entry::Whiteout { path: "w/x".into() },
+        ];
+        let found: Vec<_> = folders(&entries).into_iter().map(|(path, mode)| (path.to_str().unwrap(), mode)).collect();
+        assert_eq!(found, [("a", 0o700), ("a/b", DIR_MODE), ("o", DIR_MODE), ("w", DIR_MODE)]);
     }
 }

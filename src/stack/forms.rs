@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, utimensat};
+use rustix::io::Errno;
 
-use super::definition::whiteout_path;
+use super::definition::{folders, hides, whiteout_path};
+use super::partial::Partial;
 use super::view::Visible;
-use super::{Entry, LayerStack, OPAQUE_NAME, StackError, at, diff};
+use super::{Entry, LayerStack, OPAQUE_NAME, StackError, at, diff, parallel};
 
 /// The form in which a driver takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,122 +26,181 @@ pub enum LayerForm {
 }
 
 /// Folder of materialised layers in a stack.
-const OVERLAY: &str = "overlay";
+pub(super) const OVERLAY: &str = "overlay";
+
+/// How a whiteout is written for overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhiteoutForm {
+    /// A character device 0:0. Linux lets anyone make it, unlike other devices, since 5.8 (`vfs_mknod` in the kernel's fs/namei.c).
+    Device,
+    /// An empty file with the attribute `overlay.whiteout`, in a directory with `overlay.opaque=x`. Understood since Linux 6.7; for
+    /// file systems that have no devices.
+    Xattr,
+}
 
 /// Lower folders for overlay: `diff/<id>` where a layer hides nothing, `overlay/<id>` where it does.
 pub(super) fn overlay(stack: &LayerStack) -> Result<Vec<PathBuf>, StackError> {
-    let mut folders = Vec::with_capacity(stack.depth());
-    for (record, entries) in stack.manifest.layers.iter().zip(&stack.manifest.definition.layers) {
+    let mut lowers = Vec::with_capacity(stack.depth());
+    for (index, (record, entries)) in stack.manifest.layers.iter().zip(&stack.manifest.definition.layers).enumerate() {
         let source = diff(&stack.root, &record.id);
-        if !entries.iter().any(|entry| matches!(entry, Entry::Whiteout { .. } | Entry::Opaque { .. })) {
-            folders.push(source);
+        if !hides(entries) {
+            lowers.push(source);
             continue;
         }
-        let folder = stack.root.join(OVERLAY).join(&record.id);
-        if !folder.is_dir() {
+        let layer = stack.root.join(OVERLAY).join(&record.id);
+        if !layer.is_dir() {
             let parent = stack.root.join(OVERLAY);
             fs::create_dir_all(&parent).map_err(at("create folder", &parent))?;
-            // Unlike a pid, a name cannot come back in another namespace: cases count their pids from anew there.
-            let partial = tempfile_name(&parent, &record.id);
-            materialise(&source, &partial, entries)?;
-            match fs::rename(&partial, &folder) {
-                Ok(()) => {}
-                // Another process was faster, with the same content.
-                Err(_) if folder.is_dir() => fs::remove_dir_all(&partial).map_err(at("remove", &partial))?,
-                Err(e) => return Err(at("rename into", &folder)(e)),
+            let partial = Partial::create(&layer)?;
+            match materialise(stack, index, partial.path(), WhiteoutForm::Device) {
+                Ok(()) => partial.commit(&layer)?,
+                Err(StackError::Io { operation: CREATE_WHITEOUT, source, .. }) if no_devices(&source) => {
+                    drop(partial);
+                    let partial = Partial::create(&layer)?;
+                    materialise(stack, index, partial.path(), WhiteoutForm::Xattr)?;
+                    partial.commit(&layer)?;
+                }
+                Err(e) => return Err(e),
             }
+        } else {
+            renew_marks(&layer, entries)?;
         }
-        folders.push(folder);
+        lowers.push(layer);
     }
-    Ok(folders)
+    Ok(lowers)
 }
 
-fn tempfile_name(parent: &Path, id: &str) -> PathBuf {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-    parent.join(format!(".{}.partial-{}-{now}", id.get(..12).unwrap_or(id), std::process::id()))
+const CREATE_WHITEOUT: &str = "create whiteout";
+
+fn no_devices(e: &io::Error) -> bool {
+    matches!(Errno::from_io_error(e), Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
 }
 
-/// Rebuilds a layer with overlay's marks. Files are hard links: the same inodes, so the same pages of memory.
-fn materialise(source: &Path, target: &Path, entries: &[Entry]) -> Result<(), StackError> {
-    copy_folder(source, target)?;
+/// Rebuilds a layer with overlay's marks in an empty folder. Files are hard links: the same inodes, so the same pages of memory.
+///
+/// A whiteout that hides nothing is left out: overlay hides whiteouts only while it merges directories, so that in a directory which no
+/// layer below has, the names would be listed.
+fn materialise(stack: &LayerStack, index: usize, target: &Path, form: WhiteoutForm) -> Result<(), StackError> {
+    let (record, entries) = match (stack.manifest.layers.get(index), stack.manifest.definition.layers.get(index)) {
+        (Some(record), Some(entries)) => (record, entries),
+        _ => return Ok(()),
+    };
+    let source = diff(&stack.root, &record.id);
+    let folders = folders(entries);
+    for folder in folders.keys() {
+        let path = target.join(folder);
+        fs::create_dir(&path).map_err(at("create folder", &path))?;
+    }
     for entry in entries {
         match entry {
-            Entry::Dir { path, .. } => copy_folder(&source.join(path), &target.join(path))?,
             Entry::File { path, .. } | Entry::Symlink { path, .. } => {
-                make_parents(source, target, path)?;
-                let (from, to) = (source.join(path), target.join(path));
-                fs::hard_link(&from, &to).map_err(at("hard-link", &to))?;
+                let to = target.join(path);
+                fs::hard_link(source.join(path), &to).map_err(at("hard-link", &to))?;
             }
+            Entry::Whiteout { path } if !stack.view.is_idle(index, path) => make_whiteout(&target.join(path), form)?,
+            Entry::Opaque { path } => mark(&target.join(path), "opaque", b"y")?,
+            Entry::Whiteout { .. } | Entry::Dir { .. } => {}
+        }
+    }
+    for folder in folders.keys().rev() {
+        copy_attributes(&source.join(folder), &target.join(folder))?;
+    }
+    copy_attributes(&source, target)
+}
+
+fn make_whiteout(path: &Path, form: WhiteoutForm) -> Result<(), StackError> {
+    match form {
+        WhiteoutForm::Device => mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
+            .map_err(at(CREATE_WHITEOUT, path)),
+        WhiteoutForm::Xattr => {
+            fs::File::create_new(path).map_err(at("create", path))?;
+            mark_whiteout(path)
+        }
+    }
+}
+
+/// The marks of a whiteout that is a file. An opaque directory needs none: what it could hide is hidden.
+fn mark_whiteout(path: &Path) -> Result<(), StackError> {
+    mark(path, "whiteout", b"")?;
+    path.parent().map_or(Ok(()), |parent| mark(parent, "opaque", b"x"))
+}
+
+/// Adds the marks for mounts by root, which an ordinary user could not write when the layer was materialised.
+fn renew_marks(layer: &Path, entries: &[Entry]) -> Result<(), StackError> {
+    for entry in entries {
+        match entry {
+            Entry::Opaque { path } => mark(&layer.join(path), "opaque", b"y")?,
             Entry::Whiteout { path } => {
-                make_parents(source, target, path)?;
-                let place = target.join(path);
-                mknodat(CWD, &place, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
-                    .map_err(at("create whiteout", &place))?;
+                let path = layer.join(path);
+                if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+                    mark_whiteout(&path)?;
+                }
             }
-            Entry::Opaque { path } => {
-                make_parents(source, target, path)?;
-                copy_folder(&source.join(path), &target.join(path))?;
-                make_opaque(&target.join(path))?;
-            }
+            _ => {}
         }
     }
     Ok(())
 }
 
-/// Folders above an entry that are not entries themselves.
-fn make_parents(source: &Path, target: &Path, path: &Path) -> Result<(), StackError> {
-    let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
-    above.reverse();
-    above.into_iter().try_for_each(|folder| copy_folder(&source.join(folder), &target.join(folder)))
+/// Sets an attribute of overlay for mounts by root (`trusted.overlay.*`, which only root may read and write) and for mounts with `userxattr`
+/// (`user.overlay.*`). One of them is enough for the mounts that this process can make.
+fn mark(path: &Path, name: &str, value: &[u8]) -> Result<(), StackError> {
+    let set = |namespace: &str| {
+        let name = format!("{namespace}.overlay.{name}");
+        let mut found = [0; 2];
+        match rustix::fs::lgetxattr(path, &name, &mut found) {
+            Ok(length) if found.get(..length) == Some(value) => Ok(()),
+            _ => rustix::fs::lsetxattr(path, &name, value, XattrFlags::empty()),
+        }
+    };
+    match (set("trusted"), set("user")) {
+        (Ok(()), Ok(()) | Err(Errno::OPNOTSUPP)) => Ok(()),
+        (Err(Errno::PERM | Errno::OPNOTSUPP), Ok(())) => Ok(()),
+        (_, Err(e)) => Err(at("set user.overlay attribute of", path)(e)),
+        (Err(e), Ok(())) => Err(at("set trusted.overlay attribute of", path)(e)),
+    }
 }
 
-/// Makes a folder with the mode and owner of another, if it is not there.
-fn copy_folder(source: &Path, target: &Path) -> Result<(), StackError> {
-    match fs::create_dir(target) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(e) => return Err(at("create folder", target)(e)),
-    }
+/// Gives a folder the owner, mode and times of another.
+fn copy_attributes(source: &Path, target: &Path) -> Result<(), StackError> {
     let meta = fs::metadata(source).map_err(at("stat", source))?;
     let made = fs::metadata(target).map_err(at("stat", target))?;
     if (meta.uid(), meta.gid()) != (made.uid(), made.gid()) {
         std::os::unix::fs::chown(target, Some(meta.uid()), Some(meta.gid())).map_err(at("chown", target))?;
     }
-    fs::set_permissions(target, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(at("chmod", target))
+    fs::set_permissions(target, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(at("chmod", target))?;
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(meta.atime(), meta.atime_nsec()),
+        last_modification: time(meta.mtime(), meta.mtime_nsec()),
+    };
+    utimensat(CWD, target, &times, AtFlags::empty()).map_err(at("set times of", target))
 }
 
-/// Marks a folder opaque for mounts by root (trusted.*, which only root may write) and for mounts with `userxattr` (user.*).
-fn make_opaque(folder: &Path) -> Result<(), StackError> {
-    match rustix::fs::setxattr(folder, "trusted.overlay.opaque", b"y", XattrFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::OPNOTSUPP) => {}
-        Err(e) => return Err(at("set trusted.overlay.opaque of", folder)(e)),
-    }
-    rustix::fs::setxattr(folder, "user.overlay.opaque", b"y", XattrFlags::empty())
-        .map_err(at("set user.overlay.opaque of", folder))
-}
-
-/// Copies the merged view into a folder. Contents by reflink where the file system can, else by copy_file_range.
+/// Copies the merged view into an empty folder. `copy_file_range` (by way of `std::fs::copy`) shares blocks where the file system can, and
+/// copies in the kernel where it cannot.
 pub(super) fn flat(stack: &LayerStack, into: &Path) -> Result<(), StackError> {
     let mut modes = Vec::new();
+    let mut files = Vec::new();
     for (path, visible) in stack.view.entries() {
         let place = into.join(path);
-        if let Some(parent) = place.parent() {
-            fs::create_dir_all(parent).map_err(at("create folder", parent))?;
-        }
         match visible {
             Visible::Dir { mode } => {
-                fs::create_dir_all(&place).map_err(at("create folder", &place))?;
+                fs::create_dir(&place).map_err(at("create folder", &place))?;
                 modes.push((place, *mode));
             }
-            // std::fs::copy keeps the mode and leaves the copying to the kernel.
-            Visible::File(fact) => {
-                fs::copy(&fact.path, &place).map_err(at("copy to", &place))?;
-            }
+            Visible::File(fact) => files.push((fact, place)),
             Visible::Symlink { target } => {
                 std::os::unix::fs::symlink(target, &place).map_err(at("create symbolic link", &place))?;
             }
         }
     }
+    parallel::map(
+        &stack.root,
+        &files,
+        || (),
+        |(), (fact, place)| fs::copy(&fact.path, place).map(drop).map_err(at("copy to", place)),
+    )?;
     // Last, and the innermost first: a folder that may not be written must be filled before.
     for (place, mode) in modes.into_iter().rev() {
         fs::set_permissions(&place, fs::Permissions::from_mode(mode)).map_err(at("chmod", &place))?;
@@ -147,7 +208,7 @@ pub(super) fn flat(stack: &LayerStack, into: &Path) -> Result<(), StackError> {
     Ok(())
 }
 
-/// Names of a layer's folder that are marks, for whoever compares what is there with what should be.
+/// The mark, as stored, that an entry is.
 pub(super) fn mark_of(entry: &Entry) -> Option<PathBuf> {
     match entry {
         Entry::Whiteout { path } => Some(whiteout_path(path)),

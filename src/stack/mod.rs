@@ -11,12 +11,17 @@ mod content;
 mod definition;
 mod forms;
 mod manifest;
+mod parallel;
+mod partial;
 mod verify;
 mod view;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 pub use definition::{Entry, StackDefinition, Targets};
 pub use forms::LayerForm;
@@ -24,6 +29,7 @@ pub use manifest::{FileRecord, LayerRecord, Manifest};
 pub use verify::VerifyReport;
 pub use view::FileFact;
 
+use partial::{Partial, is_partial};
 use view::View;
 
 /// Prefix of a whiteout's name (aufs's `AUFS_WH_PFX`).
@@ -32,6 +38,8 @@ pub const WHITEOUT_PREFIX: &str = ".wh.";
 pub const OPAQUE_NAME: &str = ".wh..wh..opq";
 /// Mode of both.
 const WHITEOUT_MODE: u32 = 0o444;
+/// Mode of folders for which nobody asked for another.
+const DIR_MODE: u32 = 0o755;
 
 /// Folder of stacks in a store.
 const STACKS: &str = "stacks";
@@ -98,11 +106,14 @@ pub struct LayerStack {
 }
 
 impl LayerStack {
-    /// The stack of a definition and a seed in a store: the one that is there, or a new one. `progress` is told how many bytes of
-    /// content have been written, from several threads' work but by one of them at a time.
+    /// The stack of a definition and a seed in a store: the one that is there, if every part of it is in its place with the right kind,
+    /// size and mode (contents are what [`LayerStack::verify`] reads), else a new one. `progress` is told how many bytes of content have
+    /// been written so far, from several threads but by one of them at a time. Of several processes or threads that ask for the same
+    /// stack one builds it.
     ///
     /// # Errors
-    /// Too little space is found out before the first file. A build that fails or is killed leaves only what [`leftovers`] lists.
+    /// A definition that cannot be built, and too little space, are found out before the first file. A build that fails leaves nothing,
+    /// one that is killed only what [`leftovers`] lists.
     pub fn ensure(
         store: &Path,
         definition: &StackDefinition,
@@ -110,11 +121,35 @@ impl LayerStack {
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<LayerStack, StackError> {
         definition.validate()?;
-        let root = store.join(STACKS).join(definition.key(seed));
-        if !root.is_dir() {
-            build::build(store, &root, definition, seed, progress)?;
+        let stacks = store.join(STACKS);
+        let root = stacks.join(definition.key(seed));
+        if let Some(stack) = LayerStack::reuse(&root, definition, seed)? {
+            return Ok(stack);
         }
+        fs::create_dir_all(&stacks).map_err(at("create folder", &stacks))?;
+        let _lock = lock(&stacks)?;
+        // Whoever held the lock may have built it.
+        if let Some(stack) = LayerStack::reuse(&root, definition, seed)? {
+            return Ok(stack);
+        }
+        if root.exists() {
+            Partial::retire(&root)?;
+        }
+        build::build(&root, definition, seed, progress)?;
         LayerStack::open(&root)
+    }
+
+    /// The stack at `root`, if it is what the definition says.
+    fn reuse(root: &Path, definition: &StackDefinition, seed: u64) -> Result<Option<LayerStack>, StackError> {
+        match LayerStack::open(root) {
+            Ok(stack) => {
+                let same = stack.manifest.seed == seed && stack.manifest.definition == *definition;
+                Ok((same && verify::is_complete(&stack)).then_some(stack))
+            }
+            Err(StackError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(StackError::Manifest { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Opens a stack by its folder.
@@ -174,14 +209,38 @@ impl LayerStack {
         verify::verify(self)
     }
 
-    /// Removes the stack.
+    /// Removes the stack. Killed on the way, it leaves what [`leftovers`] lists.
     pub fn remove(self) -> Result<(), StackError> {
-        fs::remove_dir_all(&self.root).map_err(at("remove", &self.root))
+        Partial::retire(&self.root)
     }
+}
+
+/// Held while a stack is built; the kernel lets go of it when the process ends, however it ends.
+fn lock(stacks: &Path) -> Result<Option<File>, StackError> {
+    let folder = File::open(stacks).map_err(at("open", stacks))?;
+    match rustix::fs::flock(&folder, FlockOperation::LockExclusive) {
+        Ok(()) => Ok(Some(folder)),
+        // NFS locks only what is open for writing. Without the lock two processes may both build, and one build is thrown away.
+        Err(Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => Ok(None),
+        Err(e) => Err(at("lock", stacks)(e)),
+    }
+}
+
+/// Id of a layer of the stack with a key; `index` counts from 0 (the top).
+fn layer_id(key: &str, index: usize) -> String {
+    blake3::hash(format!("layerbench layer {key} {index}").as_bytes()).to_hex().to_string()
 }
 
 fn diff(root: &Path, id: &str) -> PathBuf {
     root.join("diff").join(id)
+}
+
+fn layers_file(root: &Path, id: &str) -> PathBuf {
+    root.join("layers").join(id)
+}
+
+fn mnt(root: &Path, id: &str) -> PathBuf {
+    root.join("mnt").join(id)
 }
 
 /// Folders of complete stacks in a store, sorted.
@@ -189,19 +248,24 @@ pub fn list(store: &Path) -> Result<Vec<PathBuf>, StackError> {
     Ok(children(&store.join(STACKS))?.into_iter().filter(|path| !is_partial(path)).collect())
 }
 
-/// Folders of stacks whose build was killed.
+/// Folders whose making was killed, of stacks and of layers in another form, sorted. One that is being made right now is among them:
+/// whoever removes them must know that nobody builds in this store.
 pub fn leftovers(store: &Path) -> Result<Vec<PathBuf>, StackError> {
-    Ok(children(&store.join(STACKS))?.into_iter().filter(|path| is_partial(path)).collect())
-}
-
-fn is_partial(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+    let mut found = Vec::new();
+    for path in children(&store.join(STACKS))? {
+        if is_partial(&path) {
+            found.push(path);
+        } else {
+            found.extend(children(&path.join(forms::OVERLAY))?.into_iter().filter(|path| is_partial(path)));
+        }
+    }
+    Ok(found)
 }
 
 fn children(folder: &Path) -> Result<Vec<PathBuf>, StackError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
         Err(e) => return Err(at("list", folder)(e)),
     };
     let mut found =

@@ -1,12 +1,15 @@
 //! Is what lies on disk still what was built?
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Entry, LayerStack, StackError, at, diff, forms};
+use super::build::parents;
+use super::definition::folders;
+use super::manifest::{FileRecord, LayerRecord};
+use super::{Entry, LayerStack, StackError, forms, layers_file, mnt, parallel};
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,100 +22,194 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
+/// One thing that should be in a layer.
+struct Expected<'a> {
+    /// Relative to the stack's root.
+    name: PathBuf,
+    kind: Kind<'a>,
+}
+
+enum Kind<'a> {
+    Dir { mode: u32 },
+    File { record: &'a FileRecord, mode: u32 },
+    Symlink { target: &'a Path },
+    Mark,
+}
+
 pub(super) fn verify(stack: &LayerStack) -> Result<VerifyReport, StackError> {
     let mut report = VerifyReport::default();
-    let ids: Vec<&str> = stack.manifest.layers.iter().map(|layer| layer.id.as_str()).collect();
-    for (index, (record, entries)) in stack.manifest.layers.iter().zip(&stack.manifest.definition.layers).enumerate() {
-        let below: String = ids.iter().skip(index + 1).map(|id| format!("{id}\n")).collect();
-        let name = format!("layers/{}", record.id);
-        match fs::read_to_string(stack.root.join(&name)) {
-            Ok(text) if text == below => {}
-            Ok(_) => report.problems.push(format!("{name}: does not list the layers below")),
-            Err(e) => report.problems.push(format!("{name}: {e}")),
+    frame(stack, &mut report.problems);
+    for (record, entries) in layers(stack) {
+        let expected = expected(record, entries);
+        let layer = Path::new("diff").join(&record.id);
+        let found = walk(&stack.root, &layer, &mut report.problems);
+        let wanted: HashSet<&Path> = expected.iter().map(|thing| thing.name.as_path()).collect();
+        for name in found.iter().filter(|name| !wanted.contains(name.as_path())) {
+            report.problems.push(format!("{}: not part of the stack", name.display()));
         }
-        let mnt = format!("mnt/{}", record.id);
-        if !stack.root.join(&mnt).is_dir() {
-            report.problems.push(format!("{mnt}: missing"));
-        }
-        let folder = diff(&stack.root, &record.id);
-        let found = walk(&folder)?;
-        let digests: BTreeMap<&Path, (&str, u64)> =
-            record.files.iter().map(|file| (file.path.as_path(), (file.blake3.as_str(), file.size_bytes))).collect();
-        let mut expected: BTreeSet<PathBuf> = BTreeSet::new();
-        for entry in entries {
-            let path = forms::mark_of(entry).unwrap_or_else(|| entry.path().to_owned());
-            expected.extend(path.ancestors().filter(|p| !p.as_os_str().is_empty()).map(Path::to_owned));
-            let name = format!("diff/{}/{}", record.id, path.display());
-            match check(&folder.join(&path), entry, &digests, &mut report) {
-                Ok(None) => {}
-                Ok(Some(problem)) => report.problems.push(format!("{name}: {problem}")),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => report.problems.push(format!("{name}: missing")),
-                Err(e) => report.problems.push(format!("{name}: {e}")),
+        let checked = parallel::map(
+            &stack.root,
+            &expected,
+            || (),
+            |(), thing| Ok(check(&stack.root.join(&thing.name), &thing.kind).unwrap_or_else(|e| (0, Some(missing(&e))))),
+        )?;
+        for (thing, (bytes, problem)) in expected.iter().zip(checked) {
+            if matches!(thing.kind, Kind::File { .. }) {
+                report.files += 1;
+                report.bytes += bytes;
             }
-        }
-        for path in found.difference(&expected) {
-            report.problems.push(format!("diff/{}/{}: not part of the stack", record.id, path.display()));
+            report.problems.extend(problem.map(|problem| format!("{}: {problem}", thing.name.display())));
         }
     }
     Ok(report)
 }
 
-/// Compares one entry; `Some` says what is wrong.
-fn check(
-    path: &Path,
-    entry: &Entry,
-    digests: &BTreeMap<&Path, (&str, u64)>,
-    report: &mut VerifyReport,
-) -> io::Result<Option<String>> {
-    let meta = fs::symlink_metadata(path)?;
-    let kind = |right: bool, what: &str| Ok((!right).then(|| format!("not {what}")));
-    let mode = |wanted: u32| {
-        let found = meta.mode() & 0o7777;
-        (found != wanted).then(|| format!("mode {found:o}, not {wanted:o}"))
-    };
-    match entry {
-        Entry::Dir { mode: wanted, .. } if meta.is_dir() => Ok(mode(*wanted)),
-        Entry::Dir { .. } => kind(false, "a directory"),
-        Entry::Whiteout { .. } | Entry::Opaque { .. } => kind(meta.is_file() && meta.len() == 0, "an empty file"),
-        Entry::Symlink { target, .. } if meta.is_symlink() => {
-            kind(fs::read_link(path)? == *target, "a link to its target")
-        }
-        Entry::Symlink { .. } => kind(false, "a symbolic link"),
-        Entry::File { .. } if !meta.is_file() => kind(false, "a regular file"),
-        Entry::File { path: name, mode: wanted, .. } => {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update_reader(fs::File::open(path)?)?;
-            report.files += 1;
-            report.bytes += meta.len();
-            Ok(match digests.get(name.as_path()) {
-                Some((_, size)) if *size != meta.len() => Some(format!("{} bytes, not {size}", meta.len())),
-                Some((digest, _)) if *digest == hasher.finalize().to_hex().as_str() => mode(*wanted),
-                _ => Some("the content is not what was written".into()),
+/// Whether every part of a stack is in its place, without a look at the contents.
+pub(super) fn is_complete(stack: &LayerStack) -> bool {
+    let mut problems = Vec::new();
+    frame(stack, &mut problems);
+    problems.is_empty()
+        && layers(stack).all(|(record, entries)| {
+            expected(record, entries).iter().all(|thing| {
+                let path = stack.root.join(&thing.name);
+                fs::symlink_metadata(&path).is_ok_and(|meta| unlike(&meta, &thing.kind).is_none())
             })
+        })
+}
+
+fn layers(stack: &LayerStack) -> impl Iterator<Item = (&LayerRecord, &Vec<Entry>)> {
+    stack.manifest.layers.iter().zip(&stack.manifest.definition.layers)
+}
+
+fn missing(e: &io::Error) -> String {
+    if e.kind() == io::ErrorKind::NotFound { "missing".into() } else { e.to_string() }
+}
+
+/// Checks what is around the layers: `layers/`, `mnt/`, and that nothing else is beside them.
+fn frame(stack: &LayerStack, problems: &mut Vec<String>) {
+    let root = &stack.root;
+    let ids: Vec<&str> = stack.manifest.layers.iter().map(|layer| layer.id.as_str()).collect();
+    for folder in ["diff", "layers", "mnt"] {
+        let names = match names(&root.join(folder)) {
+            Ok(names) => names,
+            Err(e) => {
+                problems.push(format!("{folder}: {}", missing(&e)));
+                continue;
+            }
+        };
+        let known: HashSet<&str> = ids.iter().copied().collect();
+        for name in names.iter().filter(|name| !known.contains(name.as_str())) {
+            problems.push(format!("{folder}/{name}: not part of the stack"));
+        }
+    }
+    for (index, id) in ids.iter().enumerate() {
+        match fs::read(layers_file(root, id)) {
+            Ok(text) if text == parents(&ids, index).as_bytes() => {}
+            Ok(_) => problems.push(format!("layers/{id}: does not list the layers below")),
+            Err(e) => problems.push(format!("layers/{id}: {}", missing(&e))),
+        }
+        match names(&mnt(root, id)) {
+            Ok(names) if names.is_empty() => {}
+            Ok(_) => problems.push(format!("mnt/{id}: not empty")),
+            Err(e) => problems.push(format!("mnt/{id}: {}", missing(&e))),
         }
     }
 }
 
-/// Everything below a folder, relative to it.
-fn walk(folder: &Path) -> Result<BTreeSet<PathBuf>, StackError> {
-    let mut found = BTreeSet::new();
-    let mut pending = vec![PathBuf::new()];
-    while let Some(relative) = pending.pop() {
-        let path = folder.join(&relative);
-        let entries = match fs::read_dir(&path) {
-            Ok(entries) => entries,
-            // That it is missing is found when its entries are.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(at("list", &path)(e)),
+/// Names in a folder, sorted.
+fn names(folder: &Path) -> io::Result<BTreeSet<String>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Everything that a layer holds as stored.
+fn expected<'a>(record: &'a LayerRecord, entries: &'a [Entry]) -> Vec<Expected<'a>> {
+    let layer = Path::new("diff").join(&record.id);
+    let folders = folders(entries).into_iter().map(|(path, mode)| (layer.join(path), Kind::Dir { mode }));
+    let mut all: Vec<Expected> = folders
+        .chain([(layer.clone(), Kind::Dir { mode: super::DIR_MODE })])
+        .map(|(name, kind)| Expected { name, kind })
+        .collect();
+    let mut records = record.files.iter();
+    for entry in entries {
+        let kind = match entry {
+            Entry::Dir { .. } => continue,
+            // The manifest was refused unless its records stand in the definition's order.
+            Entry::File { mode, .. } => match records.next() {
+                Some(record) => Kind::File { record, mode: *mode },
+                None => continue,
+            },
+            Entry::Symlink { target, .. } => Kind::Symlink { target },
+            Entry::Whiteout { .. } | Entry::Opaque { .. } => Kind::Mark,
         };
-        for entry in entries {
-            let entry = entry.map_err(at("list", &path))?;
-            let name = relative.join(entry.file_name());
-            if entry.file_type().map_err(at("stat", &path))?.is_dir() {
-                pending.push(name.clone());
-            }
-            found.insert(name);
+        let path = forms::mark_of(entry).unwrap_or_else(|| entry.path().to_owned());
+        all.push(Expected { name: layer.join(path), kind });
+    }
+    all
+}
+
+/// What is wrong with the inode of a thing.
+fn unlike(meta: &Metadata, kind: &Kind) -> Option<String> {
+    let mode = |wanted: u32| {
+        let found = meta.mode() & 0o7777;
+        (found != wanted).then(|| format!("mode {found:04o}, not {wanted:04o}"))
+    };
+    let size = |wanted: u64| (meta.len() != wanted).then(|| format!("{} bytes, not {wanted}", meta.len()));
+    match kind {
+        Kind::Dir { mode: wanted } if meta.is_dir() => mode(*wanted),
+        Kind::Dir { .. } => Some("not a directory".into()),
+        Kind::File { record, mode: wanted } if meta.is_file() => size(record.size_bytes).or_else(|| mode(*wanted)),
+        Kind::Mark if meta.is_file() => size(0),
+        Kind::File { .. } | Kind::Mark => Some("not a regular file".into()),
+        Kind::Symlink { .. } if meta.is_symlink() => None,
+        Kind::Symlink { .. } => Some("not a symbolic link".into()),
+    }
+}
+
+/// Checks one thing with its content; returns how many bytes were digested and what is wrong.
+fn check(path: &Path, kind: &Kind) -> io::Result<(u64, Option<String>)> {
+    let meta = fs::symlink_metadata(path)?;
+    if let Some(problem) = unlike(&meta, kind) {
+        return Ok((0, Some(problem)));
+    }
+    match kind {
+        Kind::Dir { .. } | Kind::Mark => Ok((0, None)),
+        Kind::Symlink { target } => {
+            let found = fs::read_link(path)?;
+            Ok((0, (found != *target).then(|| format!("points to {}, not {}", found.display(), target.display()))))
+        }
+        Kind::File { record, .. } => {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update_reader(fs::File::open(path)?)?;
+            let right = hasher.finalize().to_hex().as_str() == record.blake3;
+            Ok((hasher.count(), (!right).then(|| "the content is not what was written".into())))
         }
     }
-    Ok(found)
+}
+
+/// Everything below a folder of the root, with names relative to the root. What cannot be listed is a problem.
+fn walk(root: &Path, folder: &Path, problems: &mut Vec<String>) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(name) = pending.pop() {
+        let listed = fs::read_dir(root.join(&name)).and_then(|entries| {
+            entries
+                .map(|entry| entry.and_then(|e| Ok((e.file_name(), e.file_type()?.is_dir()))))
+                .collect::<io::Result<Vec<_>>>()
+        });
+        match listed {
+            Ok(entries) => {
+                for (entry, is_dir) in entries {
+                    let name = name.join(entry);
+                    if is_dir {
+                        pending.push(name.clone());
+                    }
+                    found.insert(name);
+                }
+            }
+            // That it is missing is found when it is looked for.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => problems.push(format!("{}: cannot be listed: {e}", name.display())),
+        }
+    }
+    found
 }

@@ -1,8 +1,10 @@
 //! The merged view of a stack: what each path means, by the rules of a union. Computed from the manifest, not from the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
+use super::definition::folders;
 use super::manifest::Manifest;
 use super::{Entry, diff};
 
@@ -33,29 +35,37 @@ pub(super) enum Visible {
 #[derive(Debug)]
 pub(super) struct View {
     entries: BTreeMap<PathBuf, Visible>,
+    idle_whiteouts: HashSet<(usize, PathBuf)>,
 }
 
 impl View {
     pub(super) fn new(root: &Path, manifest: &Manifest) -> View {
         let mut entries: BTreeMap<PathBuf, Visible> = BTreeMap::new();
+        let mut idle_whiteouts = HashSet::new();
         // From the base up: each layer first hides, then adds.
         for (index, (layer, record)) in manifest.definition.layers.iter().zip(&manifest.layers).enumerate().rev() {
             for entry in layer {
-                match entry {
-                    Entry::Whiteout { path } => remove_tree(&mut entries, path, true),
-                    Entry::Opaque { path } => remove_tree(&mut entries, path, false),
-                    _ => {}
+                if let Entry::Opaque { path } = entry {
+                    remove_tree(&mut entries, path, false);
                 }
+            }
+            for entry in layer {
+                if let Entry::Whiteout { path } = entry {
+                    if !entries.contains_key(path) {
+                        idle_whiteouts.insert((index, path.clone()));
+                    }
+                    remove_tree(&mut entries, path, true);
+                }
+            }
+            for (path, mode) in folders(layer) {
+                if !matches!(entries.get(path), Some(Visible::Dir { .. })) {
+                    remove_tree(&mut entries, path, true);
+                }
+                entries.insert(path.to_owned(), Visible::Dir { mode });
             }
             let mut files = record.files.iter();
             for entry in layer {
                 match entry {
-                    Entry::Dir { path, mode } => {
-                        if !matches!(entries.get(path), Some(Visible::Dir { .. })) {
-                            remove_tree(&mut entries, path, true);
-                        }
-                        entries.insert(path.clone(), Visible::Dir { mode: *mode });
-                    }
                     Entry::File { path, .. } => {
                         remove_tree(&mut entries, path, true);
                         // Records stand in the definition's order.
@@ -74,11 +84,11 @@ impl View {
                         remove_tree(&mut entries, path, true);
                         entries.insert(path.clone(), Visible::Symlink { target: target.clone() });
                     }
-                    Entry::Whiteout { .. } | Entry::Opaque { .. } => {}
+                    Entry::Dir { .. } | Entry::Whiteout { .. } | Entry::Opaque { .. } => {}
                 }
             }
         }
-        View { entries }
+        View { entries, idle_whiteouts }
     }
 
     pub(super) fn file(&self, path: &Path) -> Option<FileFact> {
@@ -86,6 +96,11 @@ impl View {
             Some(Visible::File(fact)) => Some(fact.clone()),
             _ => None,
         }
+    }
+
+    /// Whether a whiteout of a layer (index from 0, the top) hides nothing, since no layer below has the name.
+    pub(super) fn is_idle(&self, layer: usize, whiteout: &Path) -> bool {
+        self.idle_whiteouts.contains(&(layer, whiteout.to_owned()))
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (&Path, &Visible)> {
@@ -96,7 +111,7 @@ impl View {
 /// Removes what lies below a path, and the path itself if wanted.
 fn remove_tree(entries: &mut BTreeMap<PathBuf, Visible>, path: &Path, itself: bool) {
     let doomed: Vec<PathBuf> = entries
-        .range(path.to_owned()..)
+        .range::<Path, _>((Bound::Included(path), Bound::Unbounded))
         .map(|(found, _)| found)
         // Paths are ordered by component, so that a tree is one run.
         .take_while(|found| found.starts_with(path))

@@ -16,6 +16,9 @@ use super::node::{Inode, lock, read, write};
 use super::state::{Target, Union};
 use super::{Errno, Res};
 
+/// The bits that let a program run as its owner or group.
+const SET_ID: u32 = 0o6000;
+
 /// How much of a file's data is wanted in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Data {
@@ -133,17 +136,19 @@ impl Union {
     /// set-id bits, and everything else changes times.
     pub(super) fn copy_metadata(&self, source: &Target, to: &Target, stat: &Stat) -> Res<()> {
         let now = to.stat()?;
+        let mut mode = stat.st_mode;
         if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
             match to.chown(Some(stat.st_uid), Some(stat.st_gid)) {
                 Ok(()) => {}
-                // An owner that the namespace does not map cannot be set there; the copy belongs to the namespace's root.
-                Err(Errno::INVAL | Errno::PERM) if self.in_user_namespace => {}
+                // An owner that is not mapped here, or not ours to give: the copy belongs to who runs the daemon, as whom nobody else
+                // may run it.
+                Err(Errno::INVAL | Errno::PERM) if self.restricted => mode &= !SET_ID,
                 Err(errno) => return Err(errno),
             }
         }
         self.copy_xattrs(source, to)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            to.chmod(stat.st_mode)?;
+            to.chmod(mode)?;
         }
         to.utimens(&times_of(stat))
     }
@@ -159,8 +164,8 @@ impl Union {
             let Some(value) = source.xattr(name)? else { continue };
             match to.set_xattr(name, &value, XattrFlags::empty()) {
                 Ok(()) => {}
-                // trusted.* and security.* cannot be set inside a user namespace.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if self.in_user_namespace => {}
+                // trusted.* and security.* are for the real root.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if self.restricted => {}
                 Err(errno) => return Err(errno),
             }
         }

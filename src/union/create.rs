@@ -1,11 +1,11 @@
 //! Making new names: create, mkdir, mknod, symlink.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 
@@ -13,13 +13,13 @@ use super::copy_up::Data;
 use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, UPPER};
-use super::node::{ACL_NONE, ACL_SOME, ACL_UNKNOWN, Inode, lock, write};
+use super::node::{Inode, lock, write};
 use super::passthrough::{MakeBacking, Serve};
 use super::state::{Found, Target, Union};
 use super::{Errno, Res};
 
 /// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
-pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
+const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// Who makes a file, and with which mode.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Union {
                     self.table.forget(found.node.id, 1);
                     return Err(Errno::EXIST);
                 }
-                return match self.open(&found.node, flags, make) {
+                return match self.open(&found.node, flags, maker.uid, make) {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
                         self.table.forget(found.node.id, 1);
@@ -88,7 +88,7 @@ impl Union {
             Err(errno) => return Err(errno),
         };
         let file = file.ok_or(Errno::IO)?;
-        let serve = lock(&found.node.io).open(file.as_fd(), true, &self.passthrough, make);
+        let serve = lock(&found.node.io).open(file.as_fd(), true, writable, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -109,10 +109,10 @@ impl Union {
         let whiteout = index.get(name).is_some_and(|entry| entry.whiteout);
         let dir = self.dir_fd(&parent, UPPER)?;
         let file = if whiteout && matches!(new, New::Directory) {
-            self.make_opaque_directory(&parent, &dir, name, maker)?;
+            self.make_opaque_directory(&dir, name, maker)?;
             None
         } else {
-            let file = self.make_at(&parent, &dir, dir.as_fd(), name, maker, new)?;
+            let file = self.make_at(&dir, dir.as_fd(), name, maker, new)?;
             if whiteout {
                 remove_whiteout(dir.as_fd(), name);
             }
@@ -133,21 +133,22 @@ impl Union {
     }
 
     /// A directory in place of a whiteout: it must never be seen without its opaque marker, or what was removed would show again.
-    fn make_opaque_directory(&self, parent: &Inode, dir: &Arc<OwnedFd>, name: &OsStr, maker: Maker) -> Res<()> {
+    fn make_opaque_directory(&self, dir: &Arc<OwnedFd>, name: &OsStr, maker: Maker) -> Res<()> {
         let scratch = self.layers.scratch()?;
         let nest_name = self.scratch_name();
+        set_umask(0)?;
         rustix::fs::mkdirat(scratch, &nest_name, Mode::RWXU)?;
         let made = layers::open_dir_at(scratch, &nest_name).and_then(|nest| {
             // Made below a directory with the same default ACL, it inherits what it would inherit in its place.
             let nest = Target::At(Arc::new(nest), OsString::from("."));
             let from = Target::At(Arc::clone(dir), OsString::from("."));
-            if self.has_default_acl(parent, dir)?
-                && let Some(acl) = from.xattr(OsStr::new(DEFAULT_ACL))?
-            {
-                nest.set_xattr(OsStr::new(DEFAULT_ACL), &acl, XattrFlags::empty())?;
+            match from.xattr(OsStr::new(DEFAULT_ACL)) {
+                Ok(Some(acl)) => nest.set_xattr(OsStr::new(DEFAULT_ACL), &acl, XattrFlags::empty())?,
+                Ok(None) | Err(Errno::OPNOTSUPP) => {}
+                Err(errno) => return Err(errno),
             }
             let Target::At(nest, _) = &nest else { return Err(Errno::IO) };
-            self.make_at(parent, dir, nest.as_fd(), name, maker, New::Directory)?;
+            self.make_at(dir, nest.as_fd(), name, maker, New::Directory)?;
             mark_opaque(layers::open_dir_at(nest.as_fd(), name)?.as_fd())?;
             rustix::fs::renameat(&**nest, name, &**dir, name)
         });
@@ -161,7 +162,6 @@ impl Union {
     /// Makes a file in `place` with the owner and mode it would get in `parent`, whose upper directory is `parent_fd`.
     fn make_at(
         &self,
-        parent: &Inode,
         parent_fd: &Arc<OwnedFd>,
         place: BorrowedFd<'_>,
         name: &OsStr,
@@ -169,10 +169,10 @@ impl Union {
         new: New<'_>,
     ) -> Res<Option<OwnedFd>> {
         let parent_stat = rustix::fs::statat(&**parent_fd, ".", AtFlags::SYMLINK_NOFOLLOW)?;
-        let inherits =
-            !matches!(new, New::Symlink(_)) && maker.umask != 0 && self.has_default_acl(parent, parent_fd)?;
-        let mode = (if inherits { maker.mode } else { maker.mode & !maker.umask }) & 0o7777;
+        let mode = maker.mode & 0o7777;
         let raw = Mode::from_raw_mode(mode);
+        // The file system below applies the umask, or the default ACL of the directory in its stead.
+        set_umask(maker.umask)?;
         let mut file = None;
         match new {
             New::File => {
@@ -225,22 +225,18 @@ impl Union {
         }
         Ok(())
     }
+}
 
-    /// Whether new files in a directory of the upper inherit an ACL.
-    fn has_default_acl(&self, inode: &Inode, dir: &Arc<OwnedFd>) -> Res<bool> {
-        let state = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
-        match state.default_acl.load(Ordering::Acquire) {
-            ACL_UNKNOWN => {}
-            known => return Ok(known == ACL_SOME),
-        }
-        let some = match Target::At(Arc::clone(dir), OsString::from(".")).xattr(OsStr::new(DEFAULT_ACL)) {
-            Ok(acl) => acl.is_some(),
-            Err(Errno::OPNOTSUPP) => false,
-            Err(errno) => return Err(errno),
-        };
-        state.default_acl.store(if some { ACL_SOME } else { ACL_NONE }, Ordering::Release);
-        Ok(some)
+/// Sets the umask of this thread alone. Usually all threads of a process share one.
+fn set_umask(mask: u32) -> Res<()> {
+    thread_local!(static OWN: Cell<bool> = const { Cell::new(false) });
+    if !OWN.get() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
+            .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
+        OWN.set(true);
     }
+    rustix::process::umask(Mode::from_raw_mode(mask & 0o777));
+    Ok(())
 }
 
 /// Makes a directory of the upper opaque.
@@ -255,7 +251,8 @@ pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
 
 fn make_marker(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // The mode that aufs gives them.
+    // The mode that aufs gives them, whoever asks.
+    set_umask(0)?;
     match rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH) {
         Ok(_) | Err(Errno::EXIST) => Ok(()),
         Err(errno) => Err(errno),

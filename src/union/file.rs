@@ -1,5 +1,6 @@
 //! Open files: open, read, write and what else works on a descriptor.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, RwLock};
@@ -12,7 +13,7 @@ use super::layers::UPPER;
 use super::list::Listing;
 use super::node::{Inode, Node, lock, read, write};
 use super::passthrough::{MakeBacking, Serve};
-use super::state::Union;
+use super::state::{Target, Union};
 use super::{Errno, Res};
 
 /// What the kernel has open.
@@ -76,7 +77,7 @@ impl Union {
     }
 
     /// Opens a regular file.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, make: MakeBacking<'_>) -> Res<Opened> {
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, uid: u32, make: MakeBacking<'_>) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
         let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
@@ -101,13 +102,18 @@ impl Union {
             drop(io);
             return Ok(self.opened(node, file, false, backing, false));
         }
+        if truncate && !writable && io.is_open() {
+            // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
+            // What else has the file open cannot be told from here.
+            return Err(Errno::TXTBSY);
+        }
         let target = self.target(inode, place.layer, place.orphan.as_ref())?;
-        let file = match (upper, writable) {
+        let file = match (upper, writable || truncate) {
             (true, true) => target.open(OFlags::RDWR | OFlags::NONBLOCK)?,
             (true, false) => target.open(OFlags::RDONLY | OFlags::NONBLOCK)?,
             (false, _) => open_quietly(&target)?,
         };
-        let serve = io.open(file.as_fd(), upper, &self.passthrough, make);
+        let serve = io.open(file.as_fd(), upper, writable, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -121,13 +127,34 @@ impl Union {
         };
         if truncate {
             // Only now: an open that goes to another node truncates there.
-            if let Err(errno) = rustix::fs::ftruncate(&file, 0) {
-                io.release();
+            if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.drop_privileges(node, &target, uid))
+            {
+                io.release(writable);
                 return Err(errno);
             }
         }
         drop((io, place));
         Ok(self.opened(node, file, upper, backing, writable))
+    }
+
+    /// What the kernel does itself wherever else a file is written: a truncation takes set-id bits (unless root does it) and capabilities
+    /// away (file_remove_privs in fs/inode.c). It leaves that to whoever handles O_TRUNC in open.
+    fn drop_privileges(&self, node: &Node, target: &Target, uid: u32) -> Res<()> {
+        const SET_UID: u32 = 0o4000;
+        const SET_GID: u32 = 0o2000;
+        const GROUP_EXECUTE: u32 = 0o0010;
+        let mode = target.stat()?.st_mode;
+        let group = if mode & GROUP_EXECUTE != 0 { SET_GID } else { 0 };
+        let kept = mode & !(SET_UID | group);
+        if uid != 0 && kept != mode {
+            target.chmod(kept)?;
+            self.attributes_changed(node);
+        }
+        match target.remove_xattr(OsStr::new("security.capability")) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+            Err(Errno::PERM) if self.restricted => Ok(()),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Gives the inode another node; this one only serves the opens that it has.
@@ -139,10 +166,8 @@ impl Union {
             }
             self.table.supersede(&node.inode);
         }
-        if let Some(notifier) = self.notifier.get() {
-            // What the kernel remembers of the old node is the lower's. A failure means that it has forgotten the node already.
-            let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
-        }
+        // What the kernel remembers of the old node is the lower's.
+        self.attributes_changed(node);
     }
 
     /// The file of the topmost lower that has this inode: what it was before its copy_up.
@@ -152,7 +177,7 @@ impl Union {
         let layer =
             index.get(&name).and_then(|entry| entry.lower.as_ref()).map(|lower| lower.layer).ok_or(Errno::STALE)?;
         let dir = self.dir_fd(&parent, layer)?;
-        open_quietly(&super::state::Target::At(dir, name))
+        open_quietly(&Target::At(dir, name))
     }
 
     /// Records an open that has been counted.
@@ -177,9 +202,10 @@ impl Union {
         let Some(handle) = write(&self.handles).remove(&id) else { return };
         let ino = match &*handle {
             Handle::File(open) => {
-                lock(&open.node.io).release();
+                lock(&open.node.io).release(open.writable);
                 if open.writable && open.backing.is_some() {
-                    self.writer_closed(&open.node);
+                    // Pages written through a mapping change times below without the kernel's FUSE side noticing.
+                    self.attributes_changed(&open.node);
                 }
                 open.node.id
             }
@@ -189,8 +215,8 @@ impl Union {
         self.table.collect(ino);
     }
 
-    /// Pages written through a mapping change times and size's blocks below without the kernel's FUSE side noticing.
-    fn writer_closed(&self, node: &Node) {
+    /// Tells the kernel to forget the attributes of a node.
+    fn attributes_changed(&self, node: &Node) {
         if let Some(notifier) = self.notifier.get() {
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);

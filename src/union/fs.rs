@@ -63,7 +63,7 @@ fn timespec(time: TimeOrNow) -> Timespec {
         // it to that.
         Err(before) => {
             let before = before.duration();
-            Timespec { tv_sec: -(before.as_secs() as i64), tv_nsec: before.subsec_nanos() as _ }
+            Timespec { tv_sec: (before.as_secs() as i64).wrapping_neg(), tv_nsec: before.subsec_nanos() as _ }
         }
     }
 }
@@ -73,9 +73,9 @@ fn attributes(ino: u64, stat: &Stat) -> FileAttr {
         ino: INodeNo(ino),
         size: stat.st_size as u64,
         blocks: stat.st_blocks as u64,
-        atime: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
-        mtime: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-        ctime: time(stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        atime: time(stat.st_atime, stat.st_atime_nsec),
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+        ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         crtime: UNIX_EPOCH,
         kind: file_type(Kind::from_raw_mode(stat.st_mode)),
         perm: (stat.st_mode & 0o7777) as u16,
@@ -291,11 +291,11 @@ impl fuser::Filesystem for Edge {
         self.entry(self.0.node(ino.0).and_then(|node| self.0.link(&node, newparent.0, newname)), reply);
     }
 
-    fn open(&self, _req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let opened = self
             .0
             .node(ino.0)
-            .and_then(|node| self.0.open(&node, open_flags(flags.0), &|file| reply.open_backing(file)));
+            .and_then(|node| self.0.open(&node, open_flags(flags.0), req.uid(), &|file| reply.open_backing(file)));
         match opened {
             Ok(opened) => match &opened.backing {
                 Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),

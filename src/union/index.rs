@@ -76,10 +76,6 @@ impl Entry {
         }
     }
 
-    pub(super) fn known_ino(&self) -> Option<u64> {
-        Some(self.ino.load(Ordering::Acquire)).filter(|ino| *ino != 0)
-    }
-
     pub(super) fn set_ino(&self, ino: u64) {
         self.ino.store(ino, Ordering::Release);
     }

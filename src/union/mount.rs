@@ -58,10 +58,10 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
             let session = Session::from_fd(edge, device, SessionACL::All, fuser_config(&config, SessionACL::All));
             (session.inspect_err(|_| detach(&mountpoint)).map_err(failed("start serving"))?, false)
         }
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            (mount_with_helper(edge, &union, &config, &mountpoint).map_err(failed("mount"))?, true)
+        Err(UnionError::Io { operation: "mount", source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+            (mount_with_helper(edge, &union, &config, &mountpoint).map_err(failed("mount with fusermount3 on"))?, true)
         }
-        Err(error) => return Err(failed("mount")(error)),
+        Err(error) => return Err(error),
     };
     let session = match session.spawn() {
         Ok(session) => session,
@@ -79,8 +79,13 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     Ok(UnionMount { session: Some(session), mountpoint, by_fuser, union })
 }
 
-fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> std::io::Result<OwnedFd> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> Result<OwnedFd, UnionError> {
+    const DEVICE: &str = "/dev/fuse";
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(DEVICE)
+        .map_err(|error| UnionError::io("open", DEVICE, error))?;
     // The kernel checks permissions from the attributes it is told, for everybody who gets there.
     let options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
@@ -92,7 +97,8 @@ fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> std::io::Result<Ow
     if config.upper.is_none() {
         flags |= MsFlags::MS_RDONLY;
     }
-    nix::mount::mount(Some(SOURCE), mountpoint, Some(FS_TYPE), flags, Some(options.as_str()))?;
+    nix::mount::mount(Some(SOURCE), mountpoint, Some(FS_TYPE), flags, Some(options.as_str()))
+        .map_err(|errno| UnionError::io("mount", mountpoint, errno))?;
     Ok(device.into())
 }
 

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::fs::FileType;
@@ -71,8 +71,6 @@ pub(super) struct DirState {
     pub(super) index: RwLock<Option<DirIndex>>,
     /// Cached descriptors (O_PATH) of this directory in its layers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
-    /// Whether the upper's directory has a default ACL: one of the `ACL_` constants.
-    pub(super) default_acl: AtomicU8,
 }
 
 /// Descriptors that directories keep, in the whole process: the limit of open files is the process's too.
@@ -92,13 +90,6 @@ impl Drop for DirState {
     }
 }
 
-/// Nobody looked yet.
-pub(super) const ACL_UNKNOWN: u8 = 0;
-/// There is none.
-pub(super) const ACL_NONE: u8 = 1;
-/// There is one: the file system below applies it, and the umask does not count.
-pub(super) const ACL_SOME: u8 = 2;
-
 impl Inode {
     pub(super) fn file(ino: u64, kind: FileType, layer: Layer, name: Option<Name>) -> Inode {
         Inode {
@@ -113,12 +104,7 @@ impl Inode {
     }
 
     pub(super) fn directory(ino: u64, layer: Layer, lowers: Vec<Layer>, name: Option<Name>) -> Inode {
-        let dir = DirState {
-            lowers: RwLock::new(lowers),
-            index: RwLock::new(None),
-            fds: Mutex::new(Vec::new()),
-            default_acl: AtomicU8::new(ACL_UNKNOWN),
-        };
+        let dir = DirState { lowers: RwLock::new(lowers), index: RwLock::new(None), fds: Mutex::new(Vec::new()) };
         Inode { dir: Some(dir), ..Inode::file(ino, FileType::Directory, layer, name) }
     }
 
@@ -278,10 +264,8 @@ impl Table {
             };
             let Some(node) = removed else { continue };
             if node.id != node.inode.ino {
-                if node.inode.face() == node.id {
-                    // The kernel knows the number only through the older node, or not at all: look-ups start from there again.
-                    node.inode.set_face(node.inode.ino);
-                }
+                // Look-ups go on handing out this id: the kernel forgets a node also between the look-up that told it of the node and
+                // the next one, and the older node must not come back then.
                 ids.push(node.inode.ino);
             } else {
                 ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));
@@ -292,4 +276,71 @@ impl Table {
 
 fn new_node(id: u64, inode: Arc<Inode>, lookups: u64) -> Arc<Node> {
     Arc::new(Node { id, inode, lookups: AtomicU64::new(lookups), io: Mutex::new(NodeIo::default()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> (Table, Arc<Inode>) {
+        let table = Table::new(Inode::directory(1, UPPER, Vec::new(), None));
+        let root = Arc::clone(&table.get(1).unwrap().inode);
+        (table, root)
+    }
+
+    fn child(table: &Table, parent: &Arc<Inode>, name: &str) -> u64 {
+        let ino = table.fresh();
+        let name = Some((Arc::clone(parent), OsString::from(name)));
+        let inode = table.inode(ino, || Inode::directory(ino, UPPER, Vec::new(), name));
+        table.look_up(&inode).id
+    }
+
+    #[test]
+    fn a_forgotten_node_goes_and_a_directory_stays_while_a_child_is_known() {
+        let (table, root) = table();
+        let dir = child(&table, &root, "dir");
+        let file = {
+            let dir = Arc::clone(&table.get(dir).unwrap().inode);
+            child(&table, &dir, "file")
+        };
+        table.forget(dir, 1);
+        assert!(table.get(dir).is_some(), "the child still leads through it");
+        table.forget(file, 1);
+        assert!(table.get(file).is_none());
+        assert!(table.get(dir).is_none(), "nobody needs it any more");
+        table.forget(1, 1);
+        assert!(table.get(1).is_some(), "the root never goes");
+    }
+
+    #[test]
+    fn a_node_goes_only_with_its_last_look_up() {
+        let (table, root) = table();
+        let id = child(&table, &root, "file");
+        let inode = Arc::clone(&table.get(id).unwrap().inode);
+        table.look_up(&inode);
+        drop(inode);
+        table.forget(id, 1);
+        assert!(table.get(id).is_some());
+        table.forget(id, 5);
+        assert!(table.get(id).is_none());
+    }
+
+    #[test]
+    fn look_ups_go_to_the_newer_node_also_after_the_kernel_forgot_it_once() {
+        let (table, root) = table();
+        let old = child(&table, &root, "file");
+        let inode = Arc::clone(&table.get(old).unwrap().inode);
+        let new = table.supersede(&inode).id;
+        assert_ne!(old, new);
+        assert!(table.get(old).unwrap().superseded());
+        assert_eq!(table.look_up(&inode).id, new);
+        table.forget(new, 1);
+        assert!(table.get(new).is_none());
+        assert_eq!(table.look_up(&inode).id, new);
+        drop(inode);
+        table.forget(old, 1);
+        assert!(table.get(old).is_some(), "its inode has another node");
+        table.forget(new, 1);
+        assert!(table.get(new).is_none() && table.get(old).is_none());
+    }
 }

@@ -73,7 +73,9 @@ fn switch(word: &str, key: &str, value: &str) -> Result<bool, UnionError> {
 }
 
 fn nearest(word: &str, valid: &[&str]) -> Option<String> {
-    valid.iter().min_by_key(|candidate| strsim::damerau_levenshtein(word, candidate)).map(|word| word.to_string())
+    // Unlike an edit distance, this tells "off" from "on" as the nearer one of "of".
+    let likeness = |candidate: &&&str| (strsim::jaro_winkler(word, candidate) * 1e6) as u64;
+    valid.iter().max_by_key(likeness).map(|word| word.to_string())
 }
 
 fn error(word: &str, reason: String, nearest: Option<String>) -> UnionError {

@@ -17,6 +17,8 @@ use fuser::BackingId;
 pub(super) struct NodeIo {
     /// Opens that have not been released.
     opens: u32,
+    /// Those of them that can write.
+    writers: u32,
     backing: Option<Backing>,
 }
 
@@ -42,6 +44,11 @@ pub(super) enum Serve {
 pub(super) type MakeBacking<'a> = &'a dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>;
 
 impl NodeIo {
+    /// Whether anybody has this node open.
+    pub(super) fn is_open(&self) -> bool {
+        self.opens > 0
+    }
+
     /// Whether the opens of this node are served from a lower file by the kernel.
     pub(super) fn holds_lower(&self) -> bool {
         self.opens > 0 && self.backing.as_ref().is_some_and(|backing| !backing.upper)
@@ -49,7 +56,7 @@ impl NodeIo {
 
     /// Whether the kernel may write the file through a mapping of which this daemon, and the FUSE side of the kernel, see nothing.
     pub(super) fn maps_may_write(&self) -> bool {
-        self.opens > 0 && self.backing.as_ref().is_some_and(|backing| backing.upper)
+        self.writers > 0 && self.backing.is_some()
     }
 
     /// Counts one more open with the backing that is there.
@@ -64,6 +71,7 @@ impl NodeIo {
         &mut self,
         file: BorrowedFd<'_>,
         upper: bool,
+        writable: bool,
         enabled: &AtomicBool,
         make: MakeBacking<'_>,
     ) -> Serve {
@@ -85,6 +93,7 @@ impl NodeIo {
         } else if self.backing.as_ref().is_some_and(|backing| backing.upper != upper) {
             return Serve::OtherNode;
         }
+        self.writers = self.writers.saturating_add(u32::from(writable));
         match self.share() {
             Some(id) => Serve::Kernel(id),
             None => Serve::Daemon,
@@ -92,7 +101,8 @@ impl NodeIo {
     }
 
     /// Takes back one open.
-    pub(super) fn release(&mut self) {
+    pub(super) fn release(&mut self, writable: bool) {
+        self.writers = self.writers.saturating_sub(u32::from(writable));
         self.opens = self.opens.saturating_sub(1);
         if self.opens == 0 {
             self.backing = None;

@@ -34,7 +34,6 @@ struct Seen {
     in_upper: bool,
     in_lower: bool,
     whiteout: bool,
-    ino: u64,
 }
 
 impl Union {
@@ -85,7 +84,6 @@ impl Union {
             // It must not merge with what the new name hides.
             mark_opaque(self.dir_fd(&moved, UPPER)?.as_fd())?;
         }
-        let new_ino = new.ino;
         let last = match &replaced {
             None => None,
             Some(inode) => Some(self.last_way(&target, inode, new.in_upper)?),
@@ -103,7 +101,6 @@ impl Union {
             remove_whiteout(target.fd.as_fd(), target.name);
         }
         if let (Some(inode), Some((last, upper_ino))) = (replaced, last) {
-            debug_assert_eq!(inode.ino, new_ino);
             self.replaced(&inode, &target.parent, target.name, last, upper_ino);
         }
         indexes.get(0).take(source.name, old.in_lower);
@@ -258,7 +255,6 @@ impl<'a> Indexes<'a> {
             in_upper: entry.is_some_and(|entry| entry.upper.is_some()),
             in_lower: entry.is_some_and(|entry| entry.lower.is_some()),
             whiteout: entry.is_some_and(|entry| entry.whiteout),
-            ino: entry.and_then(Entry::known_ino).unwrap_or(0),
         }
     }
 }

@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
-use rustix::fs::{
-    getxattr, lgetxattr, listxattr, listxattr_query, llistxattr, llistxattr_query, lremovexattr, lsetxattr,
-    removexattr, setxattr,
-};
+use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetxattr, removexattr, setxattr};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::file::Handle;
@@ -21,7 +18,7 @@ use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
 
-/// The longest value that Linux stores in an extended attribute (include/uapi/linux/limits.h).
+/// The longest value of an extended attribute, and the longest list of names, that Linux knows (include/uapi/linux/limits.h).
 const XATTR_SIZE_MAX: usize = 65536;
 
 /// A mounted union.
@@ -41,8 +38,9 @@ pub(super) struct Union {
     /// Cleared when the kernel refuses.
     pub(super) passthrough: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
-    /// Whether this process runs in a user namespace of its own, where some owners and attributes cannot be set.
-    pub(super) in_user_namespace: bool,
+    /// Whether this process is not the real root: an ordinary user, or the root of a user namespace. Some owners and attributes cannot be set
+    /// then, and a copy_up goes without them.
+    pub(super) restricted: bool,
     next_scratch: AtomicU64,
     max_cached_fds: usize,
 }
@@ -81,7 +79,7 @@ impl Union {
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
             notifier: OnceLock::new(),
-            in_user_namespace: in_user_namespace(),
+            restricted: !rustix::process::geteuid().is_root() || in_user_namespace(),
             next_scratch: AtomicU64::new(0),
             max_cached_fds,
         };
@@ -101,7 +99,7 @@ impl Union {
         const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
         const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
         let stacked = (0..self.layers.depth()).map(|n| n as Layer).chain([UPPER]).any(|layer| {
-            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type as i64);
+            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type);
             matches!(kind, Ok(OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC))
         });
         if stacked { 2 } else { 1 }
@@ -299,14 +297,14 @@ impl Target {
     /// The names of all extended attributes, each with a NUL behind it.
     pub(super) fn list_xattrs(&self) -> Res<Vec<u8>> {
         let path = self.proc_path();
+        // Few files have many: one call does for most.
+        let mut capacity = 256;
         loop {
-            let size = if self.follows() { listxattr_query(&path)? } else { llistxattr_query(&path)? };
-            let mut names = Vec::with_capacity(size.max(1));
+            let mut names = Vec::with_capacity(capacity);
             let spare = spare_capacity(&mut names);
             match if self.follows() { listxattr(&path, spare) } else { llistxattr(&path, spare) } {
                 Ok(_) => return Ok(names),
-                // The list has grown in between.
-                Err(Errno::RANGE) => {}
+                Err(Errno::RANGE) if capacity < XATTR_SIZE_MAX => capacity = XATTR_SIZE_MAX,
                 Err(errno) => return Err(errno),
             }
         }

@@ -1,16 +1,14 @@
 //! Extended attributes, ACLs and capabilities among them.
 
 use std::ffi::OsStr;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::XattrFlags;
 
 use super::Errno;
 use super::Res;
 use super::copy_up::Data;
-use super::create::DEFAULT_ACL;
 use super::layers::UPPER;
-use super::node::{ACL_UNKNOWN, Node, read};
+use super::node::{Node, read};
 use super::state::Union;
 
 impl Union {
@@ -30,9 +28,7 @@ impl Union {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
-        let set = target.set_xattr(name, value, flags);
-        forget_acl(node, name);
-        set
+        target.set_xattr(name, value, flags)
     }
 
     pub(super) fn removexattr(&self, node: &Node, name: &OsStr) -> Res<()> {
@@ -41,15 +37,6 @@ impl Union {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
-        let removed = target.remove_xattr(name);
-        forget_acl(node, name);
-        removed
-    }
-}
-
-/// What is remembered of a directory's default ACL may have changed.
-fn forget_acl(node: &Node, name: &OsStr) {
-    if let Some(dir) = node.inode.dir.as_ref().filter(|_| name == DEFAULT_ACL) {
-        dir.default_acl.store(ACL_UNKNOWN, Ordering::Release);
+        target.remove_xattr(name)
     }
 }

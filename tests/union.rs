@@ -1,0 +1,18 @@
+//! The FUSE union, through a real mount: what the merged tree shows, and what lies in the upper afterwards.
+//!
+//! Each test runs as root, or else in a user namespace of its own; where neither is possible it says so and is skipped.
+
+#[path = "union/fixture.rs"]
+mod fixture;
+#[path = "union/merge.rs"]
+mod merge;
+#[path = "union/metadata.rs"]
+mod metadata;
+#[path = "union/model.rs"]
+mod model;
+#[path = "union/open.rs"]
+mod open;
+#[path = "union/rename.rs"]
+mod rename;
+#[path = "union/whiteout.rs"]
+mod whiteout;

@@ -1,0 +1,189 @@
+//! A stack in a scratch directory, its mount, and small helpers to look at both.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use layerbench::union::{UnionConfig, UnionMount, UnionOptions, mount_background};
+
+/// Where a test run as another user keeps its files, in place of cargo's directory.
+pub const SCRATCH: &str = "LAYERBENCH_TEST_SCRATCH";
+
+/// A new directory on a real file system.
+pub fn scratch() -> tempfile::TempDir {
+    let place = std::env::var_os(SCRATCH).unwrap_or_else(|| env!("CARGO_TARGET_TMPDIR").into());
+    tempfile::tempdir_in(place).unwrap()
+}
+
+/// Whether the calling test can go on here. As an ordinary user it is run again, in a user namespace, and its outcome is taken over.
+pub fn here(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let unshare = ["--user", "--map-root-user", "--mount", "--"];
+    match Command::new("unshare").args(unshare).arg("true").status() {
+        Ok(status) if status.success() => {}
+        other => {
+            eprintln!("skipped: {test} needs root or user namespaces: {other:?}");
+            return false;
+        }
+    }
+    let status = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .status()
+        .unwrap();
+    assert!(status.success(), "{test} failed inside a user namespace");
+    false
+}
+
+/// Whether this process is root outside any user namespace of the tests.
+pub fn real_root() -> bool {
+    rustix::process::geteuid().is_root() && fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
+}
+
+/// A stack of lowers, an upper and a mount point.
+pub struct Stack {
+    // First, because fields are dropped in this order: also after a failed test the mount goes before its directory.
+    mount: Option<UnionMount>,
+    dir: tempfile::TempDir,
+    pub lowers: usize,
+}
+
+impl Stack {
+    pub fn new(lowers: usize) -> Stack {
+        let dir = scratch();
+        for n in 0..lowers {
+            fs::create_dir(dir.path().join(format!("lower{n}"))).unwrap();
+        }
+        for name in ["upper", "mnt"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        Stack { mount: None, dir, lowers }
+    }
+
+    pub fn lower(&self, n: usize) -> PathBuf {
+        self.dir.path().join(format!("lower{n}"))
+    }
+
+    pub fn upper(&self) -> PathBuf {
+        self.dir.path().join("upper")
+    }
+
+    pub fn mnt(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+
+    pub fn config(&self, options: &str) -> UnionConfig {
+        UnionConfig {
+            lower: (0..self.lowers).map(|n| self.lower(n)).collect(),
+            upper: Some(self.upper()),
+            work: None,
+            options: UnionOptions::parse([options]).unwrap(),
+        }
+    }
+
+    /// Mounts with these options.
+    pub fn mount(&mut self, options: &str) {
+        self.mount_with(self.config(options));
+    }
+
+    pub fn mount_with(&mut self, config: UnionConfig) {
+        self.mount = None;
+        self.mount = Some(mount_background(config, &self.mnt()).unwrap());
+    }
+
+    pub fn mounted(&self) -> &UnionMount {
+        self.mount.as_ref().unwrap()
+    }
+
+    /// Unmounts; what copy_up left in its scratch directory is a failure.
+    pub fn unmount(&mut self) {
+        self.mount.take().unwrap().unmount().unwrap();
+        let scratch = self.dir.path().join("upper.work/tmp");
+        assert_eq!(names(&scratch), Vec::<String>::new(), "left in scratch");
+    }
+}
+
+/// Runs a test on a stack made by `build`, once with passthrough and once without.
+pub fn each_mode(test: &str, lowers: usize, build: impl Fn(&Stack), check: impl Fn(&mut Stack)) {
+    if !here(test) {
+        return;
+    }
+    for options in ["passthrough=on", "passthrough=off"] {
+        let mut stack = Stack::new(lowers);
+        build(&stack);
+        stack.mount(options);
+        eprintln!("{test} with {options}");
+        check(&mut stack);
+        stack.unmount();
+    }
+}
+
+/// Writes files (and the directories they need): a path that ends in `/` is a directory.
+pub fn write_all(root: &Path, files: &[(&str, &str)]) {
+    for (path, content) in files {
+        let full = root.join(path);
+        if path.ends_with('/') {
+            fs::create_dir_all(full).unwrap();
+        } else {
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            fs::write(full, content).unwrap();
+        }
+    }
+}
+
+/// Names in a directory, sorted.
+pub fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+pub fn text(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("read {}: {error}", path.as_ref().display()))
+}
+
+/// The errno of what must fail.
+pub fn errno<T>(result: std::io::Result<T>) -> i32 {
+    match result {
+        Ok(_) => panic!("succeeded where it must fail"),
+        Err(error) => error.raw_os_error().unwrap(),
+    }
+}
+
+/// A tree as text, a line a file: type, mode, owner, size, mtime, content or target.
+pub fn tree(root: &Path) -> BTreeMap<String, String> {
+    fn walk(root: &Path, at: &Path, into: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let what = if meta.is_symlink() {
+                format!("-> {}", fs::read_link(&path).unwrap().display())
+            } else if meta.is_file() {
+                format!("{:?}", fs::read(&path).unwrap())
+            } else {
+                String::new()
+            };
+            let line = format!(
+                "{:o} {}:{} {}.{} {what}",
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            );
+            into.insert(path.strip_prefix(root).unwrap().to_str().unwrap().to_string(), line);
+            if meta.is_dir() {
+                walk(root, &path, into);
+            }
+        }
+    }
+    let mut lines = BTreeMap::new();
+    walk(root, root, &mut lines);
+    lines
+}

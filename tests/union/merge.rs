@@ -1,0 +1,244 @@
+//! What the merged tree shows.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+use crate::fixture::{SCRATCH, Stack, each_mode, errno, here, names, real_root, scratch, text, write_all};
+
+#[test]
+fn the_topmost_layer_wins_and_directories_merge() {
+    each_mode(
+        "merge::the_topmost_layer_wins_and_directories_merge",
+        3,
+        |s| {
+            write_all(&s.lower(0), &[("d/a", "0"), ("only0", "0")]);
+            write_all(&s.lower(1), &[("d/a", "1"), ("d/b", "1"), ("d/sub/x", "1")]);
+            write_all(&s.lower(2), &[("d/a", "2"), ("d/b", "2"), ("d/c", "2"), ("d/sub/y", "2"), ("only2", "2")]);
+            write_all(&s.upper(), &[("d/u", "u"), ("d/c", "u")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            assert_eq!(names(&mnt), ["d", "only0", "only2"]);
+            assert_eq!(names(&mnt.join("d")), ["a", "b", "c", "sub", "u"]);
+            assert_eq!(names(&mnt.join("d/sub")), ["x", "y"]);
+            for (path, content) in
+                [("d/a", "0"), ("d/b", "1"), ("d/c", "u"), ("d/u", "u"), ("d/sub/y", "2"), ("only2", "2")]
+            {
+                assert_eq!(text(mnt.join(path)), content, "{path}");
+            }
+            assert_eq!(errno(fs::metadata(mnt.join("d/nothing"))), libc::ENOENT);
+        },
+    );
+}
+
+#[test]
+fn whiteouts_and_opaque_directories_of_lowers_hide_what_is_below_and_nothing_else() {
+    each_mode(
+        "merge::whiteouts_and_opaque_directories_of_lowers_hide_what_is_below_and_nothing_else",
+        3,
+        |s| {
+            write_all(&s.lower(0), &[("above", "0"), ("both", "0"), (".wh..wh.aufs", ""), (".wh..wh.plnk/x", "")]);
+            write_all(
+                &s.lower(1),
+                &[
+                    (".wh.above", ""),
+                    (".wh.gone", ""),
+                    ("o/.wh..wh..opq", ""),
+                    ("o/new", "1"),
+                    (".wh.both", ""),
+                    ("both", "1"),
+                ],
+            );
+            write_all(&s.lower(2), &[("above", "2"), ("gone", "2"), ("o/old", "2"), ("both", "2"), ("stays", "2")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            assert_eq!(names(&mnt), ["above", "both", "o", "stays"]);
+            assert_eq!(names(&mnt.join("o")), ["new"]);
+            assert_eq!(text(mnt.join("above")), "0");
+            for hidden in ["gone", "o/old", ".wh.gone", ".wh..wh.aufs", ".wh..wh.plnk", "o/.wh..wh..opq"] {
+                assert_eq!(errno(fs::symlink_metadata(mnt.join(hidden))), libc::ENOENT, "{hidden}");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_file_between_two_directories_ends_the_upper_one() {
+    each_mode(
+        "merge::a_file_between_two_directories_ends_the_upper_one",
+        3,
+        |s| {
+            write_all(&s.lower(0), &[("n/top", ""), ("f", "file")]);
+            write_all(&s.lower(1), &[("n", "a file"), ("f/inside", "")]);
+            write_all(&s.lower(2), &[("n/bottom", "")]);
+        },
+        |s| {
+            assert_eq!(names(&s.mnt().join("n")), ["top"]);
+            assert_eq!(text(s.mnt().join("f")), "file");
+        },
+    );
+}
+
+#[test]
+fn a_symlink_in_a_layer_never_leads_the_daemon_out_of_it() {
+    each_mode(
+        "merge::a_symlink_in_a_layer_never_leads_the_daemon_out_of_it",
+        2,
+        |s| {
+            write_all(&s.lower(1), &[("dir/secret", "lower")]);
+            symlink("/etc", s.lower(0).join("dir")).unwrap();
+            symlink("no/where", s.lower(0).join("dangling")).unwrap();
+        },
+        |s| {
+            assert_eq!(fs::read_link(s.mnt().join("dir")).unwrap().to_str(), Some("/etc"));
+            assert_eq!(fs::read_link(s.mnt().join("dangling")).unwrap().to_str(), Some("no/where"));
+            // Replaced by a directory, it shows neither /etc nor the lower directory that it hid.
+            fs::remove_file(s.mnt().join("dir")).unwrap();
+            fs::create_dir(s.mnt().join("dir")).unwrap();
+            assert_eq!(names(&s.mnt().join("dir")), Vec::<String>::new());
+            fs::write(s.mnt().join("dir/hosts"), "mine").unwrap();
+            assert_eq!(text(s.upper().join("dir/hosts")), "mine");
+        },
+    );
+}
+
+#[test]
+fn a_large_directory_is_listed_completely_and_each_name_once() {
+    each_mode(
+        "merge::a_large_directory_is_listed_completely_and_each_name_once",
+        4,
+        |s| {
+            for n in 0..1200 {
+                write_all(&s.lower(n % 4), &[(&format!("d/file-with-a-name-of-some-length-{n:05}"), "")]);
+            }
+        },
+        |s| {
+            let dir = s.mnt().join("d");
+            for round in 0..2 {
+                let listed = names(&dir);
+                assert_eq!(listed.len(), 1200, "round {round}");
+                assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), 1200);
+            }
+            // The number that a listing gives is the one that stat gives.
+            for entry in fs::read_dir(&dir).unwrap().step_by(97) {
+                use std::os::unix::fs::DirEntryExt;
+                let entry = entry.unwrap();
+                assert_eq!(entry.ino(), fs::symlink_metadata(entry.path()).unwrap().ino());
+            }
+            // Removing while listing hides nothing.
+            let removed =
+                fs::read_dir(&dir).unwrap().inspect(|e| fs::remove_file(e.as_ref().unwrap().path()).unwrap()).count();
+            assert_eq!(removed, 1200);
+            assert_eq!(names(&dir), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn five_hundred_lowers_are_one_tree() {
+    if !here("merge::five_hundred_lowers_are_one_tree") {
+        return;
+    }
+    let mut s = Stack::new(500);
+    for n in 0..500 {
+        write_all(&s.lower(n), &[(&format!("d/{n}"), &n.to_string()), ("d/same", &n.to_string())]);
+    }
+    s.mount("");
+    assert_eq!(names(&s.mnt().join("d")).len(), 501);
+    assert_eq!(text(s.mnt().join("d/same")), "0");
+    assert_eq!(text(s.mnt().join("d/499")), "499");
+    s.unmount();
+}
+
+#[test]
+fn without_an_upper_everything_can_be_read_and_nothing_written() {
+    if !here("merge::without_an_upper_everything_can_be_read_and_nothing_written") {
+        return;
+    }
+    let mut s = Stack::new(2);
+    write_all(&s.lower(0), &[("a", "0")]);
+    write_all(&s.lower(1), &[("b", "1")]);
+    let config = layerbench::union::UnionConfig { upper: None, ..s.config("") };
+    s.mount_with(config);
+    assert_eq!(text(s.mnt().join("b")), "1");
+    assert_eq!(errno(fs::write(s.mnt().join("a"), "x")), libc::EROFS);
+    assert_eq!(errno(fs::remove_file(s.mnt().join("a"))), libc::EROFS);
+    assert_eq!(errno(fs::create_dir(s.mnt().join("n"))), libc::EROFS);
+}
+
+#[test]
+fn a_path_longer_than_path_max_works() {
+    each_mode(
+        "merge::a_path_longer_than_path_max_works",
+        1,
+        |_| {},
+        |s| {
+            use rustix::fs::{CWD, Mode, OFlags};
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let mut dir = rustix::fs::openat(CWD, s.mnt(), flags, Mode::empty()).unwrap();
+            let name = "n".repeat(250);
+            for _ in 0..20 {
+                rustix::fs::mkdirat(&dir, &name, Mode::RWXU).unwrap();
+                dir = rustix::fs::openat(&dir, &name, flags, Mode::empty()).unwrap();
+            }
+            let file = rustix::fs::openat(&dir, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR | Mode::WUSR).unwrap();
+            rustix::io::write(&file, b"deep").unwrap();
+            assert_eq!(rustix::fs::statat(&dir, "f", rustix::fs::AtFlags::empty()).unwrap().st_size, 4);
+        },
+    );
+}
+
+#[test]
+fn the_mount_is_recognisable_and_its_work_directory_is_locked() {
+    if !here("merge::the_mount_is_recognisable_and_its_work_directory_is_locked") {
+        return;
+    }
+    let mut s = Stack::new(1);
+    s.mount("");
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = table.lines().find(|line| line.contains(s.mnt().to_str().unwrap())).unwrap();
+    assert!(line.contains("- fuse.layerbench layerbench "), "{line}");
+    let other = scratch();
+    let error = layerbench::union::mount_background(s.config(""), other.path()).unwrap_err();
+    assert!(matches!(error, layerbench::union::UnionError::InUse(_)), "{error}");
+    s.unmount();
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!table.contains(s.mnt().to_str().unwrap()));
+}
+
+#[test]
+fn everything_holds_for_an_ordinary_user_in_a_user_namespace() {
+    if !real_root() {
+        eprintln!("skipped: the other tests are run this way already");
+        return;
+    }
+    let dir = scratch();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let nobody = |program: &std::path::Path| {
+        let mut command = std::process::Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+            .arg(program)
+            .env(SCRATCH, dir.path());
+        command
+    };
+    let program = std::env::current_exe().unwrap();
+    match nobody(&program).arg("--list").output() {
+        Ok(output) if output.status.success() => {}
+        other => {
+            eprintln!("skipped: an ordinary user cannot run {}: {other:?}", program.display());
+            return;
+        }
+    }
+    for tests in ["whiteout::", "rename::", "open::", "metadata::", "model::"] {
+        let output = nobody(&program).arg(tests).output().unwrap();
+        assert!(
+            output.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! Open files while their file is copied up, removed or renamed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Barrier;
+
+use crate::fixture::{Stack, each_mode, names, real_root, text, write_all};
+
+/// What a reader that opened the file before its copy_up sees afterwards: with passthrough the lower's data, without it the new.
+fn old_reader<'a>(s: &Stack, old: &'a str, new: &'a str) -> &'a str {
+    if s.mounted().passthrough() && real_root() { old } else { new }
+}
+
+#[test]
+fn every_kind_of_writing_open_works_while_a_reader_holds_the_lower() {
+    type Set = fn(&mut OpenOptions) -> &mut OpenOptions;
+    let kinds: [(&str, Set, &str); 6] = [
+        ("wronly", |o| o.write(true), "NEW-data"),
+        ("rdwr", |o| o.read(true).write(true), "NEW-data"),
+        ("append", |o| o.append(true), "old-dataNEW"),
+        ("trunc", |o| o.write(true).truncate(true), "NEW"),
+        ("rdwr-trunc", |o| o.read(true).write(true).truncate(true), "NEW"),
+        ("creat", |o| o.write(true).create(true), "NEW-data"),
+    ];
+    each_mode(
+        "open::every_kind_of_writing_open_works_while_a_reader_holds_the_lower",
+        1,
+        |s| {
+            for (name, ..) in kinds {
+                write_all(&s.lower(0), &[(name, "old-data"), (&format!("d/{name}"), "old-data")]);
+            }
+        },
+        |s| {
+            for (name, options, expected) in kinds {
+                for name in [name.to_string(), format!("d/{name}")] {
+                    let path = s.mnt().join(&name);
+                    let held = File::open(&path).unwrap();
+                    let mut writer = options(&mut OpenOptions::new()).open(&path).unwrap();
+                    writer.write_all(b"NEW").unwrap();
+                    // A second reader while both are open, and one more writer.
+                    assert_eq!(text(&path), expected, "{name}");
+                    let other = OpenOptions::new().write(true).open(&path).unwrap();
+                    other.write_at(b"!", 0).unwrap();
+                    let expected = format!("!{}", &expected[1..]);
+                    assert_eq!(text(&path), expected, "{name}");
+                    let mut seen = String::new();
+                    (&held).read_to_string(&mut seen).unwrap();
+                    assert_eq!(seen, old_reader(s, "old-data", &expected), "{name}");
+                    drop((held, writer, other));
+                    assert_eq!(text(&path), expected, "{name}");
+                    assert_eq!(text(s.upper().join(&name)), expected, "{name}");
+                    assert_eq!(text(s.lower(0).join(&name)), "old-data", "{name}");
+                    assert_eq!(fs::metadata(&path).unwrap().len(), expected.len() as u64);
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn what_needs_no_open_copies_up_while_a_reader_holds_the_lower() {
+    each_mode(
+        "open::what_needs_no_open_copies_up_while_a_reader_holds_the_lower",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("t", "old-data"), ("r", "old-data"), ("u", "old-data"), ("m", "old-data")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            let held: Vec<File> = ["t", "r", "u", "m"].map(|name| File::open(mnt.join(name)).unwrap()).into();
+            let status = std::process::Command::new("truncate").args(["-s", "3"]).arg(mnt.join("t")).status().unwrap();
+            assert!(status.success());
+            assert_eq!(text(mnt.join("t")), "old");
+            fs::rename(mnt.join("r"), mnt.join("r2")).unwrap();
+            OpenOptions::new().append(true).open(mnt.join("r2")).unwrap().write_all(b"+").unwrap();
+            assert_eq!(text(mnt.join("r2")), "old-data+");
+            fs::remove_file(mnt.join("u")).unwrap();
+            // Through the descriptor: fchmod works on one that is open for reading.
+            let mut mode = held[3].metadata().unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
+            held[3].set_permissions(mode).unwrap();
+            assert_eq!(fs::metadata(s.upper().join("m")).unwrap().mode() & 0o777, 0o600);
+            assert_eq!(held[3].metadata().unwrap().mode() & 0o777, 0o600);
+            assert_eq!(text(mnt.join("m")), "old-data");
+            let expected =
+                [old_reader(s, "old-data", "old"), old_reader(s, "old-data", "old-data+"), "old-data", "old-data"];
+            for (mut file, expected) in held.iter().zip(expected) {
+                let mut seen = String::new();
+                file.read_to_string(&mut seen).unwrap();
+                assert_eq!(seen, expected);
+            }
+        },
+    );
+}
+
+#[test]
+fn an_unlinked_file_lives_on_while_it_is_open() {
+    each_mode(
+        "open::an_unlinked_file_lives_on_while_it_is_open",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("low", "lower"), ("lowro", "lower"), ("dir/x", "")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            fs::write(mnt.join("up"), "upper").unwrap();
+            for name in ["low", "up"] {
+                let file = OpenOptions::new().read(true).write(true).open(mnt.join(name)).unwrap();
+                fs::remove_file(mnt.join(name)).unwrap();
+                file.write_at(b"WRITE", 0).unwrap();
+                file.set_len(7).unwrap();
+                let mut seen = [0; 7];
+                file.read_exact_at(&mut seen, 0).unwrap();
+                assert_eq!(&seen, b"WRITE\0\0");
+                assert_eq!(file.metadata().unwrap().nlink(), 0);
+                assert_eq!(file.metadata().unwrap().len(), 7);
+                // The name is free again, and another file.
+                fs::write(mnt.join(name), "new").unwrap();
+                assert_eq!(text(mnt.join(name)), "new");
+                assert_ne!(file.metadata().unwrap().ino(), fs::metadata(mnt.join(name)).unwrap().ino());
+                file.sync_all().unwrap();
+            }
+            let file = File::open(mnt.join("lowro")).unwrap();
+            fs::remove_file(mnt.join("lowro")).unwrap();
+            let mut seen = String::new();
+            (&file).read_to_string(&mut seen).unwrap();
+            assert_eq!(seen, "lower");
+            // It has no name to be copied up under, and is all the same.
+            let mut mode = file.metadata().unwrap().permissions();
+            std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o611);
+            file.set_permissions(mode).unwrap();
+            assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o611);
+            assert_eq!(names(&s.upper()), [".wh.lowro", "low", "up"]);
+            // A directory that somebody is in.
+            let dir = File::open(mnt.join("dir")).unwrap();
+            fs::remove_dir_all(mnt.join("dir")).unwrap();
+            assert!(dir.metadata().unwrap().is_dir());
+        },
+    );
+}
+
+#[test]
+fn a_file_that_replaced_an_open_one_is_another_file() {
+    each_mode(
+        "open::a_file_that_replaced_an_open_one_is_another_file",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "old")]);
+        },
+        |s| {
+            let held = OpenOptions::new().read(true).write(true).open(s.mnt().join("f")).unwrap();
+            fs::write(s.mnt().join("new"), "new").unwrap();
+            fs::rename(s.mnt().join("new"), s.mnt().join("f")).unwrap();
+            held.write_at(b"OLD", 0).unwrap();
+            assert_eq!(text(s.mnt().join("f")), "new");
+            let mut seen = [0; 3];
+            held.read_exact_at(&mut seen, 0).unwrap();
+            assert_eq!(&seen, b"OLD");
+        },
+    );
+}
+
+#[test]
+fn concurrent_first_writes_copy_up_once_and_lose_nothing() {
+    each_mode(
+        "open::concurrent_first_writes_copy_up_once_and_lose_nothing",
+        1,
+        |s| {
+            for n in 0..8 {
+                write_all(&s.lower(0), &[(&format!("d/{n}"), &"x".repeat(100_000))]);
+            }
+        },
+        |s| {
+            const WRITERS: usize = 8;
+            for n in 0..8 {
+                let path = s.mnt().join(format!("d/{n}"));
+                // Every other file is held open for reading meanwhile.
+                let held = (n % 2 == 0).then(|| File::open(&path).unwrap());
+                let start = Barrier::new(WRITERS);
+                std::thread::scope(|scope| {
+                    for writer in 0..WRITERS {
+                        let (path, start) = (&path, &start);
+                        scope.spawn(move || {
+                            start.wait();
+                            let file = OpenOptions::new().write(true).open(path).unwrap();
+                            file.write_at(&[b'0' + writer as u8], writer as u64 * 1000).unwrap();
+                        });
+                    }
+                });
+                drop(held);
+                let data = fs::read(&path).unwrap();
+                assert_eq!(data.len(), 100_000);
+                for writer in 0..WRITERS {
+                    assert_eq!(data[writer * 1000], b'0' + writer as u8, "file {n}, writer {writer}");
+                }
+                assert_eq!(data.iter().filter(|byte| **byte == b'x').count(), 100_000 - WRITERS);
+                assert_eq!(data, fs::read(s.upper().join(format!("d/{n}"))).unwrap());
+            }
+        },
+    );
+}
+
+#[test]
+fn a_link_in_proc_opens_an_old_reader_again() {
+    each_mode(
+        "open::a_link_in_proc_opens_an_old_reader_again",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "old-data")]);
+        },
+        |s| {
+            use std::os::fd::AsRawFd;
+            let path = s.mnt().join("f");
+            let held = File::open(&path).unwrap();
+            fs::write(&path, "new").unwrap();
+            assert_eq!(text(&path), "new");
+            assert_eq!(text(format!("/proc/self/fd/{}", held.as_raw_fd())), old_reader(s, "old-data", "new"));
+            drop(held);
+            assert_eq!(text(&path), "new");
+        },
+    );
+}
+
+#[test]
+fn mappings_keep_what_they_map() {
+    each_mode(
+        "open::mappings_keep_what_they_map",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", &"o".repeat(10_000)), ("script", "#!/bin/sh\necho ran\n")]);
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(s.lower(0).join("script"), mode).unwrap();
+        },
+        |s| {
+            // Python's mmap, in a process of its own: this crate's tests have no unsafe code.
+            let script = r#"
+import mmap, os, sys
+path, expected = sys.argv[1], sys.argv[2]
+r = os.open(path, os.O_RDONLY)
+low = mmap.mmap(r, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+assert low[:3] == b"ooo"
+w = os.open(path, os.O_RDWR)
+os.pwrite(w, b"NEW", 0)
+up = mmap.mmap(w, 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+assert up[:4] == b"NEWo", up[:4]
+up[5000:5003] = b"MAP"
+up.flush()
+assert os.pread(w, 3, 5000) == b"MAP"
+assert low[:3] == expected.encode(), low[:3]
+assert os.pread(r, 3, 0) == expected.encode()
+os.close(w); up.close()
+# Reopened while the old mapping is still there.
+assert open(path, "rb").read()[5000:5003] == b"MAP"
+"#;
+            let status = std::process::Command::new("python3")
+                .args(["-c", script])
+                .arg(s.mnt().join("f"))
+                .arg(old_reader_mode(s))
+                .status();
+            match status {
+                Ok(status) => assert!(status.success()),
+                Err(error) => eprintln!("skipped: mappings need python3: {error}"),
+            }
+            assert_eq!(&fs::read(s.lower(0).join("f")).unwrap()[..3], b"ooo");
+            // A program runs from the mount.
+            let output = std::process::Command::new(s.mnt().join("script")).output().unwrap();
+            assert_eq!(output.stdout, b"ran\n");
+        },
+    );
+}
+
+fn old_reader_mode(s: &Stack) -> &'static str {
+    old_reader(s, "ooo", "NEW")
+}
+
+#[test]
+fn truncating_opens_copy_no_data() {
+    each_mode(
+        "open::truncating_opens_copy_no_data",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", &"x".repeat(1 << 20))]);
+        },
+        |s| {
+            let file = OpenOptions::new().write(true).truncate(true).open(s.mnt().join("f")).unwrap();
+            let upper = fs::metadata(s.upper().join("f")).unwrap();
+            assert_eq!((upper.len(), upper.blocks()), (0, 0));
+            assert_eq!(file.metadata().unwrap().len(), 0);
+            file.write_at(b"abc", 0).unwrap();
+            assert_eq!(text(s.mnt().join("f")), "abc");
+        },
+    );
+}

@@ -1,0 +1,148 @@
+//! What removing and replacing leaves in the upper.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use crate::fixture::{each_mode, errno, names, text, write_all};
+
+#[test]
+fn removing_a_lower_file_leaves_a_whiteout_and_creating_it_again_removes_that() {
+    each_mode(
+        "whiteout::removing_a_lower_file_leaves_a_whiteout_and_creating_it_again_removes_that",
+        2,
+        |s| {
+            write_all(&s.lower(1), &[("d/f", "lower"), ("d/keep", "lower")]);
+        },
+        |s| {
+            let (mnt, upper) = (s.mnt(), s.upper());
+            fs::remove_file(mnt.join("d/f")).unwrap();
+            assert_eq!(names(&upper.join("d")), [".wh.f"]);
+            assert_eq!(names(&mnt.join("d")), ["keep"]);
+            assert_eq!(errno(fs::read(mnt.join("d/f"))), libc::ENOENT);
+            fs::write(mnt.join("d/f"), "new").unwrap();
+            assert_eq!(names(&upper.join("d")), ["f"]);
+            assert_eq!(text(mnt.join("d/f")), "new");
+            // Now in both: the whiteout comes back when the upper file goes.
+            fs::remove_file(mnt.join("d/f")).unwrap();
+            assert_eq!(names(&upper.join("d")), [".wh.f"]);
+            symlink("target", mnt.join("d/f")).unwrap();
+            assert_eq!(names(&upper.join("d")), ["f"]);
+            assert_eq!(text(s.lower(1).join("d/f")), "lower");
+        },
+    );
+}
+
+#[test]
+fn a_file_of_the_upper_alone_goes_without_a_trace() {
+    each_mode(
+        "whiteout::a_file_of_the_upper_alone_goes_without_a_trace",
+        1,
+        |_| {},
+        |s| {
+            fs::write(s.mnt().join("f"), "").unwrap();
+            fs::create_dir(s.mnt().join("d")).unwrap();
+            fs::remove_file(s.mnt().join("f")).unwrap();
+            fs::remove_dir(s.mnt().join("d")).unwrap();
+            assert_eq!(names(&s.upper()), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn a_directory_in_place_of_a_removed_one_is_opaque() {
+    each_mode(
+        "whiteout::a_directory_in_place_of_a_removed_one_is_opaque",
+        2,
+        |s| {
+            write_all(&s.lower(0), &[("d/zero", "")]);
+            write_all(&s.lower(1), &[("d/one", ""), ("d/sub/deep", "")]);
+        },
+        |s| {
+            let (mnt, upper) = (s.mnt(), s.upper());
+            assert_eq!(errno(fs::remove_dir(mnt.join("d"))), libc::ENOTEMPTY);
+            fs::remove_dir_all(mnt.join("d")).unwrap();
+            assert_eq!(names(&upper), [".wh.d"]);
+            assert_eq!(errno(fs::metadata(mnt.join("d"))), libc::ENOENT);
+            fs::create_dir(mnt.join("d")).unwrap();
+            assert_eq!(names(&upper), ["d"]);
+            assert_eq!(names(&upper.join("d")), [".wh..wh..opq"]);
+            assert_eq!(names(&mnt.join("d")), Vec::<String>::new());
+            fs::create_dir(mnt.join("d/sub")).unwrap();
+            assert_eq!(names(&mnt.join("d/sub")), Vec::<String>::new());
+            // Also for a daemon that reads it from the disk.
+            s.unmount();
+            s.mount("");
+            assert_eq!(names(&mnt.join("d")), ["sub"]);
+            assert_eq!(names(&mnt.join("d/sub")), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn a_merged_directory_whose_content_was_removed_can_be_removed() {
+    each_mode(
+        "whiteout::a_merged_directory_whose_content_was_removed_can_be_removed",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("d/a", ""), ("d/b", "")]);
+        },
+        |s| {
+            let (mnt, upper) = (s.mnt(), s.upper());
+            fs::write(mnt.join("d/u"), "").unwrap();
+            for name in ["a", "b", "u"] {
+                fs::remove_file(mnt.join("d").join(name)).unwrap();
+            }
+            assert_eq!(names(&upper.join("d")), [".wh.a", ".wh.b"]);
+            fs::remove_dir(mnt.join("d")).unwrap();
+            assert_eq!(names(&upper), [".wh.d"]);
+        },
+    );
+}
+
+#[test]
+fn reserved_names_can_neither_be_seen_nor_made() {
+    each_mode(
+        "whiteout::reserved_names_can_neither_be_seen_nor_made",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            for name in [".wh.f", ".wh.x", ".wh..wh..opq", ".wh..wh.aufs", ".wh."] {
+                let path = mnt.join(name);
+                assert_eq!(errno(fs::symlink_metadata(&path)), libc::ENOENT, "{name}");
+                assert_eq!(errno(fs::write(&path, "")), libc::EPERM, "{name}");
+                assert_eq!(errno(fs::create_dir(&path)), libc::EPERM, "{name}");
+                assert_eq!(errno(symlink("t", &path)), libc::EPERM, "{name}");
+                assert_eq!(errno(fs::hard_link(mnt.join("f"), &path)), libc::EPERM, "{name}");
+                assert_eq!(errno(fs::rename(mnt.join("f"), &path)), libc::EPERM, "{name}");
+            }
+            assert_eq!(names(&s.upper()), Vec::<String>::new());
+            // What is like them and is not.
+            fs::write(mnt.join(".wh"), "").unwrap();
+            assert_eq!(names(&mnt), [".wh", "f"]);
+        },
+    );
+}
+
+#[test]
+fn a_real_entry_beside_its_whiteout_is_there_and_hides_what_is_below() {
+    each_mode(
+        "whiteout::a_real_entry_beside_its_whiteout_is_there_and_hides_what_is_below",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("d/old", ""), ("f", "old")]);
+            // What a crash between the two steps of a removal leaves.
+            write_all(&s.upper(), &[("d/new", ""), (".wh.d", ""), ("f", "new"), (".wh.f", "")]);
+        },
+        |s| {
+            assert_eq!(names(&s.mnt()), ["d", "f"]);
+            assert_eq!(names(&s.mnt().join("d")), ["new"]);
+            assert_eq!(text(s.mnt().join("f")), "new");
+            fs::remove_file(s.mnt().join("f")).unwrap();
+            assert_eq!(names(&s.mnt()), ["d"]);
+            assert_eq!(names(&s.upper()), [".wh.d", ".wh.f", "d"]);
+        },
+    );
+}
