@@ -171,29 +171,67 @@ fn short_name(path: &Path) -> Result<(PathBuf, Option<OwnedFd>), Errno> {
     if path.as_os_str().len() <= FSCONFIG_STRING_MAX {
         return Ok((path.to_owned(), None));
     }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
+    let descriptor = open_folder(path)?;
     Ok((format!("/proc/self/fd/{}", descriptor.as_raw_fd()).into(), Some(descriptor)))
 }
 
-/// mount(2) with all options in one line, which is all that kernels before 6.8 have.
-fn mount_by_line(request: &MountRequest, options: &[String]) -> Result<(), MountError> {
-    let line = option_line(request, options)?;
-    mount(SOURCE, request.merged, "overlay", MountFlags::empty(), Some(line.as_c_str())).map_err(|errno| {
-        MountError::at(NAME, "mount overlay at", request.merged)(errno).advise(&advice(request, errno))
-    })
+fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// The options of mount(2): a page with its terminating zero (mount(2), NOTES). Backslash, colon and comma of a path are escaped.
-fn option_line(request: &MountRequest, options: &[String]) -> Result<CString, MountError> {
-    let refuse = |reason: String| MountError::Request { driver: NAME, reason };
+/// mount(2) with all options in one line, which is all that kernels before 6.8 have. Layers whose paths do not fit go by the numbers of
+/// descriptors, as names in /proc/self/fd: 500 of them fit. For that a thread with a working directory of its own mounts.
+fn mount_by_line(request: &MountRequest, options: &[String]) -> Result<(), MountError> {
+    let MountRequest { upper, work, merged, .. } = *request;
+    let call = |line: CString, merged: &Path| {
+        mount(SOURCE, merged, "overlay", MountFlags::empty(), Some(line.as_c_str()))
+            .map_err(|errno| MountError::at(NAME, "mount overlay at", merged)(errno).advise(&advice(request, errno)))
+    };
+    if let Some(line) = option_line(request.lower, upper, work, options)? {
+        return call(line, merged);
+    }
+    let absolute = |path: &Path| std::path::absolute(path).map_err(MountError::at(NAME, "resolve", path));
+    let (upper, work, merged) = (absolute(upper)?, absolute(work)?, absolute(merged)?);
+    let mut held = Vec::with_capacity(request.lower.len());
+    for folder in request.lower {
+        held.push(open_folder(folder).map_err(MountError::at(NAME, "open layer", folder))?);
+    }
+    let numbers: Vec<PathBuf> = held.iter().map(|folder| folder.as_raw_fd().to_string().into()).collect();
+    let line = option_line(&numbers, &upper, &work, options)?.ok_or_else(|| MountError::Request {
+        driver: NAME,
+        reason: format!(
+            "{} layers do not fit one page of options, which is all that this kernel takes: use Linux 6.8 or later (lowerdir+), fewer \
+             layers, or a store with a shorter path",
+            request.lower.len()
+        ),
+    })?;
+    let folder = Path::new("/proc/self/fd");
+    let in_folder = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
+            .and_then(|()| nix::unistd::chdir(folder))
+            .map_err(MountError::at(NAME, "change, for one thread, to", folder))?;
+        call(line, &merged)
+    };
+    let mounted = std::thread::scope(|scope| scope.spawn(in_folder).join());
+    mounted
+        .unwrap_or_else(|_| Err(MountError::Request { driver: NAME, reason: "the thread that mounts failed".into() }))
+}
+
+/// The options of mount(2), or `None` when they do not fit a page with its terminating zero (mount(2), NOTES). Backslash, colon and
+/// comma of a path are escaped.
+fn option_line(
+    lower: &[PathBuf],
+    upper: &Path,
+    work: &Path,
+    options: &[String],
+) -> Result<Option<CString>, MountError> {
     let escape = |path: &Path| -> Vec<u8> {
         let bytes = path.as_os_str().as_bytes();
         bytes.iter().flat_map(|byte| [b'\\', *byte].into_iter().skip(usize::from(!b"\\:,".contains(byte)))).collect()
     };
-    let lower: Vec<Vec<u8>> = request.lower.iter().map(|folder| escape(folder)).collect();
+    let lower: Vec<Vec<u8>> = lower.iter().map(|folder| escape(folder)).collect();
     let mut line = [b"lowerdir=".as_slice(), &lower.join(&b':')].concat();
-    for (key, path) in [("upperdir", request.upper), ("workdir", request.work)] {
+    for (key, path) in [("upperdir", upper), ("workdir", work)] {
         line.extend(format!(",{key}=").as_bytes());
         line.extend(escape(path));
     }
@@ -202,14 +240,11 @@ fn option_line(request: &MountRequest, options: &[String]) -> Result<CString, Mo
         line.extend(option.as_bytes());
     }
     if line.len() >= rustix::param::page_size() {
-        return Err(refuse(format!(
-            "this kernel takes overlay's options in one page, and {} layers need {} bytes: use Linux 6.8 or later (lowerdir+), fewer \
-             layers, or a store with a shorter path",
-            request.lower.len(),
-            line.len() + 1
-        )));
+        return Ok(None);
     }
-    CString::new(line).map_err(|e| refuse(format!("a path or option has a zero byte: {e}")))
+    CString::new(line)
+        .map(Some)
+        .map_err(|e| MountError::Request { driver: NAME, reason: format!("a path or option has a zero byte: {e}") })
 }
 
 /// Messages of the kernel about a mount that is being configured: each read of the context gives one (fsopen(2)).
@@ -240,6 +275,11 @@ fn advice(request: &MountRequest, errno: Errno) -> String {
             "upper and work must be on one file system"
         }
         Errno::INVAL if request.lower.is_empty() => "overlay needs at least one lower layer",
+        Errno::NOENT => {
+            let paths = request.lower.iter().map(PathBuf::as_path).chain([request.upper, request.work, request.merged]);
+            let missing = paths.into_iter().find(|path| !path.exists());
+            return missing.map(|path| format!("; {} is not there", path.display())).unwrap_or_default();
+        }
         Errno::PERM => MAY_NOT_MOUNT,
         Errno::STALE => "upper or work was used with other layers before (index=on): give empty ones",
         Errno::BUSY => "another mount uses upper or work: give others",
@@ -273,22 +313,11 @@ fn in_user_namespace() -> bool {
 mod tests {
     use super::*;
 
-    fn request<'a>(lower: &'a [PathBuf]) -> MountRequest<'a> {
-        let path = Path::new;
-        MountRequest {
-            lower,
-            upper: path("/s/a,b"),
-            work: path("/s/w"),
-            merged: path("/s/m"),
-            options: &[],
-            layerbench: path("/"),
-        }
-    }
-
     #[test]
     fn the_line_of_mount_2_escapes_what_separates() {
         let lower = ["/l/a:b".into(), "/l/c\\d".into()];
-        let line = option_line(&request(&lower), &["volatile".into(), "index=off".into()]).unwrap();
+        let options = ["volatile".into(), "index=off".into()];
+        let line = option_line(&lower, Path::new("/s/a,b"), Path::new("/s/w"), &options).unwrap().unwrap();
         assert_eq!(
             line.to_str().unwrap(),
             r"lowerdir=/l/a\:b:/l/c\\d,upperdir=/s/a\,b,workdir=/s/w,volatile,index=off"
@@ -296,13 +325,56 @@ mod tests {
     }
 
     #[test]
-    fn more_than_a_page_is_refused_with_what_to_do() {
+    fn what_exceeds_a_page_is_no_line_and_500_numbers_do_not() {
+        let line = |lower: &[PathBuf]| option_line(lower, Path::new("/u"), Path::new("/w"), &[]).unwrap();
         let layers = |count: usize| -> Vec<PathBuf> {
             (0..count).map(|n| format!("/var/lib/layerbench/stacks/0123456789abcdef/diff/{n:064}").into()).collect()
         };
-        assert!(option_line(&request(&layers(30)), &[]).is_ok());
-        let error = option_line(&request(&layers(300)), &[]).unwrap_err().to_string();
-        assert!(error.contains("300 layers") && error.contains("Linux 6.8"), "{error}");
+        assert!(line(&layers(30)).is_some());
+        assert!(line(&layers(40)).is_none());
+        let numbers: Vec<PathBuf> = (1000..1500).map(|n| n.to_string().into()).collect();
+        assert!(line(&numbers).is_some());
+    }
+
+    #[test]
+    fn kernels_without_lowerdir_plus_mount_deep_stacks_by_the_numbers_of_descriptors() {
+        if !rustix::process::geteuid().is_root() || in_user_namespace() {
+            eprintln!("skipped: only root may enter a mount namespace in one thread of many");
+            return;
+        }
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let make = |name: String| {
+            let path = folder.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            path
+        };
+        let lower: Vec<PathBuf> = (0..300).map(|n| make(format!("{n:064}"))).collect();
+        let [upper, work, merged] = ["upper", "work", "merged"].map(|name| make(name.into()));
+        std::fs::write(lower[299].join("base"), "from the base").unwrap();
+        std::fs::write(lower[0].join("top"), "from the top").unwrap();
+        let request = MountRequest {
+            lower: &lower,
+            upper: &upper,
+            work: &work,
+            merged: &merged,
+            options: &[],
+            layerbench: Path::new("/"),
+        };
+        // The namespace is this thread's own and goes with it, and so does the mount.
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                crate::sys::namespace::enter_private(true).unwrap();
+                let before = std::env::current_dir().unwrap();
+                mount_by_line(&request, &[]).unwrap();
+                assert_eq!(std::env::current_dir().unwrap(), before, "the working directory has changed");
+                assert_eq!(std::fs::read_to_string(merged.join("base")).unwrap(), "from the base");
+                assert_eq!(std::fs::read_to_string(merged.join("top")).unwrap(), "from the top");
+                let mount = Mount::new(NAME, &merged, None).unwrap();
+                assert!(mount.options().contains("lowerdir=<300 layers>"), "{}", mount.options());
+                mount.unmount().unwrap();
+            });
+            inside.join().unwrap();
+        });
     }
 
     #[test]

@@ -28,7 +28,7 @@ fn mount_api() -> Feature {
         Ok(_) | Err(Errno::PERM) => Feature::available("fsopen, fsconfig, fsmount, move_mount"),
         Err(e) => Feature::missing(
             format!("fsopen: {}", io::Error::from(e)),
-            "use Linux 5.2 or later; 6.8 for overlay's lowerdir+, without which some 40 to 70 layers fit",
+            "use Linux 5.2 or later; overlay2 falls back to mount(2)",
         ),
     }
 }

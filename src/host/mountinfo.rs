@@ -1,4 +1,4 @@
-//! The mount table: /proc/self/mountinfo, as proc_pid_mountinfo(5) describes it.
+//! The mount table: /proc/thread-self/mountinfo, as proc_pid_mountinfo(5) describes it.
 
 use std::ffi::OsString;
 use std::io;
@@ -66,9 +66,9 @@ fn unescape(text: &str) -> PathBuf {
     PathBuf::from(OsString::from_vec(out))
 }
 
-/// The mount table of this process.
+/// The mount table of the calling thread's namespace.
 pub fn mount_table() -> io::Result<Vec<MountEntry>> {
-    let bytes = std::fs::read("/proc/self/mountinfo")?;
+    let bytes = std::fs::read("/proc/thread-self/mountinfo")?;
     Ok(parse_mountinfo(&String::from_utf8_lossy(&bytes)))
 }
 
