@@ -1,1 +1,22 @@
-//! (to come)
+//! What the records mean: quantiles, intervals, comparisons, verdicts. Pure functions over [`crate::record`]: nothing here reads a
+//! file, draws or measures, and the same records always give the same numbers. `chart` and `report` use it; nothing that measures
+//! may.
+//!
+//! Every number that a chart or a page shows comes from here, so that a figure, its CSV and the sentence under it cannot disagree.
+
+mod bootstrap;
+mod claims;
+mod compare;
+pub mod human;
+mod operations;
+mod quantile;
+mod results;
+mod view;
+
+pub use bootstrap::{CONFIDENCE, Interval, REPLICATES, Replicates};
+pub use claims::{Claim, Finding, Verdict, claims};
+pub use compare::{Comparison, Difference, compare, compounding};
+pub use operations::{Operation, operations};
+pub use quantile::{quantile, sorted};
+pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary};
+pub use view::{PageView, Target, View};

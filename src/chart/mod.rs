@@ -1,1 +1,55 @@
-//! (to come)
+//! One figure per file, drawn from [`crate::analysis`] alone: an SVG, a CSV with every number in it, and two sentences that say what
+//! it shows. Nothing here reads or writes a file; `report` does. The same data give the same bytes.
+//!
+//! A run with several stores gives one figure a store. They share their scales, so that they can be laid side by side.
+
+mod axis;
+mod csv;
+mod sheet;
+mod style;
+mod words;
+
+mod first_write_by_depth;
+mod first_write_by_size;
+
+pub use words::{change, each};
+
+use crate::analysis::ResultSet;
+
+/// A kind of figure.
+pub trait Chart: Sync {
+    /// Name: the stem of its files.
+    fn name(&self) -> &'static str;
+    /// What it draws, in one line.
+    fn about(&self) -> &'static str;
+    /// Draws it for one store. `None`: the run has no data for it.
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError>;
+}
+
+/// A drawn figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// Title, as in the drawing.
+    pub title: String,
+    /// The drawing: a whole SVG document without an XML declaration, so that it can stand inside HTML.
+    pub svg: String,
+    /// Every number drawn, with the number of samples and the bounds of the interval; RFC 4180 but for lines that end in `\n`.
+    pub csv: String,
+    /// What it shows, in plain words made from the data.
+    pub sentences: [String; 2],
+}
+
+/// Why a figure could not be drawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("draw the figure {figure:?}: {reason}")]
+pub struct ChartError {
+    /// Its title.
+    pub figure: String,
+    /// What the drawing library says.
+    pub reason: String,
+}
+
+/// Every chart, in the order in which a report shows them.
+pub fn all() -> &'static [&'static dyn Chart] {
+    &[&first_write_by_size::FirstWriteBySize, &first_write_by_depth::FirstWriteByDepth]
+}

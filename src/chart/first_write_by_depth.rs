@@ -1,0 +1,119 @@
+//! First write against the number of layers, a line a driver; one panel for the smallest files and one for the largest.
+
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, summary, summary_columns};
+use super::sheet::{Panel, Point, Series, Sheet, draw, zeros};
+use super::style::look;
+use super::words::change;
+use super::{Chart, ChartError, Figure};
+use crate::analysis::{ResultSet, View, compare, human};
+use crate::record::metric;
+use crate::workload::ProbeName;
+
+/// See the module.
+pub struct FirstWriteByDepth;
+
+impl Chart for FirstWriteByDepth {
+    fn name(&self) -> &'static str {
+        "first_write_by_depth"
+    }
+
+    fn about(&self) -> &'static str {
+        "latency of the first write to a file of a lower layer against the number of layers"
+    }
+
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let Some(this) = view(store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+
+        let mut csv = Csv::new(
+            &["store", "driver", "file_size_bytes", "depth_layers", "cache", "target"],
+            &summary_columns("ns"),
+        );
+        let depths: Vec<f64> = this.depths.iter().map(|depth| f64::from(*depth)).collect();
+        let mut panels = Vec::new();
+        let mut zero = "";
+        for size in ends(&this) {
+            let mut series = Vec::new();
+            for driver in &this.drivers {
+                let mut points = Vec::new();
+                for depth in &this.depths {
+                    let Some(found) = this.at(driver, *depth, size) else { continue };
+                    let s = &found.summary;
+                    points.push(Point { x: f64::from(*depth), y: s.p50, band: Some((s.p10, s.p90)) });
+                    let mut row = vec![store.to_owned(), (*driver).to_owned(), size.to_string(), depth.to_string()];
+                    row.extend([this.cache.as_str().to_owned(), this.target.words()]);
+                    row.extend(summary(found));
+                    csv.row(row);
+                }
+                series.push(Series { look: look(data.position(driver)), points });
+            }
+            let all = views.iter().flat_map(|view| {
+                view.drivers.iter().flat_map(move |d| view.depths.iter().filter_map(move |n| view.at(d, *n, size)))
+            });
+            let values = all.flat_map(|d| [d.summary.p10, d.p50(), d.summary.p90]);
+            let y = Axis::fit("latency of the first write", Quantity::Ns, values);
+            let zeros = zeros(&y, series.iter().flat_map(|s| &s.points));
+            zero = if zeros.is_empty() { zero } else { zeros };
+            let title = format!("Files of {}", human::bytes(size as f64));
+            panels.push(Panel { title, x: Axis::at("lower layers", Quantity::Count, &depths), y, series });
+        }
+        let title = "First write against depth".to_owned();
+        let subtitle = vec![format!(
+            "Store {store}. {}. Line: median; band: 10th to 90th percentile.{zero}",
+            capital(&this.fixed())
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows: vec![panels],
+            row_height: 400,
+            legend: this.drivers.iter().map(|d| ((*d).to_owned(), look(data.position(d)))).collect(),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this) }))
+    }
+}
+
+/// The smallest and the largest size; one, if there is one.
+fn ends(view: &View) -> Vec<u64> {
+    let mut sizes = vec![view.small(), view.large()];
+    sizes.dedup();
+    sizes
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn sentences(view: &View) -> [String; 2] {
+    let (shallow, deep) = (view.shallow(), view.deep());
+    if shallow == deep {
+        let layers = human::count(shallow, "layer");
+        return [
+            format!("Only stacks of {layers} were measured, so growth with depth is not measured."),
+            format!("The figure shows the medians at {layers} side by side."),
+        ];
+    }
+    let growth = |size: u64| {
+        let items: Vec<_> = view
+            .drivers
+            .iter()
+            .map(|d| (*d, view.at(d, deep, size).zip(view.at(d, shallow, size)).and_then(|(a, b)| compare(a, b))))
+            .collect();
+        change(&items)
+    };
+    let first = format!(
+        "The first write to a file of {} below {deep} layers instead of {shallow} {}.",
+        human::bytes(view.small() as f64),
+        growth(view.small())
+    );
+    let second = if view.small() == view.large() {
+        "Larger files were not measured.".to_owned()
+    } else {
+        format!("To a file of {} it {}.", human::bytes(view.large() as f64), growth(view.large()))
+    };
+    [first, second]
+}

@@ -1,0 +1,97 @@
+//! The page as one HTML file: no script, no font, no image from elsewhere; light and dark, screen and paper.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::page::{Block, Page, Span, Table};
+
+const STYLE: &str = include_str!("style.css");
+
+/// Writes the page.
+pub(super) fn write(page: &Page) -> String {
+    let sections: Vec<(&str, &str)> = page
+        .blocks
+        .iter()
+        .filter_map(|block| match block {
+            Block::Section { id, title } => Some((*id, title.as_str())),
+            _ => None,
+        })
+        .collect();
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (page.title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    h1 { (page.title) }
+                    p.subtitle { (page.subtitle) }
+                    nav { @for (id, title) in sections { a href={ "#" (id) } { (title) } " " } }
+                }
+                main { @for block in &page.blocks { (write_block(block)) } }
+            }
+        }
+    };
+    let mut text = markup.into_string();
+    text.push('\n');
+    text
+}
+
+fn write_block(block: &Block) -> Markup {
+    html! {
+        @match block {
+            Block::Section { id, title } => h2 id=(id) { (title) },
+            Block::Heading(title) => h3 { (title) },
+            Block::Text(spans) => p { (write_spans(spans)) },
+            Block::Warning(spans) => p.warning role="note" { (write_spans(spans)) },
+            Block::Quote(text) => blockquote { p { (text) } },
+            Block::List(items) => ul { @for item in items { li { (write_spans(item)) } } },
+            Block::Table(table) => (write_table(table)),
+            Block::Verbatim(text) => pre { code { (text) } },
+            Block::Figure { stem, title, svg, sentences } => {
+                figure id=(stem) {
+                    div.plate { (PreEscaped(svg)) }
+                    figcaption {
+                        (sentences[0]) " " (sentences[1]) " "
+                        a href={ "charts/" (stem) ".csv" } { "Numbers of “" (title) "” (CSV)" } ", "
+                        a href={ "charts/" (stem) ".svg" } { "drawing (SVG)" } "."
+                    }
+                }
+            },
+        }
+        "\n"
+    }
+}
+
+fn write_spans(spans: &[Span]) -> Markup {
+    html! {
+        @for span in spans {
+            @match span {
+                Span::Text(text) => (text),
+                Span::Strong(text) => strong { (text) },
+                Span::Code(text) => code { (text) },
+            }
+        }
+    }
+}
+
+fn write_table(table: &Table) -> Markup {
+    let class = |column: usize| table.numeric.contains(&column).then_some("number");
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { @for (i, cell) in table.head.iter().enumerate() { th scope="col" class=[class(i)] { (cell) } } } }
+                tbody {
+                    @for row in &table.rows {
+                        tr { @for (i, cell) in row.iter().enumerate() { td class=[class(i)] { (write_spans(cell)) } } }
+                        "\n"
+                    }
+                }
+            }
+        }
+    }
+}
