@@ -62,6 +62,9 @@ impl Replicates {
         let mut values: Vec<u64> = rounds.iter().flat_map(|round| round.iter().copied()).collect();
         values.sort_unstable();
         values.dedup();
+        if let [only] = values[..] {
+            return Some(Replicates { medians: vec![only as f64; REPLICATES] });
+        }
         let ranks: Vec<Vec<usize>> = rounds
             .iter()
             .map(|round| round.iter().map(|sample| values.partition_point(|value| value < sample)).collect())

@@ -130,6 +130,11 @@ impl<'a> View<'a> {
         self.points.get(&(driver, depth, size)).copied()
     }
 
+    /// Every point: driver, lower layers, size of the file in bytes, data.
+    pub fn all(&self) -> impl Iterator<Item = (&'a str, u32, u64, &'a Data)> {
+        self.points.iter().map(|((driver, depth, size), data)| (*driver, *depth, *size, *data))
+    }
+
     /// Smallest number of lower layers.
     pub fn shallow(&self) -> u32 {
         self.depths.first().copied().unwrap_or(0)

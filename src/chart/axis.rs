@@ -1,6 +1,6 @@
 //! A scale: from a value to a place between 0 and 1, with ticks that people read. Logarithmic where the range asks for it.
 
-use crate::analysis::human;
+use crate::analysis::{Data, human};
 
 /// What an axis counts, which decides where its ticks are and how they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,12 @@ impl Axis {
         Axis::logarithmic(title.into(), quantity, low / room, high * room)
     }
 
+    /// A scale of times that holds medians and their bands.
+    pub fn latency<'a>(title: &str, data: impl IntoIterator<Item = &'a Data>) -> Axis {
+        let values = data.into_iter().flat_map(|data| [data.summary.p10, data.p50(), data.summary.p90]);
+        Axis::fit(title, Quantity::Ns, values)
+    }
+
     /// A scale whose ticks are the values themselves, for an axis that was set and not measured.
     pub fn at(title: impl Into<String>, quantity: Quantity, values: &[f64]) -> Axis {
         let mut axis = Axis::fit(title, quantity, values.iter().copied());
@@ -83,6 +89,36 @@ impl Axis {
             } else {
                 axis.mesh.push(place);
             }
+        }
+        axis
+    }
+
+    /// Percentiles on the scale 1 / (1 - p) up to `most`, which stretches the tail as HdrHistogram's plots do. Its values are
+    /// 1 / (1 - p), from 1.
+    pub fn percentiles(most: f64) -> Axis {
+        let high = most.max(10.0) * 1.12;
+        let mut axis = Axis {
+            title: "percentile of the samples".to_owned(),
+            ticks: Vec::new(),
+            mesh: Vec::new(),
+            log: true,
+            low: 1.0,
+            high,
+        };
+        let named = [
+            (1.0, "0"),
+            (2.0, "50"),
+            (4.0, "75"),
+            (10.0, "90"),
+            (20.0, "95"),
+            (1e2, "99"),
+            (1e3, "99.9"),
+            (1e4, "99.99"),
+            (1e5, "99.999"),
+            (1e6, "99.9999"),
+        ];
+        for (value, label) in named.into_iter().filter(|(value, _)| *value <= high) {
+            axis.ticks.push((axis.place(value), format!("{label} %")));
         }
         axis
     }
@@ -155,6 +191,11 @@ impl Axis {
             0.0
         };
         if place.is_nan() { 0.0 } else { place.clamp(0.0, 1.0) }
+    }
+
+    /// Whether the scale is logarithmic.
+    pub fn is_log(&self) -> bool {
+        self.log
     }
 
     /// Whether a value has no place on this scale and is drawn at its foot.

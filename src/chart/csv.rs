@@ -55,6 +55,13 @@ impl Csv {
         self.text.push('\n');
     }
 
+    /// Appends a row that says where, and the summary of the data there; no row where there is none.
+    pub fn data(&mut self, place: &[&str], data: Option<&Data>) {
+        if let Some(data) = data {
+            self.row(place.iter().map(|cell| (*cell).to_owned()).chain(summary(data)));
+        }
+    }
+
     /// The table.
     pub fn finish(self) -> String {
         self.text

@@ -1,11 +1,12 @@
 //! First write against the number of layers, a line a driver; one panel for the smallest files and one for the largest.
 
 use super::axis::{Axis, Quantity};
-use super::csv::{Csv, summary, summary_columns};
-use super::sheet::{Panel, Point, Series, Sheet, draw, zeros};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::change;
-use super::{Chart, ChartError, Figure};
+use super::words::{capital, change};
+use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
 use crate::record::metric;
 use crate::workload::ProbeName;
@@ -32,37 +33,36 @@ impl Chart for FirstWriteByDepth {
             &summary_columns("ns"),
         );
         let depths: Vec<f64> = this.depths.iter().map(|depth| f64::from(*depth)).collect();
+        let sizes = ends(&this);
         let mut panels = Vec::new();
-        let mut zero = "";
-        for size in ends(&this) {
+        for size in &sizes {
             let mut series = Vec::new();
             for driver in &this.drivers {
-                let mut points = Vec::new();
+                let points = this.depths.iter().map(|depth| (f64::from(*depth), this.at(driver, *depth, *size)));
+                let line = Series::of(look(data.position(driver)), points);
+                series.push(if sizes.len() == 1 { line.labelled(*driver) } else { line });
                 for depth in &this.depths {
-                    let Some(found) = this.at(driver, *depth, size) else { continue };
-                    let s = &found.summary;
-                    points.push(Point { x: f64::from(*depth), y: s.p50, band: Some((s.p10, s.p90)) });
-                    let mut row = vec![store.to_owned(), (*driver).to_owned(), size.to_string(), depth.to_string()];
-                    row.extend([this.cache.as_str().to_owned(), this.target.words()]);
-                    row.extend(summary(found));
-                    csv.row(row);
+                    let place = [
+                        store,
+                        driver,
+                        &size.to_string(),
+                        &depth.to_string(),
+                        this.cache.as_str(),
+                        &this.target.words(),
+                    ];
+                    csv.data(&place, this.at(driver, *depth, *size));
                 }
-                series.push(Series { look: look(data.position(driver)), points });
             }
-            let all = views.iter().flat_map(|view| {
-                view.drivers.iter().flat_map(move |d| view.depths.iter().filter_map(move |n| view.at(d, *n, size)))
-            });
-            let values = all.flat_map(|d| [d.summary.p10, d.p50(), d.summary.p90]);
-            let y = Axis::fit("latency of the first write", Quantity::Ns, values);
-            let zeros = zeros(&y, series.iter().flat_map(|s| &s.points));
-            zero = if zeros.is_empty() { zero } else { zeros };
-            let title = format!("Files of {}", human::bytes(size as f64));
+            let all = views.iter().flat_map(|view| view.all()).filter(|(_, _, of, _)| of == size);
+            let y = Axis::latency("latency of the first write", all.map(|(_, _, _, data)| data));
+            let title = format!("Files of {}", human::bytes(*size as f64));
             panels.push(Panel { title, x: Axis::at("lower layers", Quantity::Count, &depths), y, series });
         }
         let title = "First write against depth".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. {}. Line: median; band: 10th to 90th percentile.{zero}",
-            capital(&this.fixed())
+            "Store {store}. {}. Line: median; band: 10th to 90th percentile.{}",
+            capital(&this.fixed()),
+            zeros(&panels)
         )];
         let svg = draw(&Sheet {
             title: title.clone(),
@@ -70,7 +70,7 @@ impl Chart for FirstWriteByDepth {
             smoke: data.smoke,
             rows: vec![panels],
             row_height: 400,
-            legend: this.drivers.iter().map(|d| ((*d).to_owned(), look(data.position(d)))).collect(),
+            legend: legend(data, &this.drivers),
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this) }))
     }
@@ -81,11 +81,6 @@ fn ends(view: &View) -> Vec<u64> {
     let mut sizes = vec![view.small(), view.large()];
     sizes.dedup();
     sizes
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 fn sentences(view: &View) -> [String; 2] {

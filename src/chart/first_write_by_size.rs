@@ -1,11 +1,12 @@
 //! First write against file size, a line a driver.
 
 use super::axis::{Axis, Quantity};
-use super::csv::{Csv, summary, summary_columns};
-use super::sheet::{Panel, Point, Series, Sheet, draw};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
 use super::style::look;
 use super::words::{change, ends};
-use super::{Chart, ChartError, Figure};
+use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
 use crate::record::metric;
 use crate::workload::ProbeName;
@@ -33,45 +34,33 @@ impl Chart for FirstWriteBySize {
             &summary_columns("ns"),
         );
         let mut series = Vec::new();
-        let mut legend = Vec::new();
         for driver in &this.drivers {
-            let look = look(data.position(driver));
-            let mut points = Vec::new();
+            let points = this.sizes.iter().map(|size| (*size as f64, this.at(driver, depth, *size)));
+            series.push(Series::of(look(data.position(driver)), points).labelled(*driver));
             for size in &this.sizes {
-                let Some(found) = this.at(driver, depth, *size) else { continue };
-                let s = &found.summary;
-                points.push(Point { x: *size as f64, y: s.p50, band: Some((s.p10, s.p90)) });
-                let mut row = vec![store.to_owned(), (*driver).to_owned(), depth.to_string(), size.to_string()];
-                row.extend([this.cache.as_str().to_owned(), this.target.words()]);
-                row.extend(summary(found));
-                csv.row(row);
+                let place =
+                    [store, driver, &depth.to_string(), &size.to_string(), this.cache.as_str(), &this.target.words()];
+                csv.data(&place, this.at(driver, depth, *size));
             }
-            series.push(Series { look, points });
-            legend.push(((*driver).to_owned(), look));
         }
-        let all = views.iter().flat_map(|view| {
-            let depth = view.shallow();
-            let at = move |driver, size| view.at(driver, depth, size);
-            view.drivers.iter().flat_map(move |d| view.sizes.iter().filter_map(move |s| at(d, *s)))
-        });
-        let mut y = Axis::fit("first write", Quantity::Ns, all.flat_map(|d| [d.summary.p10, d.p50(), d.summary.p90]));
-        y.title = "latency of the first write".to_owned();
+        let all = views.iter().flat_map(|view| view.all().filter(|(_, depth, _, _)| *depth == view.shallow()));
+        let y = Axis::latency("latency of the first write", all.map(|(_, _, _, data)| data));
         let x: Vec<f64> = this.sizes.iter().map(|size| *size as f64).collect();
+        let panels = vec![Panel { title: String::new(), x: Axis::at("file size", Quantity::Bytes, &x), y, series }];
         let title = "First write against file size".to_owned();
         let subtitle = vec![format!(
             "Store {store}. {} below, {}. Line: median; band: 10th to 90th percentile.{}",
             human::count(depth, "layer"),
             this.fixed(),
-            super::sheet::zeros(&y, series.iter().flat_map(|s| &s.points)),
+            zeros(&panels),
         )];
-        let panel = Panel { title: String::new(), x: Axis::at("file size", Quantity::Bytes, &x), y, series };
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
             smoke: data.smoke,
-            rows: vec![vec![panel]],
+            rows: vec![panels],
             row_height: 440,
-            legend,
+            legend: legend(data, &this.drivers),
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this) }))
     }

@@ -5,12 +5,18 @@
 
 mod axis;
 mod csv;
+mod panel;
 mod sheet;
 mod style;
 mod words;
 
 mod first_write_by_depth;
 mod first_write_by_size;
+mod first_write_distribution;
+mod first_write_heatmap;
+mod lookup_by_depth;
+mod resident_by_containers;
+mod tax_over_bind;
 
 pub use words::{change, each};
 
@@ -49,7 +55,20 @@ pub struct ChartError {
     pub reason: String,
 }
 
+/// Looks of the drivers of a figure, as its legend shows them.
+fn legend(data: &ResultSet, drivers: &[&str]) -> Vec<(String, style::Look)> {
+    drivers.iter().map(|driver| ((*driver).to_owned(), style::look(data.position(driver)))).collect()
+}
+
 /// Every chart, in the order in which a report shows them.
 pub fn all() -> &'static [&'static dyn Chart] {
-    &[&first_write_by_size::FirstWriteBySize, &first_write_by_depth::FirstWriteByDepth]
+    &[
+        &first_write_by_size::FirstWriteBySize,
+        &first_write_by_depth::FirstWriteByDepth,
+        &first_write_heatmap::FirstWriteHeatmap,
+        &first_write_distribution::FirstWriteDistribution,
+        &lookup_by_depth::LookupByDepth,
+        &resident_by_containers::ResidentByContainers,
+        &tax_over_bind::TaxOverBind,
+    ]
 }

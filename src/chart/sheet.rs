@@ -2,22 +2,21 @@
 //! size at which it is shown, because plotters places everything on whole units.
 
 use plotters::coord::Shift;
-use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ChartError;
-use super::axis::Axis;
+use super::panel::{Panel, draw_panel};
 use super::style::{Look, Marker, dashed, marker};
 
 /// Canvas units per unit shown.
 pub(super) const SCALE: i32 = 2;
 /// Width of every figure as shown.
 pub(super) const WIDTH: i32 = 960;
-const INK: RGBColor = RGBColor(34, 34, 34);
-const GREY: RGBColor = RGBColor(105, 105, 105);
-const MESH: RGBColor = RGBColor(214, 214, 214);
-const FINE: RGBColor = RGBColor(238, 238, 238);
+pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
+pub(super) const GREY: RGBColor = RGBColor(105, 105, 105);
+pub(super) const MESH: RGBColor = RGBColor(214, 214, 214);
+pub(super) const FINE: RGBColor = RGBColor(238, 238, 238);
 const WARNING: RGBColor = RGBColor(176, 32, 0);
 const LEGEND_ROW: i32 = 24;
 /// Longest label drawn; the CSV has the whole.
@@ -39,31 +38,8 @@ pub(super) struct Sheet {
     pub legend: Vec<(String, Look)>,
 }
 
-/// A pair of axes with lines.
-pub(super) struct Panel {
-    /// Empty: none.
-    pub title: String,
-    pub x: Axis,
-    pub y: Axis,
-    pub series: Vec<Series>,
-}
-
-/// A line.
-pub(super) struct Series {
-    pub look: Look,
-    pub points: Vec<Point>,
-}
-
-/// A point, in the axes' units.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Point {
-    pub x: f64,
-    pub y: f64,
-    /// Percentile band around it.
-    pub band: Option<(f64, f64)>,
-}
-
-fn at(n: i32) -> i32 {
+/// Canvas units of a length as shown.
+pub(super) fn at(n: i32) -> i32 {
     n * SCALE
 }
 
@@ -164,44 +140,39 @@ pub(super) fn put(root: &Area, words: &str, (x, y): (i32, i32), style: TextStyle
     root.draw(&Text::new(words.to_owned(), (at(x), at(y)), style)).map_err(|e| e.to_string())
 }
 
-/// What to say when a point is drawn at the foot of a logarithmic scale because its value is 0; else nothing.
-pub(super) fn zeros<'a>(y: &Axis, points: impl IntoIterator<Item = &'a Point>) -> &'static str {
-    let clipped = points.into_iter().any(|p| y.clips(p.y) || p.band.is_some_and(|(low, _)| y.clips(low)));
-    if clipped { " A value of 0 is drawn at the foot of the logarithmic scale." } else { "" }
-}
-
 /// Draws the sheet.
 pub(super) fn draw(sheet: &Sheet) -> Result<String, ChartError> {
-    let places = legend_places(&sheet.legend);
-    let legend_height = places.iter().map(|(_, y)| y + LEGEND_ROW).max().unwrap_or(0) + 14;
     let head_height = head_height(&sheet.subtitle, sheet.smoke);
-    let height = head_height + sheet.row_height * sheet.rows.len() as i32 + legend_height;
+    let height = head_height + sheet.row_height * sheet.rows.len() as i32 + legend_height(&sheet.legend);
     canvas(&sheet.title, height, |root| {
         let mut y = head(root, &sheet.title, &sheet.subtitle, sheet.smoke)?;
         for row in &sheet.rows {
             let panel_width = WIDTH / row.len().max(1) as i32;
             for (i, panel) in row.iter().enumerate() {
-                let x = at(panel_width * i as i32);
-                let area = root
-                    .clone()
-                    .shrink((x, at(y)), (at(panel_width).unsigned_abs(), at(sheet.row_height).unsigned_abs()));
-                draw_panel(root, &area, panel)?;
+                let corner = (at(panel_width * i as i32), at(y));
+                let size = (at(panel_width).unsigned_abs(), at(sheet.row_height).unsigned_abs());
+                draw_panel(root, &root.clone().shrink(corner, size), panel)?;
             }
             y += sheet.row_height;
         }
-        for ((label, look), (x, dy)) in sheet.legend.iter().zip(&places) {
-            let middle = at(y + dy + LEGEND_ROW / 2);
-            stroke(root, &[(at(x + 16), middle), (at(x + 60), middle)], look)?;
-            point(root, (at(x + 38), middle), look)?;
-            put(
-                root,
-                &short(label, LABEL_MAX),
-                (x + 68, y + dy + LEGEND_ROW / 2),
-                text(13, INK, HPos::Left, VPos::Center),
-            )?;
-        }
-        Ok(())
+        draw_legend(root, &sheet.legend, y)
     })
+}
+
+/// Height of [`draw_legend`], as shown.
+pub(super) fn legend_height(legend: &[(String, Look)]) -> i32 {
+    legend_places(legend).iter().map(|(_, y)| y + LEGEND_ROW).max().unwrap_or(0) + 24
+}
+
+/// Draws a legend whose top is at `top`, as shown.
+pub(super) fn draw_legend(root: &Area, legend: &[(String, Look)], top: i32) -> Result<(), String> {
+    for ((label, look), (x, y)) in legend.iter().zip(legend_places(legend)) {
+        let y = top + 10 + y + LEGEND_ROW / 2;
+        stroke(root, &[(at(x + 16), at(y)), (at(x + 60), at(y))], look)?;
+        point(root, (at(x + 38), at(y)), look)?;
+        put(root, &short(label, LABEL_MAX), (x + 68, y), text(13, INK, HPos::Left, VPos::Center))?;
+    }
+    Ok(())
 }
 
 /// Where the entries of a legend stand, as shown, from its top left corner.
@@ -218,89 +189,6 @@ fn legend_places(legend: &[(String, Look)]) -> Vec<(i32, i32)> {
         x += needed;
     }
     places
-}
-
-/// An axis as plotters wants it: places from 0 to 1, with our ticks.
-struct Places(Axis);
-
-impl Ranged for Places {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, place: &f64, (from, to): (i32, i32)) -> i32 {
-        from + (f64::from(to - from) * place).round() as i32
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        if hint.weight().allow_light_points() {
-            self.0.mesh.clone()
-        } else {
-            self.0.ticks.iter().map(|(place, _)| *place).collect()
-        }
-    }
-
-    fn range(&self) -> std::ops::Range<f64> {
-        0.0..1.0
-    }
-}
-
-fn draw_panel(root: &Area, area: &Area, panel: &Panel) -> Result<(), String> {
-    let error = |e: DrawingAreaErrorKind<_>| -> String { DrawingAreaErrorKind::<std::io::Error>::to_string(&e) };
-    let mut builder = ChartBuilder::on(area);
-    builder.margin_top(at(if panel.title.is_empty() { 8 } else { 30 })).margin_right(at(24)).margin_left(at(8));
-    builder.set_label_area_size(LabelAreaPosition::Left, at(76)).set_label_area_size(LabelAreaPosition::Bottom, at(52));
-    let mut chart = builder.build_cartesian_2d(Places(panel.x.clone()), Places(panel.y.clone())).map_err(error)?;
-    let label = |axis: &Axis, place: &f64| -> String {
-        axis.ticks.iter().find(|(tick, _)| tick == place).map(|(_, label)| label.clone()).unwrap_or_default()
-    };
-    chart
-        .configure_mesh()
-        .bold_line_style(MESH.stroke_width(2))
-        .light_line_style(FINE.stroke_width(2))
-        .axis_style(GREY.stroke_width(2))
-        .label_style(text(12, INK, HPos::Left, VPos::Top))
-        .axis_desc_style(text(13, INK, HPos::Left, VPos::Top))
-        .x_label_formatter(&|place| label(&panel.x, place))
-        .y_label_formatter(&|place| label(&panel.y, place))
-        .x_desc(panel.x.title.as_str())
-        .y_desc(panel.y.title.as_str())
-        .draw()
-        .map_err(error)?;
-
-    let place = |x: f64, y: f64| chart.plotting_area().map_coordinate(&(panel.x.place(x), panel.y.place(y)));
-    if !panel.title.is_empty() {
-        let (left, top) = chart.plotting_area().map_coordinate(&(0.0, 1.0));
-        let style = text(14, INK, HPos::Left, VPos::Bottom);
-        root.draw(&Text::new(panel.title.clone(), (left, top - at(5)), style)).map_err(|e| e.to_string())?;
-    }
-    if panel.series.iter().all(|series| series.points.is_empty()) {
-        let middle = chart.plotting_area().map_coordinate(&(0.5, 0.5));
-        let style = text(14, GREY, HPos::Center, VPos::Center);
-        return root.draw(&Text::new("not measured".to_owned(), middle, style)).map_err(|e| e.to_string());
-    }
-    // All bands below all lines, all lines below all points.
-    for series in &panel.series {
-        let band: Vec<_> = series.points.iter().filter_map(|p| p.band.map(|band| (p.x, band))).collect();
-        let upper = band.iter().map(|(x, (_, high))| place(*x, *high));
-        let lower = band.iter().rev().map(|(x, (low, _))| place(*x, *low));
-        let outline: Vec<_> = upper.chain(lower).collect();
-        if band.len() > 1 {
-            root.draw(&Polygon::new(outline, series.look.colour.mix(0.13))).map_err(|e| e.to_string())?;
-        } else if let (Some(high), Some(low)) = (outline.first(), outline.last()) {
-            let style = series.look.colour.mix(0.5).stroke_width(6);
-            root.draw(&PathElement::new(vec![*high, *low], style)).map_err(|e| e.to_string())?;
-        }
-    }
-    for series in &panel.series {
-        let line: Vec<_> = series.points.iter().map(|p| place(p.x, p.y)).collect();
-        stroke(root, &line, &series.look)?;
-    }
-    for series in &panel.series {
-        for p in &series.points {
-            point(root, place(p.x, p.y), &series.look)?;
-        }
-    }
-    Ok(())
 }
 
 /// Draws a line in its dash pattern, in canvas units.

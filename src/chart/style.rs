@@ -57,6 +57,12 @@ pub(super) fn look(index: usize) -> Look {
     }
 }
 
+/// The look of a line that was computed and not measured: `index` 0 or 1.
+pub(super) fn reference(index: usize) -> Look {
+    let dashes: [&[f64]; 2] = [&[4.0, 6.0], &[14.0, 6.0, 4.0, 6.0]];
+    Look { colour: RGBColor(110, 110, 110), dash: dashes[index % 2], marker: None }
+}
+
 /// Corners, in canvas units.
 type Corners = Vec<(i32, i32)>;
 

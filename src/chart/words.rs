@@ -48,6 +48,12 @@ pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     clauses.join("; ")
 }
 
+/// The text with its first letter in upper case.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// The names of the lowest and the highest of some values, as `a (71 µs) and b (3 ms)`.
 pub(super) fn ends(items: &[(&str, f64)], format: impl Fn(f64) -> String) -> Option<(String, String)> {
     let words = |(driver, value): &(&str, f64)| format!("{driver} ({})", format(*value));
