@@ -3,7 +3,7 @@
 use super::bootstrap::Interval;
 use crate::record::Unit;
 
-/// Three significant digits, without trailing zeros after the point.
+/// Three significant digits; a whole number is written as one, since `4 KiB` is exact and `4.00 KiB` looks measured.
 fn digits(value: f64) -> String {
     let magnitude = value.abs();
     let decimals = if magnitude >= 99.95 || magnitude == 0.0 {
@@ -16,7 +16,7 @@ fn digits(value: f64) -> String {
         3
     };
     let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if (value - value.round()).abs() < 1e-9 { format!("{value:.0}") } else { text }
 }
 
 /// A value scaled to the largest unit of which it has at least one.
@@ -32,7 +32,7 @@ pub fn ns(value: f64) -> String {
     scaled(value, &[("ns", 1.0), ("µs", 1e3), ("ms", 1e6), ("s", 1e9)])
 }
 
-/// Bytes: `512 B`, `4 KiB`, `1.5 MiB`.
+/// Bytes: `512 B`, `4 KiB`, `1.50 MiB`.
 pub fn bytes(value: f64) -> String {
     let k = 1024.0;
     scaled(value, &[("B", 1.0), ("KiB", k), ("MiB", k * k), ("GiB", k * k * k), ("TiB", k * k * k * k)])
@@ -91,13 +91,14 @@ mod tests {
     fn numbers_have_three_digits_and_the_right_unit() {
         for (value, text) in [
             (0.0, "0 ns"),
-            (0.5, "0.5 ns"),
+            (0.5, "0.500 ns"),
             (850.0, "850 ns"),
             (999.4, "999 ns"),
-            (999.6, "1 µs"),
+            (999.6, "1.00 µs"),
             (1000.0, "1 µs"),
+            (10_960.0, "11.0 µs"),
             (71_234.0, "71.2 µs"),
-            (999_960.0, "1 ms"),
+            (999_960.0, "1.00 ms"),
             (1_234_567.0, "1.23 ms"),
             (123_456_789.0, "123 ms"),
             (2e9, "2 s"),
@@ -105,10 +106,10 @@ mod tests {
         ] {
             assert_eq!(ns(value), text, "{value}");
         }
-        for (value, text) in [(0.0, "0 B"), (4096.0, "4 KiB"), (1_572_864.0, "1.5 MiB"), (1023.9, "1 KiB")] {
+        for (value, text) in [(0.0, "0 B"), (4096.0, "4 KiB"), (1_572_864.0, "1.50 MiB"), (1023.9, "1.00 KiB")] {
             assert_eq!(bytes(value), text, "{value}");
         }
-        for (value, text) in [(1.0, "1×"), (3.417, "3.42×"), (0.5, "0.5×"), (250.4, "250×"), (1234.0, "1234×")] {
+        for (value, text) in [(1.0, "1×"), (3.417, "3.42×"), (0.5, "0.500×"), (250.4, "250×"), (1234.0, "1234×")] {
             assert_eq!(ratio(value), text, "{value}");
         }
         assert_eq!(percent(0.984), "98.4 %");

@@ -18,7 +18,7 @@ mod lookup_by_depth;
 mod resident_by_containers;
 mod tax_over_bind;
 
-pub use words::{change, each};
+pub use words::{change, copies, each};
 
 use crate::analysis::ResultSet;
 

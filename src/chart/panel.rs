@@ -106,7 +106,7 @@ pub(super) fn draw_panel(root: &Area, area: &Area, panel: &Panel) -> Result<(), 
         .margin_top(at(if panel.title.is_empty() { 8 } else { 30 }))
         .margin_right(at(24 + beside))
         .margin_left(at(8));
-    builder.set_label_area_size(LabelAreaPosition::Left, at(76)).set_label_area_size(LabelAreaPosition::Bottom, at(52));
+    builder.set_label_area_size(LabelAreaPosition::Left, at(76)).set_label_area_size(LabelAreaPosition::Bottom, at(46));
     let mut chart = builder.build_cartesian_2d(Places(panel.x.clone()), Places(panel.y.clone())).map_err(error)?;
     let label = |axis: &Axis, place: &f64| -> String {
         axis.ticks.iter().find(|(tick, _)| tick == place).map(|(_, label)| label.clone()).unwrap_or_default()

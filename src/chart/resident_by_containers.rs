@@ -5,7 +5,7 @@ use super::csv::{Csv, number, optional, summary_columns};
 use super::panel::{Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw, short};
 use super::style::{look, reference};
-use super::words::each;
+use super::words::{self, each};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{Data, PageView, ResultSet, human};
 use crate::record::metric;
@@ -34,12 +34,12 @@ impl Chart for ResidentByContainers {
         let mut series = Vec::new();
         for driver in &this.drivers {
             let points = this.containers.iter().map(|n| (f64::from(*n), resident(&this, driver, *n)));
-            // Half of the label is for the proof.
+            // The label has room for a name and the proof.
             let proof = match this.frames(driver, most) {
-                Some((shared, checked)) => format!("{} shared", human::percent(shared as f64 / checked as f64)),
-                None => "frames unchecked".to_owned(),
+                Some((shared, checked)) => human::percent(shared as f64 / checked as f64),
+                None => "unchecked".to_owned(),
             };
-            let label = if most > 1 { format!("{}: {proof}", short(driver, 14)) } else { short(driver, 24) };
+            let label = if most > 1 { format!("{}: {proof}", short(driver, 18)) } else { (*driver).to_owned() };
             series.push(Series::of(look(data.position(driver)), points).labelled(label));
             for n in &this.containers {
                 let Some(found) = resident(&this, driver, *n) else { continue };
@@ -103,8 +103,8 @@ impl Chart for ResidentByContainers {
         let title = "Resident memory against the number of containers".to_owned();
         let p = &this.params;
         let subtitle = vec![format!(
-            "Store {store}. {} of {} in a stack of {}, {} caches. Line: median. Beside it: of the pages compared by frame number with \
-             {}, how many are the same page of memory.{}",
+            "Store {store}. {} of {} in a stack of {}, {} caches. Line: median. The share beside it: pages that are the same frames of memory, of \
+             those compared with {}.{}",
             human::count(p.files, "file"),
             human::bytes(p.file_size_bytes as f64),
             human::count(p.depth, "layer"),
@@ -149,14 +149,7 @@ fn sentences(view: &PageView, most: u32) -> [String; 2] {
             (once > 0.0).then_some((*driver, resident(view, driver, most)?.p50() / once))
         })
         .collect();
-    let first = if copies.is_empty() {
-        format!("How much {most} containers keep resident for each byte read cannot be said.")
-    } else {
-        format!(
-            "{most} containers keep resident, for each byte of the files they all read, {} its size.",
-            each(&copies, human::ratio)
-        )
-    };
+    let first = words::copies(most, &copies);
     let frames: Vec<(&str, (u64, u64))> =
         view.drivers.iter().filter_map(|d| Some((*d, view.frames(d, most)?))).collect();
     let same: Vec<&str> = frames.iter().filter(|(_, (s, c))| s == c).map(|(d, _)| *d).collect();

@@ -56,14 +56,15 @@ pub(super) fn width(text: &str, size: i32) -> i32 {
     (text.chars().count() as f64 * f64::from(size) * 0.58).ceil() as i32
 }
 
-/// A label short enough to be drawn.
+/// A label short enough to be drawn: its beginning and its end, since labels of variants often differ in their last words only.
 pub(super) fn short(label: &str, max: usize) -> String {
-    if label.chars().count() <= max {
+    let n = label.chars().count();
+    if n <= max {
         return label.to_owned();
     }
-    let mut short: String = label.chars().take(max.saturating_sub(1)).collect();
-    short.push('…');
-    short
+    let end = max.saturating_sub(1) / 3;
+    let begin = max.saturating_sub(1) - end;
+    label.chars().take(begin).chain(['…']).chain(label.chars().skip(n - end)).collect()
 }
 
 /// Breaks a text into lines of at most `max` characters where it has spaces.
@@ -205,13 +206,8 @@ pub(super) fn point(root: &Area, place: (i32, i32), look: &Look) -> Result<(), S
     let draw = |result: Result<(), DrawingAreaErrorKind<_>>| {
         result.map_err(|e: DrawingAreaErrorKind<std::io::Error>| e.to_string())
     };
-    match shape {
-        Marker::Circle => return draw(root.draw(&Circle::new(place, 10, look.colour.filled()))),
-        Marker::Ring => {
-            draw(root.draw(&Circle::new(place, 9, WHITE.filled())))?;
-            return draw(root.draw(&Circle::new(place, 9, look.colour.stroke_width(4))));
-        }
-        _ => {}
+    if shape == Marker::Circle {
+        return draw(root.draw(&Circle::new(place, 10, look.colour.filled())));
     }
     let (filled, lines) = marker(shape, place, 10);
     if !filled.is_empty() {
@@ -230,7 +226,8 @@ mod tests {
     #[test]
     fn long_texts_are_shortened_and_wrapped() {
         assert_eq!(short("overlay2", 8), "overlay2");
-        assert_eq!(short("überlang", 5), "über…");
+        assert_eq!(short("überlang", 5), "übe…g");
+        assert_eq!(short("überlang", 0), "…");
         assert_eq!(wrap("one two  three", 7), ["one two", "three"]);
         assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
     }

@@ -26,7 +26,7 @@ pub(super) enum Marker {
     Down,
     Cross,
     Plus,
-    Ring,
+    Star,
 }
 
 const MARKERS: [Marker; 8] = [
@@ -37,7 +37,7 @@ const MARKERS: [Marker; 8] = [
     Marker::Down,
     Marker::Cross,
     Marker::Plus,
-    Marker::Ring,
+    Marker::Star,
 ];
 
 /// Look of one series.
@@ -70,7 +70,7 @@ type Corners = Vec<(i32, i32)>;
 pub(super) fn marker(marker: Marker, (x, y): (i32, i32), r: i32) -> (Corners, Vec<[(i32, i32); 2]>) {
     let s = r * 9 / 10;
     match marker {
-        Marker::Circle | Marker::Ring => (Vec::new(), Vec::new()),
+        Marker::Circle => (Vec::new(), Vec::new()),
         Marker::Square => (vec![(x - s, y - s), (x + s, y - s), (x + s, y + s), (x - s, y + s)], Vec::new()),
         Marker::Triangle => (vec![(x, y - r), (x + r, y + s), (x - r, y + s)], Vec::new()),
         Marker::Down => (vec![(x, y + r), (x + r, y - s), (x - r, y - s)], Vec::new()),
@@ -80,6 +80,14 @@ pub(super) fn marker(marker: Marker, (x, y): (i32, i32), r: i32) -> (Corners, Ve
         }
         Marker::Cross => (Vec::new(), vec![[(x - s, y - s), (x + s, y + s)], [(x - s, y + s), (x + s, y - s)]]),
         Marker::Plus => (Vec::new(), vec![[(x - r, y), (x + r, y)], [(x, y - r), (x, y + r)]]),
+        Marker::Star => {
+            let d = r * 7 / 10;
+            let upright = [[(x - r, y), (x + r, y)], [(x, y - r), (x, y + r)]];
+            (
+                Vec::new(),
+                vec![upright[0], upright[1], [(x - d, y - d), (x + d, y + d)], [(x - d, y + d), (x + d, y - d)]],
+            )
+        }
     }
 }
 

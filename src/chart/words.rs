@@ -18,7 +18,8 @@ pub fn each(items: &[(&str, f64)], format: impl Fn(f64) -> String) -> String {
 }
 
 /// What a change does to each driver, to stand after a subject such as "a file of 64 MiB instead of 4 KiB": `takes longer, 30× with a
-/// and 28× with b; makes no difference beyond the noise with c; was not measured with d`.
+/// and 28× with b; makes no difference beyond the noise with c; gives no comparison with d`: a side was not
+/// measured or is 0.
 pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     let of = |wanted: fn(Difference) -> bool| -> Vec<(&str, f64)> {
         items.iter().filter_map(|(d, c)| c.filter(|c| wanted(c.difference)).map(|c| (*d, c.ratio))).collect()
@@ -43,9 +44,24 @@ pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     }
     let missing: Vec<&str> = items.iter().filter(|(_, c)| c.is_none()).map(|(driver, _)| *driver).collect();
     if !missing.is_empty() {
-        clauses.push(format!("was not measured with {}", human::list(&missing)));
+        clauses.push(format!("gives no comparison with {}", human::list(&missing)));
     }
     clauses.join("; ")
+}
+
+/// How many copies of the same files `n` containers keep in memory: items are drivers with resident bytes per byte read. Up to 1.1 counts
+/// as once.
+pub fn copies(n: u32, items: &[(&str, f64)]) -> String {
+    let once: Vec<&str> = items.iter().filter(|(_, copies)| *copies <= 1.1).map(|(driver, _)| *driver).collect();
+    let more: Vec<(&str, f64)> = items.iter().copied().filter(|(_, copies)| *copies > 1.1).collect();
+    let subject = format!("{n} containers that read the same files keep them in memory");
+    let more_words = each(&more, |copies| format!("{} their size", human::ratio(copies)));
+    match (once.is_empty(), more.is_empty()) {
+        (true, true) => format!("How often {n} containers keep the same files in memory was not measured."),
+        (false, true) => format!("{subject} once with {}: they share the page cache.", human::list(&once)),
+        (true, false) => format!("{subject} more than once: {more_words}."),
+        (false, false) => format!("{subject} once with {}, but take {more_words}.", human::list(&once)),
+    }
 }
 
 /// The text with its first letter in upper case.
@@ -81,8 +97,8 @@ mod tests {
         ];
         assert_eq!(
             change(&items),
-            "takes longer, 30× with a; takes less time, 0.5× with c; makes no difference beyond the noise with b; has too few \
-             samples to say with e; was not measured with d"
+            "takes longer, 30× with a; takes less time, 0.500× with c; makes no difference beyond the noise with b; has too few \
+             samples to say with e; gives no comparison with d"
         );
         assert_eq!(change(&[]), "");
     }
@@ -94,5 +110,16 @@ mod tests {
         assert_eq!(each(&items, human::ratio), "from 1× with b to 9× with d (5 drivers)");
         assert_eq!(ends(&items, human::ns), Some(("b (1 ns)".into(), "d (9 ns)".into())));
         assert_eq!(ends(&[], human::ns), None);
+    }
+
+    #[test]
+    fn copies_are_told_as_once_or_more() {
+        let told = |items: &[(&str, f64)]| {
+            copies(8, items).replace("8 containers that read the same files keep them in memory", "...")
+        };
+        assert_eq!(told(&[("a", 1.0)]), "... once with a: they share the page cache.");
+        assert_eq!(told(&[("a", 1.05), ("b", 8.0)]), "... once with a, but take 8× their size with b.");
+        assert_eq!(told(&[("b", 2.5)]), "... more than once: 2.50× their size with b.");
+        assert_eq!(told(&[]), "How often 8 containers keep the same files in memory was not measured.");
     }
 }

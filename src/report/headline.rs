@@ -2,7 +2,7 @@
 //! be not measured.
 
 use crate::analysis::{Difference, PageView, ResultSet, View, compare, human};
-use crate::chart::{change, each};
+use crate::chart::{self, change, each};
 use crate::record::metric;
 use crate::workload::{CacheState, ProbeName};
 
@@ -100,17 +100,7 @@ fn page_cache(results: &ResultSet, store: &str) -> String {
             (once > 0.0).then_some((*driver, resident / once))
         })
         .collect();
-    let once: Vec<&str> = copies.iter().filter(|(_, n)| *n <= 1.1).map(|(driver, _)| *driver).collect();
-    let more: Vec<(&str, f64)> = copies.iter().copied().filter(|(_, n)| *n > 1.1).collect();
-    let subject = format!("{n} containers that read the same files keep them in memory");
-    match (once.is_empty(), more.is_empty()) {
-        (true, true) => format!("How often {n} containers keep the same files in memory was not measured."),
-        (false, true) => format!("{subject} once with {}: they share the page cache.", human::list(&once)),
-        (true, false) => format!("{subject} more than once: {} their size.", each(&more, human::ratio)),
-        (false, false) => {
-            format!("{subject} once with {}, but {} their size.", human::list(&once), each(&more, human::ratio))
-        }
-    }
+    chart::copies(n, &copies)
 }
 
 fn lookup(results: &ResultSet, store: &str) -> String {
@@ -153,6 +143,12 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
     }
     let bytes = size(large);
     if slower.is_empty() {
+        // "Not slower" has to have been found; few samples find nothing.
+        if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
+            return format!(
+                "There are too few samples to say what a volume would save on the first write to a file of {bytes}."
+            );
+        }
         return format!(
             "These figures give no reason for a volume: the first write to a file of {bytes} is not slower than on {bind}."
         );
@@ -167,12 +163,13 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
         })
         .collect();
     let second = if again.is_empty() {
-        "the second write was not measured".to_owned()
+        "The second write to the same file was not measured".to_owned()
     } else {
-        format!("the second write to the same file, against {bind}, {}", change(&again))
+        format!("For the second write to the same file a driver instead of {bind} {}", change(&again))
     };
+    let files = if view.small() == large { "files" } else { "large files" };
     format!(
-        "Better put in a volume: large files that are written to, since their first write ({bytes}) costs {} that on {bind}; {second}.",
+        "Better put in a volume: {files} that are written to; the first write to one of {bytes} costs, against {bind}, {}. {second}.",
         each(&slower, human::ratio)
     )
 }
