@@ -1,108 +1,114 @@
-//! First write against depth: does it matter how many layers lie above the file?
+//! First write against the number of layers, a line a driver; one panel for the smallest files and one for the largest.
 
-use super::draw::{Axis, Panel, Scale, panels};
-use super::select::{at_the_base, figure_name, lines, pick, store_words, summaries, values};
-use super::text::{format_bytes, format_ns, format_ratio, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::{ResultSet, ratio};
-use crate::record::metric::FIRST_WRITE_NS;
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
+use super::style::look;
+use super::words::{capital, change};
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{ResultSet, View, compare, human};
+use crate::record::metric;
+use crate::workload::ProbeName;
 
-pub(super) struct FirstWriteByDepth;
-
-const NAME: &str = "first_write_by_depth";
-
-/// A depth, as a tick.
-pub(super) fn format_depth(value: f64) -> String {
-    format!("{value:.0}")
-}
+/// See the module.
+pub struct FirstWriteByDepth;
 
 impl Chart for FirstWriteByDepth {
     fn name(&self) -> &'static str {
-        NAME
+        "first_write_by_depth"
     }
 
     fn about(&self) -> &'static str {
-        "first-write latency against the depth of the stack, smallest and largest file"
+        "latency of the first write to a file of a lower layer against the number of layers"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let metric = &*FIRST_WRITE_NS.name;
-        let Some(cache) = data.usual_cache(metric) else { return Ok(Vec::new()) };
-        let mut figures = Vec::new();
-        for store in data.stores(metric) {
-            let all = at_the_base(pick(data, metric, &store, |p| p.cache == cache));
-            let sizes = values(&all, |p| p.file_size_bytes);
-            let (Some(&small), Some(&large)) = (sizes.first(), sizes.last()) else { continue };
-            let shown: Vec<u64> = if small == large { vec![small] } else { vec![small, large] };
-            let groups: Vec<_> = all.into_iter().filter(|g| shown.contains(&g.key.params.file_size_bytes)).collect();
-            let depths = values(&groups, |p| p.depth);
-            let (Some(&shallow), Some(&deep)) = (depths.first(), depths.last()) else { continue };
-            let title = "First write against depth".to_owned();
-            let subtitle = format!(
-                "the file lies in the lowest layer; median, band from 10th to 90th percentile; caches {}{}",
-                cache.as_str(),
-                store_words(data, metric, &store)
-            );
-            let list_of_panels: Vec<Panel> = shown
-                .iter()
-                .map(|size| Panel {
-                    title: format!("files of {}", format_bytes(*size as f64)),
-                    x: Axis {
-                        title: "layers in the stack".into(),
-                        scale: Scale::Log,
-                        ticks: depths.iter().map(|d| f64::from(*d)).collect(),
-                        format: format_depth,
-                    },
-                    y: Axis { title: "first write".into(), scale: Scale::Log, ticks: Vec::new(), format: format_ns },
-                    lines: {
-                        let of_size: Vec<_> =
-                            groups.iter().copied().filter(|g| g.key.params.file_size_bytes == *size).collect();
-                        lines(data, &of_size, |p| f64::from(p.depth))
-                    },
-                })
-                .collect();
-            let sentence = |size: u64| {
-                let words: Vec<String> = data
-                    .drivers()
-                    .iter()
-                    .filter_map(|driver| {
-                        let find = |depth| {
-                            groups.iter().find(|g| {
-                                g.key.driver == *driver
-                                    && g.key.params.file_size_bytes == size
-                                    && g.key.params.depth == depth
-                            })
-                        };
-                        let change = ratio(&find(deep)?.rounds, &find(shallow)?.rounds)?;
-                        Some(if change.differs() {
-                            format!("{} with {driver}", format_ratio(change.value))
-                        } else {
-                            format!("no difference with {driver}")
-                        })
-                    })
-                    .collect();
-                format!(
-                    "For files of {}, {deep} layers cost this much of what {shallow} cost: {}.",
-                    format_bytes(size as f64),
-                    list(&words)
-                )
-            };
-            let sentences = if shallow == deep {
-                ["Only one depth was measured.".to_owned(), "Nothing is said of growth.".to_owned()]
-            } else if small == large {
-                [sentence(small), "Only one size was measured.".to_owned()]
-            } else {
-                [sentence(small), sentence(large)]
-            };
-            figures.push(Figure {
-                name: figure_name(NAME, data, metric, &store),
-                svg: panels(NAME, &title, &subtitle, &list_of_panels, 2)?,
-                title,
-                subtitle,
-                csv: summaries(metric, &groups),
-                sentences,
-            });
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let Some(this) = view(store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+
+        let mut csv = Csv::new(
+            &["store", "driver", "file_size_bytes", "depth_layers", "cache", "target"],
+            &summary_columns("ns"),
+        );
+        let depths: Vec<f64> = this.depths.iter().map(|depth| f64::from(*depth)).collect();
+        let sizes = ends(&this);
+        let mut panels = Vec::new();
+        for size in &sizes {
+            let mut series = Vec::new();
+            for driver in &this.drivers {
+                let points = this.depths.iter().map(|depth| (f64::from(*depth), this.at(driver, *depth, *size)));
+                let line = Series::of(look(data.position(driver)), points);
+                series.push(if sizes.len() == 1 { line.labelled(*driver) } else { line });
+                for depth in &this.depths {
+                    let place = [
+                        store,
+                        driver,
+                        &size.to_string(),
+                        &depth.to_string(),
+                        this.cache.as_str(),
+                        &this.target.words(),
+                    ];
+                    csv.data(&place, this.at(driver, *depth, *size));
+                }
+            }
+            let all = views.iter().flat_map(|view| view.all()).filter(|(_, _, of, _)| of == size);
+            let y = Axis::latency("latency of the first write", all.map(|(_, _, _, data)| data));
+            let title = format!("Files of {}", human::bytes(*size as f64));
+            panels.push(Panel { title, x: Axis::at("lower layers", Quantity::Count, &depths), y, series });
         }
-        Ok(figures)
+        let title = "First write against depth".to_owned();
+        let subtitle = vec![format!(
+            "Store {store}. {}. Line: median; band: 10th to 90th percentile.{}",
+            capital(&this.fixed()),
+            zeros(&panels)
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows: vec![panels],
+            row_height: 400,
+            legend: legend(data, &this.drivers),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this) }))
     }
+}
+
+/// The smallest and the largest size; one, if there is one.
+fn ends(view: &View) -> Vec<u64> {
+    let mut sizes = vec![view.small(), view.large()];
+    sizes.dedup();
+    sizes
+}
+
+fn sentences(view: &View) -> [String; 2] {
+    let (shallow, deep) = (view.shallow(), view.deep());
+    if shallow == deep {
+        let layers = human::count(shallow, "layer");
+        return [
+            format!("Only stacks of {layers} were measured, so growth with depth is not measured."),
+            format!("The figure shows the medians at {layers} side by side."),
+        ];
+    }
+    let growth = |size: u64| {
+        let items: Vec<_> = view
+            .drivers
+            .iter()
+            .map(|d| (*d, view.at(d, deep, size).zip(view.at(d, shallow, size)).and_then(|(a, b)| compare(a, b))))
+            .collect();
+        change(&items)
+    };
+    let first = format!(
+        "The first write to a file of {} below {deep} layers instead of {shallow} {}.",
+        human::bytes(view.small() as f64),
+        growth(view.small())
+    );
+    let second = if view.small() == view.large() {
+        "Larger files were not measured.".to_owned()
+    } else {
+        format!("To a file of {} it {}.", human::bytes(view.large() as f64), growth(view.large()))
+    };
+    [first, second]
 }

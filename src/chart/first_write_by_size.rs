@@ -1,94 +1,96 @@
-//! First write against file size: does the cost of a copy_up grow with the file?
+//! First write against file size, a line a driver.
 
-use super::draw::{Axis, Panel, Scale, panels};
-use super::select::{at_the_base, figure_name, lines, median, pick, store_words, summaries, values};
-use super::text::{format_bytes, format_ns, format_ratio, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::ResultSet;
-use crate::record::metric::FIRST_WRITE_NS;
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
+use super::style::look;
+use super::words::{change, ends};
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{ResultSet, View, compare, human};
+use crate::record::metric;
+use crate::workload::ProbeName;
 
-pub(super) struct FirstWriteBySize;
-
-const NAME: &str = "first_write_by_size";
+/// See the module.
+pub struct FirstWriteBySize;
 
 impl Chart for FirstWriteBySize {
     fn name(&self) -> &'static str {
-        NAME
+        "first_write_by_size"
     }
 
     fn about(&self) -> &'static str {
-        "first-write latency against file size, median and 10th to 90th percentile"
+        "latency of the first write to a file of a lower layer against the size of the file"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let metric = &*FIRST_WRITE_NS.name;
-        let Some(cache) = data.usual_cache(metric) else { return Ok(Vec::new()) };
-        let mut figures = Vec::new();
-        for store in data.stores(metric) {
-            let all = at_the_base(pick(data, metric, &store, |p| p.cache == cache));
-            // The shallowest stack: what a single copy costs, with as little look-up as there is.
-            let Some(depth) = values(&all, |p| p.depth).into_iter().next() else { continue };
-            let groups: Vec<_> = all.into_iter().filter(|g| g.key.params.depth == depth).collect();
-            let sizes = values(&groups, |p| p.file_size_bytes);
-            let (Some(&small), Some(&large)) = (sizes.first(), sizes.last()) else { continue };
-            let title = "First write against file size".to_owned();
-            let subtitle = format!(
-                "open for writing and one byte; median, band from 10th to 90th percentile; depth {depth}, caches {}{}",
-                cache.as_str(),
-                store_words(data, metric, &store)
-            );
-            let panel = Panel {
-                title: String::new(),
-                x: Axis {
-                    title: "file size".into(),
-                    scale: Scale::Log,
-                    ticks: sizes.iter().map(|s| *s as f64).collect(),
-                    format: format_bytes,
-                },
-                y: Axis { title: "first write".into(), scale: Scale::Log, ticks: Vec::new(), format: format_ns },
-                lines: lines(data, &groups, |p| p.file_size_bytes as f64),
-            };
-            let at = |driver: &str, size: u64| median(&groups, driver, |p| p.file_size_bytes == size);
-            let said: Vec<String> = data
-                .drivers()
-                .iter()
-                .filter_map(|driver| Some(format!("{} with {driver}", format_ns(at(driver, small)?))))
-                .collect();
-            let grown: Vec<String> = data
-                .drivers()
-                .iter()
-                .filter_map(|driver| {
-                    let (low, high) = (at(driver, small)?, at(driver, large)?);
-                    (low > 0.0).then(|| format!("{} with {driver}", format_ratio(high / low)))
-                })
-                .collect();
-            let second = if small == large {
-                "Only one size was measured, so nothing is said of growth.".to_owned()
-            } else {
-                format!(
-                    "From {} to {}, {} times the bytes, the median grows {}.",
-                    format_bytes(small as f64),
-                    format_bytes(large as f64),
-                    large / small.max(1),
-                    list(&grown)
-                )
-            };
-            figures.push(Figure {
-                name: figure_name(NAME, data, metric, &store),
-                svg: panels(NAME, &title, &subtitle, &[panel], 1)?,
-                title,
-                subtitle,
-                csv: summaries(metric, &groups),
-                sentences: [
-                    format!(
-                        "The first write to a file of {} takes {} (medians).",
-                        format_bytes(small as f64),
-                        list(&said)
-                    ),
-                    second,
-                ],
-            });
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let Some(this) = view(store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+        let depth = this.shallow();
+
+        let mut csv = Csv::new(
+            &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target"],
+            &summary_columns("ns"),
+        );
+        let mut series = Vec::new();
+        for driver in &this.drivers {
+            let points = this.sizes.iter().map(|size| (*size as f64, this.at(driver, depth, *size)));
+            series.push(Series::of(look(data.position(driver)), points).labelled(*driver));
+            for size in &this.sizes {
+                let place =
+                    [store, driver, &depth.to_string(), &size.to_string(), this.cache.as_str(), &this.target.words()];
+                csv.data(&place, this.at(driver, depth, *size));
+            }
         }
-        Ok(figures)
+        let all = views.iter().flat_map(|view| view.all().filter(|(_, depth, _, _)| *depth == view.shallow()));
+        let y = Axis::latency("latency of the first write", all.map(|(_, _, _, data)| data));
+        let x: Vec<f64> = this.sizes.iter().map(|size| *size as f64).collect();
+        let panels = vec![Panel { title: String::new(), x: Axis::at("file size", Quantity::Bytes, &x), y, series }];
+        let title = "First write against file size".to_owned();
+        let subtitle = vec![format!(
+            "Store {store}. {} below, {}. Line: median; band: 10th to 90th percentile.{}",
+            human::count(depth, "layer"),
+            this.fixed(),
+            zeros(&panels),
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows: vec![panels],
+            row_height: 440,
+            legend: legend(data, &this.drivers),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this) }))
     }
+}
+
+fn sentences(view: &View) -> [String; 2] {
+    let (small, large, depth) = (view.small(), view.large(), view.shallow());
+    let at = |driver, size| view.at(driver, depth, size);
+    let growth = if small == large {
+        format!("Only files of {} were measured, so growth with size is not measured.", human::bytes(small as f64))
+    } else {
+        let items: Vec<_> = view
+            .drivers
+            .iter()
+            .map(|driver| (*driver, at(driver, large).zip(at(driver, small)).and_then(|(l, s)| compare(l, s))))
+            .collect();
+        format!(
+            "The first write to a file of {} instead of {} {}.",
+            human::bytes(large as f64),
+            human::bytes(small as f64),
+            change(&items)
+        )
+    };
+    let values: Vec<_> = view.drivers.iter().filter_map(|d| Some((*d, at(d, large)?.p50()))).collect();
+    let range = match ends(&values, human::ns) {
+        Some((low, high)) if values.len() > 1 => {
+            format!("At {} the lowest median is that of {low}, the highest that of {high}.", human::bytes(large as f64))
+        }
+        Some((one, _)) => format!("At {} only one driver was measured: {one}.", human::bytes(large as f64)),
+        None => format!("At {} and {depth} layers nothing was measured.", human::bytes(large as f64)),
+    };
+    [growth, range]
 }

@@ -1,116 +1,156 @@
-//! Distribution of first writes, as a percentile plot in HdrHistogram's manner: how bad is a bad one?
+//! The whole distribution of the first write at one point, as HdrHistogram plots it: the tail is where containers wait.
 
-use super::draw::{Axis, Line, Panel, Scale, panels};
-use super::select::{at_the_base, figure_name, pick, store_words, values};
-use super::text::{csv_field, format_bytes, format_ns, format_ratio, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::{ResultSet, quantile};
-use crate::record::metric::FIRST_WRITE_NS;
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, number};
+use super::panel::{Panel, Point, Series, zeros};
+use super::sheet::{Sheet, draw};
+use super::style::look;
+use super::words::ends;
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{Data, ResultSet, View, human, quantile};
+use crate::record::metric;
+use crate::workload::ProbeName;
 
-pub(super) struct FirstWriteDistribution;
+/// See the module.
+pub struct FirstWriteDistribution;
 
-const NAME: &str = "first_write_distribution";
-
-/// x is 1/(1-p), on a log axis: each decade is a nine more.
-fn format_percentile(x: f64) -> String {
-    let percent = 100.0 - 100.0 / x;
-    let text = format!("{percent:.2}");
-    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
-}
+/// Shares of samples above the drawn percentiles, within each power of ten.
+const TAILS: [f64; 12] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.12];
 
 impl Chart for FirstWriteDistribution {
     fn name(&self) -> &'static str {
-        NAME
+        "first_write_distribution"
     }
 
     fn about(&self) -> &'static str {
-        "percentiles of first-write latency, every sample"
+        "percentiles of the latency of the first write, the tail stretched"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let metric = &*FIRST_WRITE_NS.name;
-        let Some(cache) = data.usual_cache(metric) else { return Ok(Vec::new()) };
-        let mut figures = Vec::new();
-        for store in data.stores(metric) {
-            let groups = at_the_base(pick(data, metric, &store, |p| p.cache == cache));
-            // The smallest file has the most samples, and all depths of it are one distribution too many: take the deepest.
-            let Some(size) = values(&groups, |p| p.file_size_bytes).into_iter().next() else { continue };
-            let of_size: Vec<_> = groups.into_iter().filter(|g| g.key.params.file_size_bytes == size).collect();
-            let Some(depth) = values(&of_size, |p| p.depth).into_iter().next_back() else { continue };
-            let mut csv = String::from("store,driver,depth,file_size_bytes,cache,percentile,first_write_ns\n");
-            let mut lines = Vec::new();
-            let mut spreads = Vec::new();
-            for (style, driver) in data.drivers().iter().enumerate() {
-                let Some(group) = of_size.iter().find(|g| g.key.driver == *driver && g.key.params.depth == depth)
-                else {
-                    continue;
-                };
-                let mut samples: Vec<u64> = group.rounds.iter().flatten().copied().collect();
-                samples.sort_unstable();
-                let last = samples.len() as f64;
-                let points: Vec<(f64, f64)> = samples
-                    .iter()
-                    .enumerate()
-                    // The i-th of n samples stands at (i - 0.5) / n, so that the largest has a place on the axis.
-                    .map(|(i, ns)| (1.0 / (1.0 - (i as f64 + 0.5) / last), *ns as f64))
-                    .collect();
-                for (x, ns) in &points {
-                    csv.push_str(&format!(
-                        "{},{},{depth},{size},{},{:.4},{ns}\n",
-                        csv_field(&store),
-                        csv_field(driver),
-                        cache.as_str(),
-                        100.0 - 100.0 / x
-                    ));
-                }
-                if let (Some(p50), Some(p99)) = (quantile(&samples, 0.5), quantile(&samples, 0.99))
-                    && p50 > 0.0
-                {
-                    spreads.push((driver.clone(), p99 / p50, samples.len()));
-                }
-                lines.push(Line { label: driver.clone(), style, points, band: Vec::new(), markers: false });
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let Some(this) = view(store) else { return Ok(None) };
+        let (depth, size) = (this.shallow(), this.small());
+
+        let mut csv = Csv::new(
+            &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target", "n", "percentile", "latency_ns"],
+            &[],
+        );
+        let mut series = Vec::new();
+        for driver in &this.drivers {
+            let Some(found) = this.at(driver, depth, size) else { continue };
+            let mut points = Vec::new();
+            for (tail, value, mark) in percentiles(found) {
+                points.push(Some(Point { x: 1.0 / tail, y: value, band: None, mark }));
+                csv.row([
+                    store.to_owned(),
+                    (*driver).to_owned(),
+                    depth.to_string(),
+                    size.to_string(),
+                    this.cache.as_str().to_owned(),
+                    this.target.words(),
+                    found.summary.n.to_string(),
+                    format!("{:.6}", 100.0 * (1.0 - tail)).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                    number(value),
+                ]);
             }
-            let title = "Distribution of first writes".to_owned();
-            let subtitle = format!(
-                "every sample; files of {}, depth {depth}, caches {}{}",
-                format_bytes(size as f64),
-                cache.as_str(),
-                store_words(data, metric, &store)
-            );
-            let panel = Panel {
-                title: String::new(),
-                x: Axis {
-                    title: "percentile".into(),
-                    scale: Scale::Log,
-                    ticks: vec![4.0 / 3.0, 2.0, 4.0, 10.0, 100.0, 1000.0, 10000.0],
-                    format: format_percentile,
-                },
-                y: Axis { title: "first write".into(), scale: Scale::Log, ticks: Vec::new(), format: format_ns },
-                lines,
-            };
-            let widest: Vec<String> =
-                spreads.iter().map(|(driver, spread, _)| format!("{} with {driver}", format_ratio(*spread))).collect();
-            let samples = spreads.iter().map(|(_, _, n)| *n).min().unwrap_or(0);
-            let steadiest = spreads.iter().min_by(|a, b| a.1.total_cmp(&b.1));
-            figures.push(Figure {
-                name: figure_name(NAME, data, metric, &store),
-                svg: panels(NAME, &title, &subtitle, &[panel], 1)?,
-                title,
-                subtitle,
-                csv,
-                sentences: [
-                    format!("The 99th percentile stands at this multiple of the median: {}.", list(&widest)),
-                    match steadiest {
-                        Some((driver, ..)) => format!(
-                            "By that measure {driver} is the most predictable here; with {samples} samples a line or more, \
-                             percentiles beyond {} rest on single samples.",
-                            format_percentile((samples as f64 / 2.0).max(2.0))
-                        ),
-                        None => "Nothing can be said of its spread.".to_owned(),
-                    },
-                ],
-            });
+            series.push(Series { look: look(data.position(driver)), points, label: Some((*driver).to_owned()) });
         }
-        Ok(figures)
+        // The same place in every store, so that the scales are shared.
+        let all: Vec<&Data> = data
+            .stores
+            .iter()
+            .filter_map(|store| view(store))
+            .flat_map(|view| {
+                view.all().filter(|(_, d, s, _)| (*d, *s) == (depth, size)).map(|p| p.3).collect::<Vec<_>>()
+            })
+            .collect();
+        let most = all.iter().map(|data| data.summary.n).max().unwrap_or(1) as f64;
+        let values = all.iter().flat_map(|data| percentiles(data)).map(|(_, value, _)| value);
+        let y = Axis::fit("latency of the first write", Quantity::Ns, values);
+        let panels = vec![Panel { title: String::new(), x: Axis::percentiles(most), y, series }];
+        let title = "Distribution of the first write".to_owned();
+        let subtitle = vec![format!(
+            "Store {store}. Files of {}, {}, {}. Each line ends where one sample is left; to the right of 99 % is what one write in a \
+             hundred waits.{}",
+            human::bytes(size as f64),
+            human::count(depth, "layer"),
+            this.fixed(),
+            zeros(&panels)
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows: vec![panels],
+            row_height: 440,
+            legend: legend(data, &this.drivers),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this, depth, size) }))
+    }
+}
+
+/// Share of samples above, value, and whether it is a percentile with a name (50, 90, 99, ...). It ends where the share is that of
+/// one sample: beyond that the samples know nothing.
+fn percentiles(data: &Data) -> Vec<(f64, f64, bool)> {
+    let least = 1.0 / data.summary.n as f64;
+    let mut found = Vec::new();
+    for decade in 0..9 {
+        for step in TAILS {
+            let tail = step * 10f64.powi(-decade);
+            if tail < least * 0.999_999 {
+                return found;
+            }
+            let named = (decade == 0 && step == 0.5) || (decade > 0 && step == 1.0);
+            if let Some(value) = quantile(&data.sorted, 1.0 - tail) {
+                found.push((tail, value, named));
+            }
+        }
+    }
+    found
+}
+
+fn sentences(view: &View, depth: u32, size: u64) -> [String; 2] {
+    let found: Vec<(&str, &Data)> = view.drivers.iter().filter_map(|d| Some((*d, view.at(d, depth, size)?))).collect();
+    let fewest = found.iter().map(|(_, data)| data.summary.n).min().unwrap_or(0);
+    // A percentile that rests on a fraction of a sample is not quoted.
+    let (name, tail): (&str, fn(&Data) -> f64) =
+        if fewest >= 100 { ("99th", |data| data.summary.p99) } else { ("90th", |data| data.summary.p90) };
+    let times = |data: &Data| (data.p50() > 0.0).then(|| tail(data) / data.p50());
+    let ratios: Vec<(&str, f64)> = found.iter().filter_map(|(d, data)| Some((*d, times(data)?))).collect();
+    let first = match ends(&ratios, human::ratio) {
+        Some((low, high)) if ratios.len() > 1 => {
+            format!("From the median to the {name} percentile the latency grows least with {low} and most with {high}.")
+        }
+        Some((one, _)) => format!("From the median to the {name} percentile the latency grows: {one}."),
+        None => "How far the tail lies above the median cannot be said: no median is above 0.".to_owned(),
+    };
+    let tails: Vec<(&str, f64)> = found.iter().map(|(d, data)| (*d, tail(data))).collect();
+    let second = match ends(&tails, human::ns) {
+        Some((low, high)) if tails.len() > 1 => {
+            format!(
+                "The {name} percentile is lowest with {low} and highest with {high}; the fewest samples of a line are {fewest}."
+            )
+        }
+        Some((one, _)) => {
+            format!("The {name} percentile is that of {one}, from {}.", human::count(fewest as u64, "sample"))
+        }
+        None => "Nothing was measured at this point.".to_owned(),
+    };
+    [first, second]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_one_sample_is_left() {
+        let data = |n: u64| Data::of(&[(1..=n).collect()], "t").unwrap();
+        assert_eq!(percentiles(&data(1)), vec![(1.0, 1.0, false)]);
+        let ten = percentiles(&data(10));
+        assert_eq!(ten.last().map(|p| p.2), Some(true));
+        assert!((ten.last().unwrap().0 - 0.1).abs() < 1e-9 && (ten.last().unwrap().1 - 9.1).abs() < 1e-9);
+        assert!(ten.iter().any(|p| p.0 == 0.5 && p.1 == 5.5 && p.2));
+        assert!(ten.windows(2).all(|pair| pair[0].0 > pair[1].0 && pair[0].1 <= pair[1].1));
     }
 }

@@ -1,111 +1,147 @@
-//! Look-up against depth: a name that is there, one that is nowhere, one that is whited out; a row of panels for each state of the
-//! caches.
+//! Look-up of a name against the number of layers: hit, miss and whiteout side by side, a row for each state of the caches.
 
-use super::draw::{Axis, Panel, Scale, panels};
-use super::first_write_by_depth::format_depth;
-use super::select::{SUMMARY_HEAD, at_the_base, figure_name, lines, pick, store_words, summary_row, values};
-use super::text::{format_ns, format_ratio, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::{ResultSet, ratio};
-use crate::record::metric::{LOOKUP_HIT_NS, LOOKUP_MISS_NS, LOOKUP_WHITEOUT_NS};
-use crate::workload::CacheState;
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
+use super::style::look;
+use super::words::{change, each};
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{ResultSet, View, compare, human};
+use crate::record::{Metric, metric};
+use crate::workload::{CacheState, ProbeName};
 
-pub(super) struct LookupByDepth;
+/// See the module.
+pub struct LookupByDepth;
 
-const NAME: &str = "lookup_by_depth";
+/// Coldest first: it is what a starting container sees.
+const ROWS: [CacheState; 3] = [CacheState::Cold, CacheState::Fresh, CacheState::Warm];
+
+const COLUMNS: [(&str, Metric); 3] =
+    [("hit", metric::LOOKUP_HIT_NS), ("miss", metric::LOOKUP_MISS_NS), ("whiteout", metric::LOOKUP_WHITEOUT_NS)];
+
+fn view<'a>(data: &'a ResultSet, store: &str, metric: &Metric, cache: CacheState) -> Option<View<'a>> {
+    View::of(data, store, ProbeName::Lookup, &metric.name, Some(cache))
+}
 
 impl Chart for LookupByDepth {
     fn name(&self) -> &'static str {
-        NAME
+        "lookup_by_depth"
     }
 
     fn about(&self) -> &'static str {
-        "stat of a present, a missing and a whited-out name against depth, for each cache state"
+        "latency of a look-up (hit, miss, whiteout) against the number of layers, for each state of the caches"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let kinds = [(LOOKUP_HIT_NS, "present"), (LOOKUP_MISS_NS, "nowhere"), (LOOKUP_WHITEOUT_NS, "whited out")];
-        let hit = &*LOOKUP_HIT_NS.name;
-        let mut figures = Vec::new();
-        for store in data.stores(hit) {
-            let mut list_of_panels = Vec::new();
-            let mut csv = SUMMARY_HEAD.to_owned();
-            for cache in CacheState::ALL {
-                for (metric, kind) in &kinds {
-                    let groups = at_the_base(pick(data, &metric.name, &store, |p| p.cache == cache));
-                    if groups.is_empty() {
-                        continue;
-                    }
-                    for group in &groups {
-                        csv.push_str(&summary_row(&metric.name, group));
-                    }
-                    list_of_panels.push(Panel {
-                        title: format!("{kind}, {}", cache.as_str()),
-                        x: Axis {
-                            title: "layers in the stack".into(),
-                            scale: Scale::Log,
-                            ticks: values(&groups, |p| p.depth).iter().map(|d| f64::from(*d)).collect(),
-                            format: format_depth,
-                        },
-                        y: Axis { title: "stat".into(), scale: Scale::Log, ticks: Vec::new(), format: format_ns },
-                        lines: lines(data, &groups, |p| f64::from(p.depth)),
-                    });
-                }
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let mut csv = Csv::new(
+            &["store", "driver", "lookup", "cache", "depth_layers", "file_size_bytes", "target"],
+            &summary_columns("ns"),
+        );
+        let mut rows = Vec::new();
+        let mut drivers: Vec<&str> = Vec::new();
+        let mut target = None;
+        for cache in ROWS {
+            let views = COLUMNS.iter().map(|(_, metric)| view(data, store, metric, cache)).collect::<Vec<_>>();
+            if views.iter().all(Option::is_none) {
+                continue;
             }
-            let title = "Look-up against depth".to_owned();
-            let subtitle = format!(
-                "stat of one name in a directory that every layer has; median, band from 10th to 90th percentile{}",
-                store_words(data, hit, &store)
-            );
-            figures.push(Figure {
-                name: figure_name(NAME, data, hit, &store),
-                svg: panels(NAME, &title, &subtitle, &list_of_panels, 3)?,
-                title,
-                subtitle,
-                csv,
-                sentences: [
-                    sentence(data, &store, CacheState::Fresh)
-                        .or_else(|| sentence(data, &store, CacheState::Cold))
-                        .unwrap_or_else(|| {
-                            "Names that a mount has not seen were not measured at two depths.".to_owned()
-                        }),
-                    sentence(data, &store, CacheState::Warm)
-                        .unwrap_or_else(|| "Names that a mount has seen were not measured at two depths.".to_owned()),
-                ],
+            // One scale for the row, in every store.
+            let all = data.stores.iter().flat_map(|store| {
+                COLUMNS.iter().filter_map(|(_, metric)| view(data, store, metric, cache)).collect::<Vec<_>>()
             });
+            let all: Vec<_> = all.flat_map(|view| view.all().map(|point| point.3).collect::<Vec<_>>()).collect();
+            let y = Axis::latency("latency of stat", all);
+            let mut row = Vec::new();
+            for ((name, _), view) in COLUMNS.iter().zip(views) {
+                let title = format!("{name}, {} caches", cache.as_str());
+                let Some(view) = view else {
+                    row.push(Panel {
+                        title,
+                        x: Axis::at("lower layers", Quantity::Count, &[]),
+                        y: y.clone(),
+                        series: Vec::new(),
+                    });
+                    continue;
+                };
+                let (size, depths) = (view.small(), &view.depths);
+                let mut series = Vec::new();
+                for driver in &view.drivers {
+                    let points = depths.iter().map(|depth| (f64::from(*depth), view.at(driver, *depth, size)));
+                    series.push(Series::of(look(data.position(driver)), points));
+                    for depth in depths {
+                        let (n, bytes, place) = (depth.to_string(), size.to_string(), view.target.words());
+                        let place = [store, driver, name, cache.as_str(), &n, &bytes, &place];
+                        csv.data(&place, view.at(driver, *depth, size));
+                    }
+                }
+                drivers.extend(&view.drivers);
+                target = target.or(Some(view.target).filter(|_| *name == "hit"));
+                let x: Vec<f64> = depths.iter().map(|depth| f64::from(*depth)).collect();
+                row.push(Panel { title, x: Axis::at("lower layers", Quantity::Count, &x), y: y.clone(), series });
+            }
+            rows.push(row);
         }
-        Ok(figures)
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        drivers.sort_by_key(|driver| data.position(driver));
+        drivers.dedup();
+        let title = "Look-up against depth".to_owned();
+        let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
+        let lies = target.map(|target| format!(" A hit lies {}.", target.words())).unwrap_or_default();
+        let subtitle = vec![
+            format!("Store {store}.{lies} Line: median; band: 10th to 90th percentile.{zeros}"),
+            "Cold: nothing cached. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.".to_owned(),
+        ];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows,
+            row_height: 300,
+            legend: legend(data, &drivers),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(data, store) }))
     }
 }
 
-/// What the deepest stack costs of the shallowest, for a name that is there.
-fn sentence(data: &ResultSet, store: &str, cache: CacheState) -> Option<String> {
-    let metric = &*LOOKUP_HIT_NS.name;
-    let groups = at_the_base(pick(data, metric, store, |p| p.cache == cache));
-    let depths = values(&groups, |p| p.depth);
-    let (shallow, deep) = (*depths.first()?, *depths.last()?);
-    if shallow == deep {
-        return None;
-    }
-    let words: Vec<String> = data
-        .drivers()
-        .iter()
-        .filter_map(|driver| {
-            let find = |depth| groups.iter().find(|g| g.key.driver == *driver && g.key.params.depth == depth);
-            let (high, low) = (find(deep)?, find(shallow)?);
-            let change = ratio(&high.rounds, &low.rounds)?;
-            let median = format_ns(high.summary()?.p50);
-            Some(if change.differs() {
-                format!("{median} with {driver} ({})", format_ratio(change.value))
-            } else {
-                format!("{median} with {driver} (no difference)")
-            })
-        })
-        .collect();
-    let state = match cache {
-        CacheState::Warm => "A name that the mount has seen",
-        CacheState::Fresh => "A name that a new mount has not seen, over layers that are cached,",
-        CacheState::Cold => "A name with nothing cached",
+fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
+    let found = ROWS.into_iter().find_map(|cache| view(data, store, &metric::LOOKUP_HIT_NS, cache));
+    let first = match &found {
+        None => "The look-up of a name that is there was not measured.".to_owned(),
+        Some(view) if view.shallow() == view.deep() => {
+            let at = human::count(view.deep(), "layer");
+            format!("Only stacks of {at} were measured, so growth of a look-up with depth is not measured.")
+        }
+        Some(view) => {
+            let at = |driver, depth| view.at(driver, depth, view.small());
+            let items: Vec<_> = view
+                .drivers
+                .iter()
+                .map(|d| (*d, at(d, view.deep()).zip(at(d, view.shallow())).and_then(|(a, b)| compare(a, b))))
+                .collect();
+            format!(
+                "With {} caches, finding a name through {} layers instead of {} {}.",
+                view.cache.as_str(),
+                view.deep(),
+                view.shallow(),
+                change(&items)
+            )
+        }
     };
-    Some(format!("{state} takes at {deep} layers, and against {shallow}: {}.", list(&words)))
+    let warm = view(data, store, &metric::LOOKUP_HIT_NS, CacheState::Warm);
+    let second = match warm {
+        None => "What a look-up costs once the name is cached was not measured.".to_owned(),
+        Some(view) => {
+            let at = |d| Some((d, view.at(d, view.deep(), view.small())?.p50()));
+            let values: Vec<(&str, f64)> = view.drivers.iter().filter_map(|d| at(*d)).collect();
+            format!(
+                "Once the name is cached (warm), the same through {} takes {}.",
+                human::count(view.deep(), "layer"),
+                each(&values, human::ns)
+            )
+        }
+    };
+    [first, second]
 }

@@ -1,61 +1,66 @@
-//! Charts: one figure a file, drawn from a [`ResultSet`] and nothing else. The same records give the same bytes.
+//! One figure per file, drawn from [`crate::analysis`] alone: an SVG, a CSV with every number in it, and two sentences that say what
+//! it shows. Nothing here reads or writes a file; `report` does. The same data give the same bytes.
 //!
-//! Figures are readable in black and white: drivers differ in dash and marker as well as in colour (Okabe and Ito's palette, which the
-//! colour-blind can tell apart).
+//! A run with several stores gives one figure a store. They share their scales, so that they can be laid side by side.
 
-mod draw;
+mod axis;
+mod csv;
+mod panel;
+mod sheet;
+mod style;
+mod words;
+
 mod first_write_by_depth;
 mod first_write_by_size;
 mod first_write_distribution;
 mod first_write_heatmap;
 mod lookup_by_depth;
 mod resident_by_containers;
-mod select;
 mod tax_over_bind;
-mod text;
 
-pub use text::{format_ns, format_value};
+pub use words::{change, copies, each};
 
 use crate::analysis::ResultSet;
 
-/// A finished figure.
-#[derive(Debug, Clone, PartialEq)]
+/// A kind of figure.
+pub trait Chart: Sync {
+    /// Name: the stem of its files.
+    fn name(&self) -> &'static str;
+    /// What it draws, in one line.
+    fn about(&self) -> &'static str;
+    /// Draws it for one store. `None`: the run has no data for it.
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError>;
+}
+
+/// A drawn figure.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figure {
-    /// File name without extension.
-    pub name: String,
-    /// Headline.
+    /// Title, as in the drawing.
     pub title: String,
-    /// What was held fixed.
-    pub subtitle: String,
-    /// The drawing.
+    /// The drawing: a whole SVG document without an XML declaration, so that it can stand inside HTML.
     pub svg: String,
-    /// Every number drawn.
+    /// Every number drawn, with the number of samples and the bounds of the interval; RFC 4180 but for lines that end in `\n`.
     pub csv: String,
-    /// Two sentences on what it shows.
+    /// What it shows, in plain words made from the data.
     pub sentences: [String; 2],
 }
 
 /// Why a figure could not be drawn.
-#[derive(Debug, thiserror::Error)]
-#[error("draw {chart}: {reason}")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("draw the figure {figure:?}: {reason}")]
 pub struct ChartError {
-    /// Which.
-    pub chart: &'static str,
-    /// What the library says.
+    /// Its title.
+    pub figure: String,
+    /// What the drawing library says.
     pub reason: String,
 }
 
-/// One kind of figure.
-pub trait Chart: Sync {
-    /// File name without extension.
-    fn name(&self) -> &'static str;
-    /// One line for people.
-    fn about(&self) -> &'static str;
-    /// Figures of it, one a store; none when nothing was measured for it.
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError>;
+/// Looks of the drivers of a figure, as its legend shows them.
+fn legend(data: &ResultSet, drivers: &[&str]) -> Vec<(String, style::Look)> {
+    drivers.iter().map(|driver| ((*driver).to_owned(), style::look(data.position(driver)))).collect()
 }
 
-/// Every chart, in the order of a report.
+/// Every chart, in the order in which a report shows them.
 pub fn all() -> &'static [&'static dyn Chart] {
     &[
         &first_write_by_size::FirstWriteBySize,

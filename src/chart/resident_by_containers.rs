@@ -1,141 +1,175 @@
-//! Resident bytes against the number of containers: is a page in memory once, or once a container?
+//! Memory that the page cache keeps for containers that read the same files: once, or once for each.
 
-use super::draw::{Axis, Line, Panel, Scale, panels};
-use super::select::{SUMMARY_HEAD, figure_name, lines, pick, store_words, summary_row, values};
-use super::text::{format_bytes, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::{Group, ResultSet};
-use crate::record::metric::{CHECKED_PAGES, READ_SET_BYTES, RESIDENT_BYTES, SHARED_PAGES};
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, number, optional, summary_columns};
+use super::panel::{Panel, Point, Series, zeros};
+use super::sheet::{Sheet, draw, short};
+use super::style::{look, reference};
+use super::words::{self, each};
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{Data, PageView, ResultSet, human};
+use crate::record::metric;
 
-pub(super) struct ResidentByContainers;
-
-const NAME: &str = "resident_by_containers";
+/// See the module.
+pub struct ResidentByContainers;
 
 impl Chart for ResidentByContainers {
     fn name(&self) -> &'static str {
-        NAME
+        "resident_by_containers"
     }
 
     fn about(&self) -> &'static str {
-        "page cache in use against the number of containers that read the same files"
+        "bytes that stay resident against the number of containers that read the same files"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let metric = &*RESIDENT_BYTES.name;
-        let mut figures = Vec::new();
-        for store in data.stores(metric) {
-            let all = pick(data, metric, &store, |_| true);
-            // One panel a read set: different sizes have different reference lines.
-            let sets = values(&all, |p| (p.depth, p.file_size_bytes, p.files));
-            let mut csv = SUMMARY_HEAD.to_owned();
-            let mut list_of_panels = Vec::new();
-            for (depth, size, files) in sets {
-                let groups: Vec<&Group> = all
-                    .iter()
-                    .copied()
-                    .filter(|g| {
-                        let p = g.key.params;
-                        (p.depth, p.file_size_bytes, p.files) == (depth, size, files)
-                    })
-                    .collect();
-                for group in &groups {
-                    csv.push_str(&summary_row(metric, group));
-                    for other in [&READ_SET_BYTES.name, &CHECKED_PAGES.name, &SHARED_PAGES.name] {
-                        if let Some(found) = data.find(other, &group.key) {
-                            csv.push_str(&summary_row(other, found));
-                        }
-                    }
-                }
-                let containers: Vec<f64> = values(&groups, |p| p.containers).iter().map(|n| f64::from(*n)).collect();
-                let set = size as f64 * f64::from(files);
-                let mut drawn = lines(data, &groups, |p| f64::from(p.containers));
-                // Grey references come after the drivers' styles.
-                let style = data.drivers().len();
-                let reference = |label: &str, style: usize, y: &dyn Fn(f64) -> f64| Line {
-                    label: label.to_owned(),
-                    style,
-                    points: containers.iter().map(|n| (*n, y(*n))).collect(),
-                    band: Vec::new(),
-                    markers: false,
-                };
-                drawn.push(reference("reference: once in all", style, &|_| set));
-                drawn.push(reference("reference: once a container", style + 1, &|n| set * n));
-                list_of_panels.push(Panel {
-                    title: format!("{files} files of {}, depth {depth}", format_bytes(size as f64)),
-                    x: Axis {
-                        title: "containers".into(),
-                        scale: Scale::Log,
-                        ticks: containers,
-                        format: super::first_write_by_depth::format_depth,
-                    },
-                    y: Axis {
-                        title: "page cache in use".into(),
-                        scale: Scale::Log,
-                        ticks: binary_ticks(&drawn),
-                        format: format_bytes,
-                    },
-                    lines: drawn,
-                });
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let Some(this) = PageView::of(data, store) else { return Ok(None) };
+        let most = this.containers.last().copied().unwrap_or(1);
+        let once = read_set(&this);
+
+        let mut columns = summary_columns("bytes");
+        columns.extend(["read_set_bytes", "shared_pages_count", "checked_pages_count"].map(str::to_owned));
+        let mut csv =
+            Csv::new(&["store", "driver", "containers", "depth_layers", "file_size_bytes", "files", "cache"], &columns);
+        let mut series = Vec::new();
+        for driver in &this.drivers {
+            let points = this.containers.iter().map(|n| (f64::from(*n), resident(&this, driver, *n)));
+            // The label has room for a name and the proof.
+            let proof = match this.frames(driver, most) {
+                Some((shared, checked)) => human::percent(shared as f64 / checked as f64),
+                None => "unchecked".to_owned(),
+            };
+            let label = if most > 1 { format!("{}: {proof}", short(driver, 18)) } else { (*driver).to_owned() };
+            series.push(Series::of(look(data.position(driver)), points).labelled(label));
+            for n in &this.containers {
+                let Some(found) = resident(&this, driver, *n) else { continue };
+                let p = &this.params;
+                let place = [store, driver, &n.to_string(), &p.depth.to_string(), &p.file_size_bytes.to_string()];
+                let place = place.into_iter().map(str::to_owned);
+                let place = place.chain([p.files.to_string(), p.cache.as_str().to_owned()]);
+                let group = this.at(driver, *n);
+                let read = group.and_then(|group| group.metric(&metric::READ_SET_BYTES.name)).map(Data::p50);
+                let frames = this.frames(driver, *n);
+                let frames =
+                    [frames.map(|f| f.0), frames.map(|f| f.1)].map(|f| f.map(|f| f.to_string()).unwrap_or_default());
+                csv.row(place.chain(super::csv::summary(found)).chain([optional(read)]).chain(frames));
             }
-            let title = "Page cache against the number of containers".to_owned();
-            let subtitle = format!(
-                "resident bytes after every container has read the same files, each inode counted once{}",
-                store_words(data, metric, &store)
-            );
-            figures.push(Figure {
-                name: figure_name(NAME, data, metric, &store),
-                svg: panels(NAME, &title, &subtitle, &list_of_panels, 2)?,
-                title,
-                subtitle,
-                csv,
-                sentences: sentences(data, &all),
-            });
         }
-        Ok(figures)
+        let mut entries = legend(data, &this.drivers);
+        if let Some(once) = once {
+            let lines: [(&str, fn(f64) -> f64); 2] =
+                [("shared: once", |_| 1.0), ("not shared: once per container", |n| n)];
+            for (i, (name, copies)) in lines.into_iter().enumerate() {
+                let at = |n: &u32| {
+                    let n = f64::from(*n);
+                    Some(Point { x: n, y: once * copies(n), band: None, mark: false })
+                };
+                series.push(Series {
+                    look: reference(i),
+                    points: this.containers.iter().map(at).collect(),
+                    label: None,
+                });
+                entries.push((name.to_owned(), reference(i)));
+                for n in &this.containers {
+                    let cells = [store.to_owned(), format!("reference, {name}"), n.to_string()];
+                    let blank = std::iter::repeat_n(String::new(), 8);
+                    csv.row(cells.into_iter().chain(blank).chain([number(once * copies(f64::from(*n)))]));
+                }
+            }
+        }
+        let values: Vec<f64> = data
+            .stores
+            .iter()
+            .filter_map(|store| PageView::of(data, store))
+            .flat_map(|view| {
+                let n = view.containers.last().copied().unwrap_or(1);
+                let references = read_set(&view).into_iter().flat_map(move |once| [once, once * f64::from(n)]);
+                let resident = view
+                    .drivers
+                    .iter()
+                    .flat_map(|d| view.containers.iter().filter_map(|n| resident(&view, d, *n)))
+                    .flat_map(|data| [data.summary.p10, data.p50(), data.summary.p90])
+                    .collect::<Vec<_>>();
+                references.chain(resident)
+            })
+            .collect();
+        let x: Vec<f64> = this.containers.iter().map(|n| f64::from(*n)).collect();
+        let panels = vec![Panel {
+            title: String::new(),
+            x: Axis::at("containers reading the same files", Quantity::Count, &x),
+            y: Axis::fit("resident bytes", Quantity::Bytes, values),
+            series,
+        }];
+        let title = "Resident memory against the number of containers".to_owned();
+        let p = &this.params;
+        let subtitle = vec![format!(
+            "Store {store}. {} of {} in a stack of {}, {} caches. Line: median. The share beside it: pages that are the same frames of memory, of \
+             those compared with {}.{}",
+            human::count(p.files, "file"),
+            human::bytes(p.file_size_bytes as f64),
+            human::count(p.depth, "layer"),
+            p.cache.as_str(),
+            human::count(most, "container"),
+            zeros(&panels)
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            smoke: data.smoke,
+            rows: vec![panels],
+            row_height: 420,
+            legend: entries,
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this, most) }))
     }
 }
 
-/// Powers of two around what is drawn.
-fn binary_ticks(lines: &[Line]) -> Vec<f64> {
-    let values = || lines.iter().flat_map(|line| line.points.iter().map(|p| p.1)).filter(|v| *v > 0.0);
-    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
-    if low > high {
-        return Vec::new();
-    }
-    let (first, last) = (low.log2().floor() as i32, high.log2().ceil() as i32);
-    let step = usize::try_from((last - first) / 6 + 1).unwrap_or(1);
-    (first..=last).step_by(step).map(|n| 2f64.powi(n)).filter(|v| (low..=high).contains(v)).collect()
+fn resident<'a>(view: &PageView<'a>, driver: &str, containers: u32) -> Option<&'a Data> {
+    view.at(driver, containers)?.metric(&metric::RESIDENT_BYTES.name)
 }
 
-fn sentences(data: &ResultSet, groups: &[&Group]) -> [String; 2] {
-    let Some(most) = values(groups, |p| p.containers).into_iter().next_back() else { return Default::default() };
-    let mut grown = Vec::new();
-    let mut proven = Vec::new();
-    for driver in data.drivers() {
-        let Some(group) = groups.iter().find(|g| g.key.driver == *driver && g.key.params.containers == most) else {
-            continue;
-        };
-        let (Some(found), Some(set)) =
-            (group.summary(), data.find(&READ_SET_BYTES.name, &group.key).and_then(Group::summary))
-        else {
-            continue;
-        };
-        if set.p50 > 0.0 {
-            grown.push(format!("{:.2} times with {driver}", found.p50 / set.p50));
-        }
-        let checked = data.find(&CHECKED_PAGES.name, &group.key).and_then(Group::summary);
-        let shared = data.find(&SHARED_PAGES.name, &group.key).and_then(Group::summary);
-        if let (Some(checked), Some(shared)) = (checked, shared)
-            && checked.p50 > 0.0
-        {
-            proven.push(format!("{:.0} % with {driver}", 100.0 * shared.p50 / checked.p50));
-        }
+/// Bytes of the files read, once: the largest that any driver reports, since they all read the same.
+fn read_set(view: &PageView) -> Option<f64> {
+    let points = view.drivers.iter().flat_map(|d| view.containers.iter().filter_map(|n| view.at(d, *n)));
+    points.filter_map(|group| group.metric(&metric::READ_SET_BYTES.name)).map(Data::p50).max_by(f64::total_cmp)
+}
+
+fn sentences(view: &PageView, most: u32) -> [String; 2] {
+    if most < 2 {
+        return [
+            "Only one container read, so whether containers share the page cache is not measured.".to_owned(),
+            "The figure shows what one container keeps resident.".to_owned(),
+        ];
     }
-    let first = format!("After {most} containers have read the same files, these are resident {}.", list(&grown));
-    let second = if proven.is_empty() {
-        "Page frame numbers were not visible, so that sharing is counted and not proven.".to_owned()
+    let copies: Vec<(&str, f64)> = view
+        .drivers
+        .iter()
+        .filter_map(|driver| {
+            let once = view.at(driver, most)?.metric(&metric::READ_SET_BYTES.name)?.p50();
+            (once > 0.0).then_some((*driver, resident(view, driver, most)?.p50() / once))
+        })
+        .collect();
+    let first = words::copies(most, &copies);
+    let frames: Vec<(&str, (u64, u64))> =
+        view.drivers.iter().filter_map(|d| Some((*d, view.frames(d, most)?))).collect();
+    let same: Vec<&str> = frames.iter().filter(|(_, (s, c))| s == c).map(|(d, _)| *d).collect();
+    let none: Vec<&str> = frames.iter().filter(|(_, (s, _))| *s == 0).map(|(d, _)| *d).collect();
+    let some: Vec<(&str, f64)> =
+        frames.iter().filter(|(_, (s, c))| *s > 0 && s < c).map(|(d, (s, c))| (*d, *s as f64 / *c as f64)).collect();
+    let mut clauses = Vec::new();
+    if !same.is_empty() {
+        clauses.push(format!("every page compared is the same page of memory with {}", human::list(&same)));
+    }
+    if !some.is_empty() {
+        clauses.push(format!("a part of the pages is the same: {}", each(&some, human::percent)));
+    }
+    if !none.is_empty() {
+        clauses.push(format!("no page is the same with {}", human::list(&none)));
+    }
+    let second = if clauses.is_empty() {
+        "Whether the pages are the same pages of memory was not measured: that needs root.".to_owned()
     } else {
-        format!("Page frame numbers prove the pages of two containers to be the same memory for {}.", list(&proven))
+        format!("By page frame number, {}.", clauses.join("; "))
     };
     [first, second]
 }

@@ -1,226 +1,192 @@
-//! The tax of each driver over bind: what a volume would save.
+//! What each driver adds to each operation, as a ratio to a bind mount: what a volume would save.
 
-use plotters::style::text_anchor::HPos;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, VPos};
 
-use super::draw::{HEAD, WIDTH, colour, faint, figure, ink, legend, legend_height, marker, stroke, text};
-use super::select::{figure_name, store_words};
-use super::text::{csv_field, format_bytes, format_ns, format_ratio, list};
-use super::{Chart, ChartError, Figure};
-use crate::analysis::{Group, Ratio, ResultSet, axis};
-use crate::workload::CacheState;
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, number, optional};
+use super::sheet::{
+    Area, FINE, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
+};
+use super::style::look;
+use super::{Chart, ChartError, Figure, legend};
+use crate::analysis::{Comparison, Difference, Operation, ResultSet, compare, human, operations};
 
-pub(super) struct TaxOverBind;
+/// See the module.
+pub struct TaxOverBind;
 
-const NAME: &str = "tax_over_bind";
-const ROW: i32 = 18;
+const LABELS: i32 = 262;
+/// Room for the ratios at the right.
+const NUMBERS: i32 = 84;
+const AXIS_HEIGHT: i32 = 60;
 
-/// One operation at one point: a row of the figure for each driver.
-struct Operation {
-    words: String,
-    metric: String,
-    taxes: Vec<(usize, String, Ratio, f64)>,
+/// A ratio to be drawn.
+struct Dot<'a> {
+    driver: &'a str,
+    comparison: Comparison,
+}
+
+fn dots<'a>(data: &'a ResultSet, operation: &Operation<'a>) -> Vec<Dot<'a>> {
+    let Some(base) = data.baseline().and_then(|bind| operation.of(bind)) else { return Vec::new() };
+    let others = operation.points.iter().filter(|(driver, _)| !data.is_baseline(driver));
+    others.filter_map(|(driver, subject)| Some(Dot { driver, comparison: compare(subject, base)? })).collect()
 }
 
 impl Chart for TaxOverBind {
     fn name(&self) -> &'static str {
-        NAME
+        "tax_over_bind"
     }
 
     fn about(&self) -> &'static str {
-        "ratio of each driver's median to bind's, by operation: what a volume would save"
+        "ratio of each driver to a bind mount for each operation: what a volume would save"
     }
 
-    fn draw(&self, data: &ResultSet) -> Result<Vec<Figure>, ChartError> {
-        let mut stores: Vec<String> = OPERATIONS.iter().flat_map(|(metric, _)| data.stores(metric)).collect();
-        stores.sort();
-        stores.dedup();
-        let many = stores.len() > 1;
-        let mut figures = Vec::new();
-        for store in stores {
-            let operations = operations(data, &store);
-            if operations.is_empty() {
-                continue;
-            }
-            let name_metric = operations.first().map(|o| o.metric.clone()).unwrap_or_default();
-            let title = "Tax over a volume".to_owned();
-            let subtitle = format!(
-                "median of each driver as a multiple of bind's, with 95 % interval: what a volume would save{}",
-                if many { store_words(data, &name_metric, &store) } else { String::new() }
-            );
-            let mut csv = String::from("store,operation,metric,driver,ratio,ratio_low,ratio_high,bind_p50_ns\n");
-            for operation in &operations {
-                for (_, driver, tax, control) in &operation.taxes {
-                    csv.push_str(&format!(
-                        "{},{},{},{},{:.4},{:.4},{:.4},{control}\n",
-                        csv_field(&store),
-                        csv_field(&operation.words),
-                        operation.metric,
-                        csv_field(driver),
-                        tax.value,
-                        tax.interval.low,
-                        tax.interval.high
-                    ));
-                }
-            }
-            figures.push(Figure {
-                name: figure_name(NAME, data, &name_metric, &store),
-                svg: drawing(&title, &subtitle, &operations)?,
-                title,
-                subtitle,
-                csv,
-                sentences: sentences(data, &operations),
-            });
-        }
-        Ok(figures)
-    }
-}
-
-/// Metrics and what an operation is called.
-const OPERATIONS: [(&str, &str); 7] = [
-    ("first_write_ns", "first write"),
-    ("second_write_ns", "second write"),
-    ("lookup_hit_ns", "look-up, present"),
-    ("lookup_miss_ns", "look-up, nowhere"),
-    ("first_read_ns", "first read from the device"),
-    ("second_read_ns", "read by a second container"),
-    ("warm_read_ns", "read of 4 KiB, cached"),
-];
-
-/// The points worth a row: for each metric and cache state the ends of the size axis, at the deepest stack.
-fn operations(data: &ResultSet, store: &str) -> Vec<Operation> {
-    let mut found = Vec::new();
-    for (metric, words) in OPERATIONS {
-        let groups: Vec<Group> = data
-            .groups(metric)
+    fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
+        let operations = operations(data, store);
+        let rows: Vec<(&str, Vec<Dot>)> = operations
             .iter()
-            .filter(|g| g.key.store == store && g.key.params.target_layer == g.key.params.depth)
-            .cloned()
+            .map(|operation| (operation.label.as_str(), dots(data, operation)))
+            .filter(|(_, dots)| !dots.is_empty())
             .collect();
-        let reads = metric.contains("read");
-        for cache in CacheState::ALL {
-            let in_state: Vec<Group> = groups.iter().filter(|g| g.key.params.cache == cache).cloned().collect();
-            let Some(&depth) = axis(&in_state, |k| k.params.depth).last() else { continue };
-            let deepest: Vec<Group> = in_state.into_iter().filter(|g| g.key.params.depth == depth).collect();
-            let mut sizes = axis(&deepest, |k| k.params.file_size_bytes);
-            if sizes.len() > 2 {
-                sizes = [sizes.first(), sizes.last()].into_iter().flatten().copied().collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut csv = Csv::new(
+            &["store", "operation", "driver", "ratio_to_bind", "ratio_low", "ratio_high", "noise_ratio", "finding"],
+            &["driver_p50_ns", "driver_n", "bind_p50_ns", "bind_n"].map(str::to_owned),
+        );
+        let bind = data.baseline().unwrap_or_default();
+        for operation in &operations {
+            for dot in dots(data, operation) {
+                let c = &dot.comparison;
+                let cells = [store.to_owned(), operation.label.clone(), dot.driver.to_owned(), number(c.ratio)];
+                let bounds = [c.interval.map(|i| i.low), c.interval.map(|i| i.high), c.noise].map(optional);
+                let medians = [dot.driver, bind].into_iter().flat_map(|driver| match operation.of(driver) {
+                    Some(data) => [number(data.p50()), data.summary.n.to_string()],
+                    None => [String::new(), String::new()],
+                });
+                csv.row(cells.into_iter().chain(bounds).chain([finding(c.difference).to_owned()]).chain(medians));
             }
-            let containers = axis(&deepest, |k| k.params.containers).first().copied();
-            for size in sizes {
-                let here: Vec<&Group> = deepest
-                    .iter()
-                    .filter(|g| g.key.params.file_size_bytes == size && Some(g.key.params.containers) == containers)
-                    .collect();
-                let state = if reads { String::new() } else { format!(", {}", cache.as_str()) };
-                let size_words = if metric.starts_with("lookup") || metric.starts_with("warm") {
-                    String::new()
-                } else {
-                    format!(", {}", format_bytes(size as f64))
-                };
-                let taxes: Vec<_> = data
-                    .drivers()
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, driver)| !data.is_control(driver))
-                    .filter_map(|(style, driver)| {
-                        let group = here.iter().find(|g| g.key.driver == *driver)?;
-                        let control = data.control_of(metric, &group.key)?.summary()?.p50;
-                        Some((style, driver.clone(), data.tax(metric, group)?, control))
-                    })
-                    .collect();
-                if !taxes.is_empty() {
-                    found.push(Operation {
-                        words: format!("{words}{size_words}{state}, {depth} layers"),
-                        metric: metric.to_owned(),
-                        taxes,
-                    });
+        }
+        let ratios = data.stores.iter().flat_map(|store| {
+            let operations = crate::analysis::operations(data, store);
+            let dots = operations.iter().flat_map(|operation| dots(data, operation));
+            dots.flat_map(|dot| {
+                let bounds = dot.comparison.interval.map(|i| [i.low, i.high]);
+                [dot.comparison.ratio].into_iter().chain(bounds.into_iter().flatten()).collect::<Vec<_>>()
+            })
+            .collect::<Vec<_>>()
+        });
+        let axis = Axis::fit("ratio of medians to bind", Quantity::Ratio, ratios.chain([1.0]));
+
+        let drivers: Vec<&str> = data
+            .drivers
+            .iter()
+            .map(|d| d.label.as_str())
+            .filter(|d| rows.iter().any(|(_, dots)| dots.iter().any(|dot| dot.driver == *d)))
+            .collect();
+        let step = if drivers.len() > 4 { 12 } else { 16 };
+        let band = step * drivers.len() as i32 + 10;
+        let title = "The tax over a bind mount".to_owned();
+        let subtitle = vec![format!(
+            "Store {store}. Ratio of medians to {bind}, with its interval; right of the line at 1 the driver is slower. Hollow: no \
+             difference beyond the noise."
+        )];
+        let entries = legend(data, &drivers);
+        let head_height = head_height(&subtitle, data.smoke);
+        let height = head_height + band * rows.len() as i32 + AXIS_HEIGHT + legend_height(&entries);
+        let svg = canvas(&title, height, |root| {
+            let top = head(root, &title, &subtitle, data.smoke)?;
+            let bottom = top + band * rows.len() as i32;
+            draw_axis(root, &axis, (top, bottom))?;
+            for (i, (label, dots)) in rows.iter().enumerate() {
+                let y = top + band * i as i32;
+                put(root, label, (LABELS - 12, y + band / 2), text(12, INK, HPos::Right, VPos::Center))?;
+                let rule = vec![(at(16), at(y + band)), (at(WIDTH - 16), at(y + band))];
+                root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
+                for dot in dots {
+                    let slot = drivers.iter().position(|driver| *driver == dot.driver).unwrap_or(0) as i32;
+                    draw_dot(root, data, &axis, dot, y + 5 + step * slot + step / 2)?;
                 }
             }
-        }
+            draw_legend(root, &entries, bottom + AXIS_HEIGHT)
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&rows, bind) }))
     }
-    found
 }
 
-fn drawing(title: &str, subtitle: &str, operations: &[Operation]) -> Result<String, ChartError> {
-    let mut entries: Vec<(usize, String)> =
-        operations.iter().flat_map(|o| o.taxes.iter().map(|t| (t.0, t.1.clone()))).collect();
-    entries.sort();
-    entries.dedup();
-    let heights: Vec<i32> = operations.iter().map(|o| o.taxes.len() as i32 * ROW + 14).collect();
-    let body: i32 = heights.iter().sum();
-    let (left, right) = (330, WIDTH as i32 - 90);
-    let ends = || {
-        operations
-            .iter()
-            .flat_map(|o| o.taxes.iter().flat_map(|t| [t.2.interval.low, t.2.interval.high, t.2.value, 1.0]))
-    };
-    let low = ends().filter(|v| *v > 0.0).fold(1.0, f64::min).log10() - 0.05;
-    let high = ends().fold(1.0, f64::max).log10() + 0.05;
-    let pixel = |value: f64| {
-        let share = (value.max(1e-9).log10() - low) / (high - low).max(0.1);
-        left + (share.clamp(0.0, 1.0) * f64::from(right - left)).round() as i32
-    };
-    let height = HEAD + body + 60 + legend_height(entries.len());
-    figure(NAME, title, subtitle, height, |area| {
-        let (top, bottom) = (HEAD, HEAD + body);
-        let (first, last) = (low.floor() as i32, high.ceil() as i32);
-        let steps: &[f64] = if high - low > 1.8 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-        for value in (first..=last).flat_map(|d| steps.iter().map(move |s| s * 10f64.powi(d))) {
-            if !(low..=high).contains(&value.log10()) {
-                continue;
-            }
-            let x = pixel(value);
-            let is_one = (value - 1.0).abs() < 1e-9;
-            stroke(area, (x, top), (x, bottom), &if is_one { ink() } else { faint() }, 1)?;
-            let label = if value < 1.0 { format!("{value}×") } else { format!("{value:.0}×") };
-            text(area, &label, (x, bottom + 14), 12, HPos::Center, &ink())?;
-        }
-        text(
-            area,
-            "multiple of bind's median (1× is a volume)",
-            ((left + right) / 2, bottom + 36),
-            13,
-            HPos::Center,
-            &ink(),
-        )?;
-        let mut y = top;
-        for (operation, height) in operations.iter().zip(&heights) {
-            text(area, &operation.words, (left - 12, y + height / 2), 12, HPos::Right, &ink())?;
-            stroke(area, (24, y + height), (right, y + height), &faint(), 1)?;
-            for (row, (style, _, tax, _)) in operation.taxes.iter().enumerate() {
-                let at = y + 7 + row as i32 * ROW + ROW / 2;
-                stroke(area, (pixel(tax.interval.low), at), (pixel(tax.interval.high), at), &colour(*style), 2)?;
-                marker(area, *style, (pixel(tax.value), at))?;
-                text(area, &format_ratio(tax.value), (right + 10, at), 11, HPos::Left, &ink())?;
-            }
-            y += height;
-        }
-        legend(area, &entries, bottom + 52)
-    })
+fn finding(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Higher => "slower",
+        Difference::Lower => "faster",
+        Difference::WithinInterval => "no difference: interval includes 1",
+        Difference::WithinNoise => "no difference: within noise",
+        Difference::Unknown => "too few samples",
+    }
 }
 
-fn sentences(data: &ResultSet, operations: &[Operation]) -> [String; 2] {
-    let mut largest: Vec<String> = Vec::new();
-    let mut free: Vec<String> = Vec::new();
-    for driver in data.drivers().iter().filter(|d| !data.is_control(d)) {
-        let taxes =
-            || operations.iter().flat_map(|o| o.taxes.iter().filter(|t| t.1 == *driver).map(move |t| (o, t.2, t.3)));
-        if let Some((operation, tax, control)) = taxes().max_by(|a, b| a.1.value.total_cmp(&b.1.value)) {
-            largest.push(format!(
-                "{} with {driver} ({}; {} on a volume)",
-                format_ratio(tax.value),
-                operation.words,
-                format_ns(control)
-            ));
-        }
-        let count = taxes().count();
-        let none = taxes().filter(|(_, tax, _)| tax.interval.low <= 1.0).count();
-        if count > 0 {
-            free.push(format!("{none} of {count} with {driver}"));
+fn x_of(axis: &Axis, ratio: f64) -> i32 {
+    at(LABELS) + (f64::from(at(WIDTH - LABELS - NUMBERS)) * axis.place(ratio)).round() as i32
+}
+
+fn draw_axis(root: &Area, axis: &Axis, (top, bottom): (i32, i32)) -> Result<(), String> {
+    let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
+    let wide = f64::from(at(WIDTH - LABELS - NUMBERS));
+    let x = |place: f64| at(LABELS) + (wide * place).round() as i32;
+    let line =
+        |place: f64, style: ShapeStyle| PathElement::new(vec![(x(place), at(top)), (x(place), at(bottom))], style);
+    for place in &axis.mesh {
+        root.draw(&line(*place, FINE.stroke_width(2))).map_err(error)?;
+    }
+    for (place, label) in &axis.ticks {
+        root.draw(&line(*place, MESH.stroke_width(2))).map_err(error)?;
+        let style = text(12, INK, HPos::Center, VPos::Top);
+        root.draw(&Text::new(label.clone(), (x(*place), at(bottom + 6)), style)).map_err(error)?;
+    }
+    root.draw(&line(axis.place(1.0), INK.stroke_width(3))).map_err(error)?;
+    let middle = LABELS + (WIDTH - LABELS - NUMBERS) / 2;
+    put(root, &axis.title, (middle, bottom + 28), text(13, INK, HPos::Center, VPos::Top))
+}
+
+fn draw_dot(root: &Area, data: &ResultSet, axis: &Axis, dot: &Dot, y: i32) -> Result<(), String> {
+    let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
+    let look = look(data.position(dot.driver));
+    let c = &dot.comparison;
+    if let Some(interval) = c.interval {
+        let (low, high) = (x_of(axis, interval.low), x_of(axis, interval.high));
+        root.draw(&PathElement::new(vec![(low, at(y)), (high, at(y))], look.colour.stroke_width(4))).map_err(error)?;
+        for end in [low, high] {
+            let cap = vec![(end, at(y) - 7), (end, at(y) + 7)];
+            root.draw(&PathElement::new(cap, look.colour.stroke_width(3))).map_err(error)?;
         }
     }
-    [
-        format!("The largest tax is {}.", list(&largest)),
-        format!("Operations of this figure that cost no more than on a volume, within the interval: {}.", list(&free)),
-    ]
+    let centre = (x_of(axis, c.ratio), at(y));
+    point(root, centre, &look)?;
+    if !c.difference.is_found() {
+        root.draw(&Circle::new(centre, 5, WHITE.filled())).map_err(error)?;
+    }
+    let ink = if c.difference.is_found() { INK } else { GREY };
+    put(root, &human::ratio(c.ratio), (WIDTH - 18, y), text(11, ink, HPos::Right, VPos::Center))
+}
+
+fn sentences(rows: &[(&str, Vec<Dot>)], bind: &str) -> [String; 2] {
+    let all = || rows.iter().flat_map(|(label, dots)| dots.iter().map(move |dot| (*label, dot)));
+    let slower = all().filter(|(_, dot)| dot.comparison.difference == Difference::Higher);
+    let first = match slower.max_by(|a, b| a.1.comparison.ratio.total_cmp(&b.1.comparison.ratio)) {
+        Some((label, dot)) => format!(
+            "A volume would save most on “{label}” with {}, which takes {} the time of {bind}.",
+            dot.driver,
+            human::ratio(dot.comparison.ratio)
+        ),
+        None => format!("No operation was found slower than on {bind}, so a volume would save nothing here."),
+    };
+    let total = all().count() as u64;
+    let same = all().filter(|(_, dot)| !dot.comparison.difference.is_found()).count();
+    let faster = all().filter(|(_, dot)| dot.comparison.difference == Difference::Lower).count();
+    let second = format!(
+        "Of {} of a driver with {bind}, {} found slower, {same} without a difference that the samples show, {faster} faster.",
+        human::count(total, "comparison"),
+        total as usize - same - faster,
+    );
+    [first, second]
 }

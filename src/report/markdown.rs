@@ -1,109 +1,119 @@
-//! The same report as Markdown, for a repository.
+//! The page as Markdown that GitHub renders: tables in its dialect, figures as links to their SVG files.
 
-use std::fmt::Write as _;
+use super::page::{Block, Page, Span, Table};
 
-use super::document::{Document, Table};
-
-pub(super) fn page(document: &Document) -> String {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    write(&mut text, document).ok();
+/// Writes the page.
+pub(super) fn write(page: &Page) -> String {
+    let mut text = format!("# {}\n\n{}\n", escape(&page.title), escape(&page.subtitle));
+    for block in &page.blocks {
+        text.push('\n');
+        match block {
+            Block::Section { title, .. } => text.push_str(&format!("## {}\n", escape(title))),
+            Block::Heading(title) => text.push_str(&format!("### {}\n", escape(title))),
+            Block::Text(spans) => text.push_str(&format!("{}\n", write_spans(spans))),
+            Block::Warning(spans) => text.push_str(&format!("> **Warning.** {}\n", write_spans(spans))),
+            Block::Quote(quote) => text.push_str(&format!("> {}\n", escape(quote))),
+            Block::List(items) => {
+                for item in items {
+                    text.push_str(&format!("- {}\n", write_spans(item)));
+                }
+            }
+            Block::Table(table) => write_table(&mut text, table),
+            Block::Verbatim(verbatim) => text.push_str(&write_verbatim(verbatim)),
+            Block::Figure { stem, title, sentences, .. } => text.push_str(&format!(
+                "![{}](charts/{stem}.svg)\n\n{} {} [Numbers (CSV)](charts/{stem}.csv).\n",
+                escape(title),
+                escape(&sentences[0]),
+                escape(&sentences[1])
+            )),
+        }
+    }
     text
 }
 
-fn write(out: &mut String, document: &Document) -> std::fmt::Result {
-    writeln!(out, "# {}\n\n{}\n", escape(&document.title), escape(&document.subtitle))?;
-    for warning in &document.warnings {
-        writeln!(out, "> **{}**\n", escape(warning))?;
-    }
-    writeln!(out, "## In short\n")?;
-    for sentence in &document.short {
-        writeln!(out, "* {}", escape(sentence))?;
-    }
-    if !document.key_figures.rows.is_empty() {
-        writeln!(out, "\n## Key figures\n")?;
-        table(out, &document.key_figures)?;
-        writeln!(out, "\n{}", escape(&document.key_note))?;
-    }
-    writeln!(out, "\n## What was claimed, and what was found\n")?;
-    writeln!(
-        out,
-        "The claims are those of Docker's page on the aufs storage driver. A finding holds for this machine and these points."
-    )?;
-    for verdict in &document.verdicts {
-        writeln!(out, "\n### “{}”\n\n{}\n", verdict.claim, escape(verdict.test))?;
-        let rows = verdict
-            .findings
-            .iter()
-            .map(|(driver, finding, words)| vec![driver.clone(), format!("**{}**", finding.words()), words.clone()]);
-        let head = ["driver", "finding", "figures"].map(String::from).to_vec();
-        table(out, &Table { head, rows: rows.collect() })?;
-    }
-    writeln!(out, "\n## Figures")?;
-    for figure in &document.figures {
-        let name = &figure.name;
-        writeln!(out, "\n### {}\n\n![{}](charts/{name}.svg)\n", escape(&figure.title), escape(&figure.subtitle))?;
-        writeln!(out, "{} {} ([CSV](charts/{name}.csv))", escape(&figure.sentences[0]), escape(&figure.sentences[1]))?;
-    }
-    if !document.not_drawn.is_empty() {
-        writeln!(out, "\n### Not measured\n")?;
-        for line in &document.not_drawn {
-            writeln!(out, "* {}", escape(line))?;
-        }
-    }
-    for (title, rows) in [("What was not here", &document.skipped), ("What failed", &document.failed)] {
-        if !rows.rows.is_empty() {
-            writeln!(out, "\n## {title}\n")?;
-            table(out, rows)?;
-        }
-    }
-    if !document.notes.is_empty() {
-        writeln!(out, "\n## Notes of the cases\n")?;
-        for note in &document.notes {
-            writeln!(out, "* {}", escape(note))?;
-        }
-    }
-    writeln!(out, "\n## How it was measured\n")?;
-    for (title, why) in &document.studies {
-        writeln!(out, "**{}.** {}\n", escape(title), escape(why))?;
-    }
-    writeln!(
-        out,
-        "Each case ran in a process and a mount of its own, in random order, round after round; every result was verified after the clock \
-         had stopped. Medians have 95 % intervals from a bootstrap that resamples rounds first and samples second; a ratio whose interval \
-         includes 1 is called no difference. Every sample is in `cases.jsonl` of the run; this page is made from it by `{}`.\n",
-        document.regenerate
-    )?;
-    let machine = Table { head: vec!["what".into(), "value".into()], rows: document.machine.rows.clone() };
-    table(out, &machine)
-}
-
-fn table(out: &mut String, table: &Table) -> std::fmt::Result {
-    let line = |fields: &[String]| -> String {
-        let fields: Vec<String> = fields.iter().map(|field| cell(field)).collect();
-        format!("| {} |", fields.join(" | "))
-    };
-    writeln!(out, "{}", line(&table.head))?;
-    writeln!(out, "|{}", " --- |".repeat(table.head.len()))?;
-    for row in &table.rows {
-        writeln!(out, "{}", line(row))?;
-    }
-    Ok(())
-}
-
-/// A field of a table: one line, no bar that would end it. Emphasis of our own stays.
-fn cell(text: &str) -> String {
-    escape(text).replace('|', "\\|").replace('\n', " ").replace("\\*\\*", "**")
-}
-
-/// Text that Markdown would take for markup.
+/// Text with everything that Markdown or HTML would read as markup made harmless, on one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if matches!(c, '<' | '>' | '*' | '_' | '`' | '[' | ']' | '\\') {
-            escaped.push('\\');
+        match c {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '$' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\n' | '\r' => escaped.push(' '),
+            c => escaped.push(c),
         }
-        escaped.push(c);
     }
     escaped
+}
+
+/// Code between more backticks than it has in a row itself. A bar is escaped because it would end a table's cell, even in code.
+fn code(text: &str) -> String {
+    let mut longest = 0;
+    let mut run = 0;
+    for c in text.chars() {
+        run = if c == '`' { run + 1 } else { 0 };
+        longest = longest.max(run);
+    }
+    let fence = "`".repeat(longest + 1);
+    let pad = if longest > 0 { " " } else { "" };
+    format!("{fence}{pad}{}{pad}{fence}", text.replace(['\n', '\r'], " ").replace('|', "\\|"))
+}
+
+fn write_verbatim(text: &str) -> String {
+    let text = text.trim_end_matches('\n');
+    let mut fence = "```".to_owned();
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("{fence}\n{text}\n{fence}\n")
+}
+
+fn write_spans(spans: &[Span]) -> String {
+    spans
+        .iter()
+        .map(|span| match span {
+            Span::Text(text) => escape(text),
+            Span::Strong(text) => format!("**{}**", escape(text)),
+            Span::Code(text) => code(text),
+        })
+        .collect()
+}
+
+fn write_table(text: &mut String, table: &Table) {
+    let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    text.push_str(&row(table.head.iter().map(|cell| escape(cell)).collect()));
+    let rule = |i| if table.numeric.contains(&i) { "---:" } else { "---" }.to_owned();
+    text.push_str(&row((0..table.head.len()).map(rule).collect()));
+    for cells in &table.rows {
+        text.push_str(&row(cells.iter().map(|cell| write_spans(cell)).collect()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_in_text_is_harmless() {
+        assert_eq!(escape("a|b *c* <img src=x> [d](e) `f`\ng"), "a\\|b \\*c\\* &lt;img src=x&gt; \\[d\\](e) \\`f\\` g");
+        assert_eq!(code("plain"), "`plain`");
+        assert_eq!(code("a `b`|c"), "`` a `b`\\|c ``");
+        assert_eq!(write_verbatim("x\n```\ny\n"), "````\nx\n```\ny\n````\n");
+    }
+
+    #[test]
+    fn a_table_has_a_rule_and_aligned_numbers() {
+        let table = Table {
+            head: vec!["driver".into(), "p50".into()],
+            rows: vec![vec![vec![Span::Code("a|b".into())], vec![Span::Text("71 µs".into())]]],
+            numeric: vec![1],
+        };
+        let mut text = String::new();
+        write_table(&mut text, &table);
+        assert_eq!(text, "| driver | p50 |\n| --- | ---: |\n| `a\\|b` | 71 µs |\n");
+    }
 }

@@ -1,0 +1,64 @@
+//! The operations that a reader asks about first, each at one point of its axes: what the table of key figures and the comparison
+//! with a volume show.
+
+use super::human;
+use super::results::{Data, ResultSet};
+use super::view::View;
+use crate::record::metric;
+use crate::workload::{CacheState, ProbeName};
+
+/// An operation at one point, over the drivers.
+#[derive(Debug, Clone)]
+pub struct Operation<'a> {
+    /// What and where: `first write, 4 KiB, 1 layer`.
+    pub label: String,
+    /// Drivers that have it, in the order of the run. Nanoseconds.
+    pub points: Vec<(&'a str, &'a Data)>,
+}
+
+impl<'a> Operation<'a> {
+    /// The data of a driver.
+    pub fn of(&self, driver: &str) -> Option<&'a Data> {
+        self.points.iter().find(|(label, _)| *label == driver).map(|(_, data)| *data)
+    }
+}
+
+/// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
+/// write, look-ups through the deepest stack for each cache state, the first read. Those that nothing measured are left out.
+pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
+    let mut operations = Vec::new();
+    let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
+        let points: Vec<_> = view.drivers.iter().filter_map(|d| Some((*d, view.at(d, depth, size)?))).collect();
+        if !points.is_empty() {
+            operations.push(Operation { label, points });
+        }
+    };
+    let where_ = |depth: u32, size: u64| format!("{}, {}", human::bytes(size as f64), human::count(depth, "layer"));
+    if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None) {
+        let mut corners = vec![(view.shallow(), view.small()), (view.shallow(), view.large())];
+        corners.extend([(view.deep(), view.small()), (view.deep(), view.large())]);
+        let mut seen = std::collections::BTreeSet::new();
+        corners.retain(|corner| seen.insert(*corner));
+        for (depth, size) in corners {
+            add(format!("first write, {}", where_(depth, size)), &view, depth, size);
+        }
+    }
+    if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None) {
+        let (depth, size) = (view.shallow(), view.small());
+        add(format!("second write, {}", where_(depth, size)), &view, depth, size);
+    }
+    let lookups =
+        [("hit", &metric::LOOKUP_HIT_NS), ("miss", &metric::LOOKUP_MISS_NS), ("whiteout", &metric::LOOKUP_WHITEOUT_NS)];
+    for (name, metric) in lookups {
+        for cache in [CacheState::Cold, CacheState::Fresh, CacheState::Warm] {
+            let Some(view) = View::of(results, store, ProbeName::Lookup, &metric.name, Some(cache)) else { continue };
+            let label = format!("look-up {name}, {}, {}", cache.as_str(), human::count(view.deep(), "layer"));
+            add(label, &view, view.deep(), view.small());
+        }
+    }
+    if let Some(view) = View::of(results, store, ProbeName::PageCache, &metric::FIRST_READ_NS.name, None) {
+        let (depth, size) = (view.shallow(), view.large());
+        add(format!("first read, {}, {}", view.cache.as_str(), where_(depth, size)), &view, depth, size);
+    }
+    operations
+}

@@ -1,0 +1,256 @@
+//! A scale: from a value to a place between 0 and 1, with ticks that people read. Logarithmic where the range asks for it.
+
+use crate::analysis::{Data, human};
+
+/// What an axis counts, which decides where its ticks are and how they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantity {
+    Ns,
+    Bytes,
+    Count,
+    Ratio,
+}
+
+impl Quantity {
+    fn write(self, value: f64) -> String {
+        match self {
+            Quantity::Ns => human::ns(value),
+            Quantity::Bytes => human::bytes(value),
+            Quantity::Count => format!("{value:.0}"),
+            Quantity::Ratio => human::ratio(value),
+        }
+    }
+}
+
+/// From this ratio of the largest to the smallest value on, an axis is logarithmic.
+const LOG_FROM: f64 = 8.0;
+
+/// A scale with its ticks.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Axis {
+    pub title: String,
+    /// Ticks with a label, as places between 0 and 1.
+    pub ticks: Vec<(f64, String)>,
+    /// Places of the finer mesh.
+    pub mesh: Vec<f64>,
+    log: bool,
+    low: f64,
+    high: f64,
+}
+
+impl Axis {
+    /// A scale that holds all values, with some room around them. Values of 0 have no place on a logarithmic scale: they are drawn
+    /// at its foot, and [`Axis::clips`] says so.
+    pub fn fit(title: impl Into<String>, quantity: Quantity, values: impl IntoIterator<Item = f64>) -> Axis {
+        let values: Vec<f64> = values.into_iter().filter(|v| v.is_finite() && *v >= 0.0).collect();
+        let positive = || values.iter().copied().filter(|v| *v > 0.0);
+        let low = positive().fold(f64::INFINITY, f64::min);
+        let high = positive().fold(0.0, f64::max);
+        if low > high {
+            // Nothing but zeros, or nothing at all.
+            return Axis::linear(title.into(), quantity, 1.0);
+        }
+        if high / low < LOG_FROM && quantity != Quantity::Ratio {
+            return Axis::linear(title.into(), quantity, high);
+        }
+        let room = (high / low).powf(0.04).max(1.12);
+        Axis::logarithmic(title.into(), quantity, low / room, high * room)
+    }
+
+    /// A scale of times that holds medians and their bands.
+    pub fn latency<'a>(title: &str, data: impl IntoIterator<Item = &'a Data>) -> Axis {
+        let values = data.into_iter().flat_map(|data| [data.summary.p10, data.p50(), data.summary.p90]);
+        Axis::fit(title, Quantity::Ns, values)
+    }
+
+    /// A scale whose ticks are the values themselves, for an axis that was set and not measured.
+    pub fn at(title: impl Into<String>, quantity: Quantity, values: &[f64]) -> Axis {
+        let mut axis = Axis::fit(title, quantity, values.iter().copied());
+        let (low, high) = values.iter().fold((f64::INFINITY, 0.0), |(l, h), v| (v.min(l), v.max(h)));
+        if low == high {
+            // One value stands in the middle.
+            axis = Axis { log: false, low: 0.0, high: if high > 0.0 { 2.0 * high } else { 1.0 }, ..axis };
+        } else if !axis.log {
+            let room = (high - low) * 0.06;
+            axis = Axis { low: low - room, high: high + room, ..axis };
+        }
+        axis.mesh = Vec::new();
+        axis.ticks = Vec::new();
+        // Labels that would run into one another are left out, the ends never are.
+        let distance = 0.035 + 0.0085 * values.iter().map(|v| quantity.write(*v).len()).max().unwrap_or(0) as f64;
+        let last = values.last().map(|v| axis.place(*v)).unwrap_or(1.0);
+        let mut free_from = f64::NEG_INFINITY;
+        for value in values {
+            let place = axis.place(*value);
+            let label = place == last || (place >= free_from && place + distance <= last);
+            if label {
+                free_from = place + distance;
+                axis.ticks.push((place, quantity.write(*value)));
+            } else {
+                axis.mesh.push(place);
+            }
+        }
+        axis
+    }
+
+    /// Percentiles on the scale 1 / (1 - p) up to `most`, which stretches the tail as HdrHistogram's plots do. Its values are
+    /// 1 / (1 - p), from 1.
+    pub fn percentiles(most: f64) -> Axis {
+        let high = most.max(10.0) * 1.12;
+        let mut axis = Axis {
+            title: "percentile of the samples".to_owned(),
+            ticks: Vec::new(),
+            mesh: Vec::new(),
+            log: true,
+            low: 1.0,
+            high,
+        };
+        let named = [
+            (1.0, "0"),
+            (2.0, "50"),
+            (4.0, "75"),
+            (10.0, "90"),
+            (20.0, "95"),
+            (1e2, "99"),
+            (1e3, "99.9"),
+            (1e4, "99.99"),
+            (1e5, "99.999"),
+            (1e6, "99.9999"),
+        ];
+        for (value, label) in named.into_iter().filter(|(value, _)| *value <= high) {
+            axis.ticks.push((axis.place(value), format!("{label} %")));
+        }
+        axis
+    }
+
+    fn linear(title: String, quantity: Quantity, high: f64) -> Axis {
+        let mut axis = Axis { title, ticks: Vec::new(), mesh: Vec::new(), log: false, low: 0.0, high: high * 1.06 };
+        let step = match quantity {
+            // Steps of bytes are powers of two.
+            Quantity::Bytes => (axis.high / 5.0).max(1.0).log2().ceil().exp2(),
+            Quantity::Count => nice_step(axis.high / 5.0).max(1.0),
+            Quantity::Ns | Quantity::Ratio => nice_step(axis.high / 6.0),
+        };
+        for i in 0..=(axis.high / step).floor() as u32 {
+            let value = f64::from(i) * step;
+            axis.ticks.push((axis.place(value), quantity.write(value)));
+        }
+        axis
+    }
+
+    fn logarithmic(title: String, quantity: Quantity, low: f64, high: f64) -> Axis {
+        let mut axis = Axis { title, ticks: Vec::new(), mesh: Vec::new(), log: true, low, high };
+        let base: f64 = if quantity == Quantity::Bytes { 2.0 } else { 10.0 };
+        let span = (high / low).log(base);
+        let first = low.log(base).ceil() as i32;
+        let last = high.log(base).floor() as i32;
+        if quantity == Quantity::Bytes {
+            let every = (span / 7.0).ceil().max(1.0) as i32;
+            for power in first..=last {
+                let place = axis.place(base.powi(power));
+                match power.rem_euclid(every) {
+                    0 => axis.ticks.push((place, quantity.write(base.powi(power)))),
+                    _ => axis.mesh.push(place),
+                }
+            }
+            return axis;
+        }
+        // Decades, with 2 and 5 between them when there are few, and with some left out when there are many.
+        let labelled: &[i32] = if span < 1.3 {
+            &[1, 2, 3, 5, 7]
+        } else if span < 3.2 {
+            &[1, 2, 5]
+        } else {
+            &[1]
+        };
+        let every = (span / 9.0).ceil().max(1.0) as i32;
+        for power in first - 1..=last {
+            for digit in 1..10 {
+                let value = f64::from(digit) * base.powi(power);
+                if value < low || value > high {
+                    continue;
+                }
+                let place = axis.place(value);
+                if labelled.contains(&digit) && power.rem_euclid(every) == 0 {
+                    axis.ticks.push((place, quantity.write(value)));
+                } else if span < 7.0 {
+                    axis.mesh.push(place);
+                }
+            }
+        }
+        axis
+    }
+
+    /// Where a value stands, between 0 and 1.
+    pub fn place(&self, value: f64) -> f64 {
+        let place = if !self.log {
+            (value - self.low) / (self.high - self.low)
+        } else if value > 0.0 {
+            (value / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            0.0
+        };
+        if place.is_nan() { 0.0 } else { place.clamp(0.0, 1.0) }
+    }
+
+    /// Whether the scale is logarithmic.
+    pub fn is_log(&self) -> bool {
+        self.log
+    }
+
+    /// Whether a value has no place on this scale and is drawn at its foot.
+    pub fn clips(&self, value: f64) -> bool {
+        self.log && value <= 0.0
+    }
+}
+
+/// The smallest of 1, 2, 5, 10, 20, ... that is at least `value`.
+fn nice_step(value: f64) -> f64 {
+    let decade = 10f64.powf(value.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|digit| digit * decade).find(|step| *step >= value * 0.999).unwrap_or(decade)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: &Axis) -> Vec<&str> {
+        axis.ticks.iter().map(|(_, label)| label.as_str()).collect()
+    }
+
+    #[test]
+    fn a_wide_range_is_logarithmic_and_a_narrow_one_is_not() {
+        let wide = Axis::fit("t", Quantity::Ns, [1e3, 1e9]);
+        assert!(wide.log);
+        assert_eq!(labels(&wide), ["1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "1 s"]);
+        let narrow = Axis::fit("t", Quantity::Ns, [40e3, 60e3]);
+        assert!(!narrow.log);
+        assert_eq!(labels(&narrow), ["0 ns", "20 µs", "40 µs", "60 µs"]);
+    }
+
+    #[test]
+    fn zeros_stand_at_the_foot_of_a_logarithmic_scale() {
+        let axis = Axis::fit("t", Quantity::Ns, [0.0, 10.0, 1e6]);
+        assert!(axis.log && axis.clips(0.0) && !axis.clips(10.0));
+        assert_eq!(axis.place(0.0), 0.0);
+        assert!(axis.place(10.0) > 0.0 && axis.place(1e6) < 1.0);
+        for values in [&[][..], &[0.0], &[0.0, 0.0]] {
+            let axis = Axis::fit("t", Quantity::Ns, values.iter().copied());
+            assert!(!axis.log && !axis.ticks.is_empty() && axis.place(0.0) == 0.0);
+        }
+    }
+
+    #[test]
+    fn an_axis_that_was_set_has_its_values_as_ticks() {
+        let axis = Axis::at("t", Quantity::Bytes, &[4096.0, 65536.0, 1048576.0]);
+        assert_eq!(labels(&axis), ["4 KiB", "64 KiB", "1 MiB"]);
+        let one = Axis::at("t", Quantity::Count, &[5.0]);
+        assert_eq!(one.ticks, vec![(0.5, "5".to_owned())]);
+        let crowded: Vec<f64> = (1..=120).map(f64::from).collect();
+        let crowded = Axis::at("t", Quantity::Count, &crowded);
+        assert!(crowded.ticks.len() < 30 && labels(&crowded).contains(&"120"));
+        for pair in crowded.ticks.windows(2) {
+            assert!(pair[1].0 - pair[0].0 > 0.03, "{pair:?}");
+        }
+    }
+}

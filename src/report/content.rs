@@ -1,0 +1,257 @@
+//! What the page says, in the order in which it is read: the answer, the figures behind it, what is missing, how it was measured.
+
+use std::collections::BTreeMap;
+
+use super::page::{Block, Page, Span, Spans, Table, marked, plain};
+use super::{Plate, headline, machine, method};
+use crate::analysis::{PageView, ResultSet, Verdict, claims, human, operations};
+use crate::record::{Feature, Outcome, Run, metric};
+
+/// The whole page.
+pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
+    let manifest = &run.manifest;
+    let mut blocks = warnings(run);
+    blocks.push(section("in-short", "In short"));
+    blocks.push(Block::List(headline::sentences(results).into_iter().map(plain).collect()));
+    blocks.extend(key_figures(results));
+    blocks.extend(verdicts(results));
+    blocks.extend(figures(results, plates));
+    blocks.extend(missing(run, results));
+    blocks.extend(failed(run));
+    blocks.extend(machine::blocks(run));
+    blocks.extend(method::blocks(run));
+    let host = &manifest.host;
+    Page {
+        title: format!("layerbench, run {}", manifest.run),
+        subtitle: format!(
+            "What layers cost the containers on this machine: Linux {}, {}, {}.",
+            or_unknown(&host.kernel),
+            human::count(host.cpus, "CPU"),
+            human::list(
+                &manifest
+                    .stores
+                    .iter()
+                    .map(|s| format!("store {} on {}", s.label, or_unknown(&s.fs_type)))
+                    .collect::<Vec<_>>()
+            )
+        ),
+        blocks,
+    }
+}
+
+pub(super) fn section(id: &'static str, title: &str) -> Block {
+    Block::Section { id, title: title.to_owned() }
+}
+
+pub(super) fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "unknown" } else { text }
+}
+
+/// What must be known before the first figure is read.
+fn warnings(run: &Run) -> Vec<Block> {
+    let mut warnings = Vec::new();
+    if run.manifest.smoke {
+        warnings.push(
+            "This is a smoke run: tiny values that prove that everything runs. Its figures mean nothing and must not be quoted."
+                .to_owned(),
+        );
+    }
+    let planned = run.manifest.planned_cases as usize;
+    if run.truncated || run.cases.len() < planned {
+        let cut = if run.truncated { " The last line of its records was cut off and is left out." } else { "" };
+        warnings.push(format!(
+            "This run was interrupted: {} of {} were executed. What is missing is not measured.{cut}",
+            run.cases.len(),
+            human::count(planned as u64, "planned case")
+        ));
+    }
+    let count = |wanted: fn(&Outcome) -> bool| run.cases.iter().filter(|case| wanted(&case.outcome)).count() as u64;
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed { .. }));
+    if failed > 0 {
+        let cases = human::count(failed, "case");
+        warnings.push(format!(
+            "{cases} failed and {} not in the figures: see “Failed”.",
+            if failed == 1 { "is" } else { "are" }
+        ));
+    }
+    if count(|outcome| matches!(outcome, Outcome::Measured { .. })) == 0 {
+        let skipped = human::count(count(|outcome| matches!(outcome, Outcome::Skipped { .. })), "case");
+        warnings.push(format!("Nothing was measured in this run: {skipped} skipped, {failed} failed."));
+    }
+    warnings.into_iter().map(|text| Block::Warning(plain(text))).collect()
+}
+
+fn key_figures(results: &ResultSet) -> Vec<Block> {
+    let mut blocks = vec![section("key-figures", "Key figures")];
+    let confidence = human::percent(crate::analysis::CONFIDENCE);
+    blocks.push(Block::Text(plain(format!(
+        "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better."
+    ))));
+    for store in &results.stores {
+        if results.stores.len() > 1 {
+            blocks.push(Block::Heading(format!("Store {store}")));
+        }
+        let operations = operations(results, store);
+        let pages = PageView::of(results, store);
+        if operations.is_empty() && pages.is_none() {
+            blocks.push(Block::Text(plain("Not measured.")));
+            continue;
+        }
+        // Operations are rows while drivers are few enough to be columns.
+        let mut head = vec!["Operation".to_owned()];
+        head.extend(results.drivers.iter().map(|driver| driver.label.clone()));
+        let numeric = (1..head.len()).collect();
+        let mut rows: Vec<Vec<Spans>> = Vec::new();
+        for operation in &operations {
+            let mut row = vec![plain(operation.label.clone())];
+            row.extend(results.drivers.iter().map(|driver| figure(operation.of(&driver.label), human::ns)));
+            rows.push(row);
+        }
+        if let Some((pages, n)) = pages.as_ref().and_then(|p| Some((p, *p.containers.last()?))) {
+            let read = human::count(n, "container");
+            let mut row = vec![plain(format!("resident bytes, {read} reading the same files"))];
+            row.extend(results.drivers.iter().map(|driver| {
+                let group = pages.at(&driver.label, n);
+                figure(group.and_then(|group| group.metric(&metric::RESIDENT_BYTES.name)), human::bytes)
+            }));
+            rows.push(row);
+        }
+        blocks.push(Block::Table(Table { head, rows, numeric }));
+    }
+    blocks
+}
+
+fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) -> Spans {
+    let Some(data) = data else { return plain("not measured") };
+    let s = &data.summary;
+    vec![Span::Strong(format(s.p50)), Span::Text(format!(" [{}] n={}", human::interval(s.interval, &format), s.n))]
+}
+
+fn verdicts(results: &ResultSet) -> Vec<Block> {
+    let mut blocks = vec![section("verdicts", "What Docker’s page on aufs says, and what was found")];
+    let aufs: Vec<&str> =
+        results.drivers.iter().filter(|driver| driver.driver == "aufs").map(|driver| driver.label.as_str()).collect();
+    let measured =
+        aufs.iter().any(|label| results.groups.iter().any(|g| g.key.driver == *label && !g.metrics.is_empty()));
+    blocks.push(Block::Text(plain(
+        "Three claims of Docker’s documentation of its aufs storage driver, asked of every driver of this run.",
+    )));
+    if !measured {
+        let why = results
+            .drivers
+            .iter()
+            .find(|driver| driver.driver == "aufs")
+            .map(|driver| match &driver.availability {
+                Feature::Missing { reason, .. } => format!("it is not here ({reason})"),
+                Feature::Available { .. } => "none of its cases was measured".to_owned(),
+            })
+            .unwrap_or_else(|| "the run did not ask for it".to_owned());
+        blocks.push(Block::Warning(plain(format!(
+            "aufs itself was not measured: {why}. What follows says nothing about aufs, only whether the claims hold for the drivers \
+             that were measured."
+        ))));
+    }
+    for store in &results.stores {
+        if results.stores.len() > 1 {
+            blocks.push(Block::Heading(format!("Store {store}")));
+        }
+        for claim in claims(results, store) {
+            blocks.push(Block::Quote(claim.quote.to_owned()));
+            blocks.push(Block::Text(plain(claim.question)));
+            let rows: Vec<Vec<Spans>> = claim
+                .findings
+                .into_iter()
+                .map(|finding| {
+                    let verdict = finding.verdict.words().to_owned();
+                    let verdict = match finding.verdict {
+                        Verdict::NotMeasured => Span::Text(verdict),
+                        _ => Span::Strong(verdict),
+                    };
+                    vec![plain(finding.driver), vec![verdict], plain(finding.numbers)]
+                })
+                .collect();
+            if rows.is_empty() {
+                blocks.push(Block::Text(plain("No driver but the control was asked for.")));
+                continue;
+            }
+            let head = ["Driver", "Verdict", "The numbers that decide it"].map(str::to_owned).to_vec();
+            blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
+        }
+    }
+    blocks
+}
+
+fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {
+    let mut blocks = vec![section("figures", "Figures")];
+    for plate in plates {
+        let store = if results.stores.len() > 1 { format!(", store {}", plate.store) } else { String::new() };
+        match &plate.figure {
+            Some(figure) => {
+                blocks.push(Block::Heading(format!("{}{store}", figure.title)));
+                blocks.push(Block::Figure {
+                    stem: plate.stem.clone(),
+                    title: figure.title.clone(),
+                    svg: figure.svg.clone(),
+                    sentences: figure.sentences.clone(),
+                });
+            }
+            None => {
+                blocks.push(Block::Heading(format!("{}{store}", plate.chart.name())));
+                blocks.push(Block::Text(plain(format!("Not measured in this run: {}.", plate.chart.about()))));
+            }
+        }
+    }
+    blocks
+}
+
+/// Drivers that were not here, and cases that were skipped although their driver was.
+fn missing(run: &Run, results: &ResultSet) -> Vec<Block> {
+    let mut blocks = vec![section("not-here", "Not here, and how to get it")];
+    let mut rows: Vec<Vec<Spans>> = Vec::new();
+    for driver in &results.drivers {
+        if let Feature::Missing { reason, remedy } = &driver.availability {
+            rows.push(vec![plain(driver.label.clone()), plain("the driver"), marked(reason), marked(remedy)]);
+        }
+    }
+    let mut skipped: BTreeMap<(usize, &str, &str), u64> = BTreeMap::new();
+    for case in &run.cases {
+        if let Outcome::Skipped { reason, remedy } = &case.outcome {
+            let at = results.position(&case.driver.label);
+            // A missing driver is told once, not once for each of its cases.
+            let told = results
+                .drivers
+                .get(at)
+                .is_some_and(|d| matches!(&d.availability, Feature::Missing { reason: known, .. } if known == reason));
+            if !told {
+                *skipped.entry((at, reason, remedy)).or_default() += 1;
+            }
+        }
+    }
+    for ((at, reason, remedy), n) in skipped {
+        let label = results.drivers.get(at).map(|driver| driver.label.clone()).unwrap_or_default();
+        rows.push(vec![plain(label), plain(human::count(n, "case")), marked(reason), marked(remedy)]);
+    }
+    if rows.is_empty() {
+        blocks.push(Block::Text(plain("Every driver that was asked for was here, and no case was skipped.")));
+    } else {
+        let head = ["Driver", "What was skipped", "Why", "How to get it"].map(str::to_owned).to_vec();
+        blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
+    }
+    blocks
+}
+
+fn failed(run: &Run) -> Vec<Block> {
+    let rows: Vec<Vec<Spans>> = run
+        .cases
+        .iter()
+        .filter_map(|case| match &case.outcome {
+            Outcome::Failed { error } => Some(vec![vec![Span::Code(case.id.clone())], plain(error.clone())]),
+            _ => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = ["Case", "Error"].map(str::to_owned).to_vec();
+    vec![section("failed", "Failed"), Block::Table(Table { head, rows, numeric: Vec::new() })]
+}

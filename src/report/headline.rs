@@ -1,0 +1,175 @@
+//! The page in a few sentences, for someone who runs containers. Each sentence is made from figures; what was not measured is said to
+//! be not measured.
+
+use crate::analysis::{Difference, PageView, ResultSet, View, compare, human};
+use crate::chart::{self, change, each};
+use crate::record::metric;
+use crate::workload::{CacheState, ProbeName};
+
+/// The sentences; with several stores, those of each store in turn, with its name in front.
+pub(super) fn sentences(results: &ResultSet) -> Vec<String> {
+    if results.groups.iter().all(|group| group.metrics.is_empty()) {
+        return vec!["Nothing was measured in this run.".to_owned()];
+    }
+    let mut sentences = Vec::new();
+    for store in &results.stores {
+        let writes = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let mut of_store = match &writes {
+            Some(view) => vec![first_write(results, view), by_size(results, view), by_depth(results, view)],
+            None => vec!["What the first write to a file of a lower layer costs was not measured.".to_owned()],
+        };
+        of_store.push(page_cache(results, store));
+        of_store.push(lookup(results, store));
+        of_store.push(volume(results, store, writes.as_ref()));
+        let several = results.stores.len() > 1;
+        sentences.extend(of_store.into_iter().map(|s| if several { format!("Store {store}: {s}") } else { s }));
+    }
+    sentences
+}
+
+/// The drivers of a view that are not the control.
+fn drivers<'a>(results: &ResultSet, view: &View<'a>) -> Vec<&'a str> {
+    view.drivers.iter().copied().filter(|driver| !results.is_baseline(driver)).collect()
+}
+
+fn layers(depth: u32) -> String {
+    human::count(depth, "layer")
+}
+
+fn size(bytes: u64) -> String {
+    human::bytes(bytes as f64)
+}
+
+fn first_write(results: &ResultSet, view: &View) -> String {
+    let (depth, bytes) = (view.shallow(), view.small());
+    let values: Vec<_> =
+        drivers(results, view).into_iter().filter_map(|d| Some((d, view.at(d, depth, bytes)?.p50()))).collect();
+    let control = results
+        .baseline()
+        .and_then(|bind| Some((bind, view.at(bind, depth, bytes)?)))
+        .map(|(bind, data)| format!("; on {bind}, which is what a volume is, {}", human::ns(data.p50())))
+        .unwrap_or_else(|| "; on a volume it was not measured".to_owned());
+    let subject = format!("The first write to a file of {} in a stack of {}", size(bytes), layers(depth));
+    if values.is_empty() {
+        return format!("{subject} was measured with no driver{control}.");
+    }
+    format!("{subject} takes {}{control} (medians).", each(&values, human::ns))
+}
+
+fn by_size(results: &ResultSet, view: &View) -> String {
+    let (small, large, depth) = (view.small(), view.large(), view.shallow());
+    if small == large {
+        return format!("Only files of {} were measured, so how it grows with size is not measured.", size(small));
+    }
+    let at = |driver, size| view.at(driver, depth, size);
+    let items: Vec<_> = drivers(results, view)
+        .into_iter()
+        .map(|driver| (driver, at(driver, large).zip(at(driver, small)).and_then(|(l, s)| compare(l, s))))
+        .collect();
+    format!("Size: a file of {} instead of {} {}.", size(large), size(small), change(&items))
+}
+
+fn by_depth(results: &ResultSet, view: &View) -> String {
+    let (shallow, deep, small) = (view.shallow(), view.deep(), view.small());
+    if shallow == deep {
+        return format!("Only stacks of {} were measured, so how it grows with depth is not measured.", layers(deep));
+    }
+    let at = |driver, depth| view.at(driver, depth, small);
+    let items: Vec<_> = drivers(results, view)
+        .into_iter()
+        .map(|driver| (driver, at(driver, deep).zip(at(driver, shallow)).and_then(|(d, s)| compare(d, s))))
+        .collect();
+    format!("Depth: a file of {} below {} instead of {shallow} {}.", size(small), layers(deep), change(&items))
+}
+
+fn page_cache(results: &ResultSet, store: &str) -> String {
+    let Some(view) = PageView::of(results, store) else {
+        return "Whether containers share the page cache was not measured.".to_owned();
+    };
+    let Some(n) = view.containers.last().copied().filter(|n| *n > 1) else {
+        return "Whether containers share the page cache was not measured: only one container read.".to_owned();
+    };
+    let copies: Vec<(&str, f64)> = view
+        .drivers
+        .iter()
+        .filter(|driver| !results.is_baseline(driver))
+        .filter_map(|driver| {
+            let group = view.at(driver, n)?;
+            let once = group.metric(&metric::READ_SET_BYTES.name)?.p50();
+            let resident = group.metric(&metric::RESIDENT_BYTES.name)?.p50();
+            (once > 0.0).then_some((*driver, resident / once))
+        })
+        .collect();
+    chart::copies(n, &copies)
+}
+
+fn lookup(results: &ResultSet, store: &str) -> String {
+    // The coldest state that was measured: a name that is cached costs the same through any stack.
+    let view = [CacheState::Cold, CacheState::Fresh, CacheState::Warm]
+        .into_iter()
+        .find_map(|c| View::of(results, store, ProbeName::Lookup, &metric::LOOKUP_HIT_NS.name, Some(c)));
+    let Some(view) = view else { return "What a look-up costs through many layers was not measured.".to_owned() };
+    let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
+    let drivers = drivers(results, &view);
+    let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
+    if values.is_empty() {
+        return format!("A look-up through {} was measured with no driver.", layers(deep));
+    }
+    let subject = format!("Looking up a name ({} caches) through {}", view.cache.as_str(), layers(deep));
+    let takes = format!("{subject} takes {}", each(&values, human::ns));
+    if shallow == deep {
+        return format!("{takes}; other depths were not measured.");
+    }
+    let items: Vec<_> = drivers
+        .iter()
+        .map(|d| (*d, view.at(d, deep, bytes).zip(view.at(d, shallow, bytes)).and_then(|(a, b)| compare(a, b))))
+        .collect();
+    format!("{takes}; that many instead of {shallow} {}.", change(&items))
+}
+
+fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
+    let not_measured = "What a volume would save was not measured.".to_owned();
+    let (Some(view), Some(bind)) = (writes, results.baseline()) else { return not_measured };
+    let (depth, large) = (view.shallow(), view.large());
+    let Some(base) = view.at(bind, depth, large) else { return not_measured };
+    let compared: Vec<_> = drivers(results, view)
+        .into_iter()
+        .filter_map(|driver| Some((driver, compare(view.at(driver, depth, large)?, base)?)))
+        .collect();
+    let slower: Vec<(&str, f64)> =
+        compared.iter().filter(|(_, c)| c.difference == Difference::Higher).map(|(d, c)| (*d, c.ratio)).collect();
+    if compared.is_empty() {
+        return not_measured;
+    }
+    let bytes = size(large);
+    if slower.is_empty() {
+        // "Not slower" has to have been found; few samples find nothing.
+        if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
+            return format!(
+                "There are too few samples to say what a volume would save on the first write to a file of {bytes}."
+            );
+        }
+        return format!(
+            "These figures give no reason for a volume: the first write to a file of {bytes} is not slower than on {bind}."
+        );
+    }
+    let again = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None);
+    let again: Vec<_> = again
+        .iter()
+        .flat_map(|view| {
+            let at = |driver| view.at(driver, view.shallow(), view.large());
+            let compared = drivers(results, view).into_iter().map(move |d| (d, at(d)));
+            compared.map(|(d, subject)| (d, subject.zip(at(bind)).and_then(|(s, b)| compare(s, b)))).collect::<Vec<_>>()
+        })
+        .collect();
+    let second = if again.is_empty() {
+        "The second write to the same file was not measured".to_owned()
+    } else {
+        format!("For the second write to the same file a driver instead of {bind} {}", change(&again))
+    };
+    let files = if view.small() == large { "files" } else { "large files" };
+    format!(
+        "Better put in a volume: {files} that are written to; the first write to one of {bytes} costs, against {bind}, {}. {second}.",
+        each(&slower, human::ratio)
+    )
+}

@@ -1,0 +1,219 @@
+//! Where and how the run was made: machine, stores, drivers as mounted, seed, command, and how to make it again.
+
+use std::collections::BTreeMap;
+
+use super::content::{or_unknown, section};
+use super::page::{Block, Span, Spans, Table, marked, plain};
+use crate::analysis::human;
+use crate::record::{Feature, Outcome, Privileges, Run};
+
+/// The sections.
+pub(super) fn blocks(run: &Run) -> Vec<Block> {
+    let mut blocks =
+        vec![section("machine", "Machine"), machine(run), Block::Heading("Stores".to_owned()), stores(run)];
+    blocks.push(Block::Heading("Drivers, as the kernel reports their mounts".to_owned()));
+    blocks.push(mounts(run));
+    blocks.extend(notes(run));
+    blocks.push(section("again", "How to make it again"));
+    blocks.extend(again(run));
+    blocks
+}
+
+fn pairs(rows: Vec<(&str, Spans)>) -> Block {
+    let rows = rows.into_iter().map(|(name, value)| vec![plain(name), value]).collect();
+    Block::Table(Table { head: vec!["What".to_owned(), "Value".to_owned()], rows, numeric: Vec::new() })
+}
+
+fn feature(feature: &Feature) -> Spans {
+    match feature {
+        Feature::Available { detail } if detail.is_empty() => plain("available"),
+        Feature::Available { detail } => plain(format!("available: {detail}")),
+        Feature::Missing { reason, remedy } => marked(&format!("not available: {reason}; {remedy}")),
+    }
+}
+
+fn machine(run: &Run) -> Block {
+    let m = &run.manifest;
+    let h = &m.host;
+    let privileges = match h.privileges {
+        Privileges::Root => "root",
+        Privileges::UserNamespace => "ordinary user, cases in a user namespace",
+        Privileges::None => "ordinary user without user namespaces: nothing can be mounted",
+    };
+    let c = &h.capabilities;
+    pairs(vec![
+        ("Kernel", plain(or_unknown(&h.kernel))),
+        ("System", plain(or_unknown(&h.os))),
+        ("CPU", plain(format!("{}, {}, {} usable", or_unknown(&h.cpu_model), or_unknown(&h.architecture), h.cpus))),
+        ("Frequency governor", plain(h.cpu_governor.as_deref().unwrap_or("none reported"))),
+        ("Hypervisor", plain(h.hypervisor.as_deref().unwrap_or("none reported"))),
+        (
+            "Memory",
+            plain(format!(
+                "{}, pages of {}",
+                human::bytes(h.memory_bytes as f64),
+                human::bytes(h.page_size_bytes as f64)
+            )),
+        ),
+        ("Privileges", plain(privileges)),
+        ("New mount API", feature(&c.mount_api)),
+        ("FUSE", feature(&c.fuse)),
+        ("FUSE passthrough", feature(&c.fuse_passthrough)),
+        ("cachestat", feature(&c.cachestat)),
+        ("drop_caches", feature(&c.drop_caches)),
+        ("pagemap with frame numbers", feature(&c.pagemap)),
+    ])
+}
+
+fn stores(run: &Run) -> Block {
+    let head = [
+        "Store",
+        "Path",
+        "File system",
+        "Options",
+        "Device",
+        "Scheduler",
+        "Rotational (the kernel’s word)",
+        "Reflink",
+        "Free",
+        "Size",
+    ];
+    let rows = run
+        .manifest
+        .stores
+        .iter()
+        .map(|s| {
+            let rotational = match s.rotational_flag {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "unknown",
+            };
+            vec![
+                plain(s.label.clone()),
+                vec![Span::Code(s.path.clone())],
+                plain(or_unknown(&s.fs_type)),
+                vec![Span::Code(s.mount_options.clone())],
+                vec![Span::Code(s.device.clone())],
+                plain(s.scheduler.as_deref().unwrap_or("none")),
+                plain(rotational),
+                feature(&s.reflink),
+                plain(human::bytes(s.free_bytes as f64)),
+                plain(human::bytes(s.total_bytes as f64)),
+            ]
+        })
+        .collect();
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![8, 9] })
+}
+
+fn mounts(run: &Run) -> Block {
+    let mut options: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for case in &run.cases {
+        if let Outcome::Measured { mount_options, .. } = &case.outcome {
+            *options.entry(&case.driver.label).or_default().entry(mount_options).or_default() += 1;
+        }
+    }
+    let mut rows: Vec<Vec<Spans>> = Vec::new();
+    for driver in &run.manifest.drivers {
+        let version = match &driver.availability {
+            Feature::Available { detail } => detail.clone(),
+            Feature::Missing { .. } => "not here".to_owned(),
+        };
+        let asked = if driver.options.is_empty() { "none".to_owned() } else { driver.options.join(",") };
+        let seen = options.get(driver.label.as_str());
+        // Options that differ by the number of layers only would fill the page: the commonest stands for the rest.
+        let common = seen.and_then(|seen| seen.iter().max_by_key(|(_, n)| **n));
+        let mounted = match common {
+            Some((options, _)) => vec![Span::Code((*options).to_owned())],
+            None => plain("never mounted for a measurement"),
+        };
+        let variants = seen.map(BTreeMap::len).unwrap_or(0);
+        rows.push(vec![
+            plain(driver.label.clone()),
+            plain(driver.driver.clone()),
+            vec![Span::Code(asked)],
+            plain(version),
+            mounted,
+            plain(variants.to_string()),
+        ]);
+    }
+    let head =
+        ["Label", "Driver", "Options asked for", "Version", "Options found (commonest)", "Different options found"];
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![5] })
+}
+
+/// What cases have to say, each once.
+fn notes(run: &Run) -> Vec<Block> {
+    let mut notes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for case in &run.cases {
+        if let Outcome::Measured { notes: of_case, .. } = &case.outcome {
+            for note in of_case {
+                *notes.entry((&case.driver.label, note)).or_default() += 1;
+            }
+        }
+    }
+    if notes.is_empty() {
+        return Vec::new();
+    }
+    let items = notes
+        .into_iter()
+        .map(|((driver, note), n)| {
+            let mut spans = plain(format!("{driver}, {}: ", human::count(n, "case")));
+            spans.extend(marked(note));
+            spans
+        })
+        .collect();
+    vec![Block::Heading("Notes of the cases".to_owned()), Block::List(items)]
+}
+
+fn again(run: &Run) -> Vec<Block> {
+    let m = &run.manifest;
+    let workloads: Vec<String> = m.workloads.iter().map(|w| format!("{} ({})", w.name, w.title)).collect();
+    let mut blocks = vec![pairs(vec![
+        ("Run", vec![Span::Code(m.run.clone())]),
+        ("Started (UTC)", plain(m.started.clone())),
+        ("Workloads", plain(human::list(&workloads))),
+        ("Seed", vec![Span::Code(m.seed.to_string())]),
+        ("Cases executed of planned", plain(format!("{} of {}", run.cases.len(), m.planned_cases))),
+        ("layerbench", plain(format!("{}, commit {}", m.layerbench_version, m.commit.as_deref().unwrap_or("unknown")))),
+    ])];
+    blocks.push(Block::Text(plain("Measure again, with the same seed:")));
+    blocks.push(Block::Verbatim(command(run)));
+    blocks.push(Block::Text(marked(
+        "Render this page again from the raw data, with no measurement: the same records give the same bytes.",
+    )));
+    blocks.push(Block::Verbatim(format!("layerbench report results/{}", m.run)));
+    blocks
+}
+
+/// The command line as given, quoted for a shell, with the seed that was used if it does not name one.
+fn command(run: &Run) -> String {
+    let command = &run.manifest.command;
+    let mut words: Vec<String> = command.iter().map(|word| quote(word)).collect();
+    if !command.iter().any(|word| word == "--seed" || word.starts_with("--seed=")) {
+        words.push(format!("--seed {}", run.manifest.seed));
+    }
+    words.join(" ")
+}
+
+fn quote(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(harmless) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, quoted) in
+            [("run", "run"), ("a=b/c.toml", "a=b/c.toml"), ("", "''"), ("a b", "'a b'"), ("it's", r"'it'\''s'")]
+        {
+            assert_eq!(quote(word), quoted);
+        }
+    }
+}
