@@ -57,9 +57,11 @@ impl Chart for ResidentByContainers {
         }
         let mut entries = legend(data, &this.drivers);
         if let Some(once) = once {
-            let lines: [(&str, fn(f64) -> f64); 2] =
-                [("shared: once", |_| 1.0), ("not shared: once per container", |n| n)];
-            for (i, (name, copies)) in lines.into_iter().enumerate() {
+            // One copy in all, and one copy a container.
+            for (i, (name, shared)) in
+                [("shared: once", true), ("not shared: once per container", false)].into_iter().enumerate()
+            {
+                let copies = |n: f64| if shared { 1.0 } else { n };
                 let at = |n: &u32| {
                     let n = f64::from(*n);
                     Some(Point { x: n, y: once * copies(n), band: None, mark: false })
