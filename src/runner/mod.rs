@@ -133,7 +133,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
                         layerbench: request.layerbench.clone(),
                     };
                     let outcome = child::run(&job, CASE_LIMIT);
-                    store.remove_scratch(&job.scratch)?;
+                    store.retire_scratch(&job.scratch)?;
                     outcome
                 }
             },
@@ -162,6 +162,9 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         progress.end(index + 1, plan.cases.len(), &record);
     }
     summary.measuring = measuring.elapsed();
+    for store in stores.values() {
+        store.remove_all_scratch()?;
+    }
     Ok(summary)
 }
 
