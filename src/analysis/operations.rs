@@ -24,7 +24,7 @@ impl<'a> Operation<'a> {
 }
 
 /// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
-/// write, look-ups through the deepest stack for each cache state, the first read. Those that nothing measured are left out.
+/// write, look-ups through the deepest stack for each cache state, reads. Those that nothing measured are left out.
 pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
@@ -56,9 +56,16 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
             add(label, &view, view.deep(), view.small());
         }
     }
-    if let Some(view) = View::of(results, store, ProbeName::PageCache, &metric::FIRST_READ_NS.name, None) {
-        let (depth, size) = (view.shallow(), view.large());
-        add(format!("first read, {}, {}", view.cache.as_str(), where_(depth, size)), &view, depth, size);
+    let reads = [
+        ("first read, from the device", &metric::FIRST_READ_NS),
+        ("the same by a second container", &metric::SECOND_READ_NS),
+        ("cached read of 4 KiB", &metric::WARM_READ_NS),
+    ];
+    for (name, metric) in reads {
+        if let Some(view) = View::of(results, store, ProbeName::PageCache, &metric.name, None) {
+            let (depth, size) = (view.shallow(), view.large());
+            add(format!("{name}, {}", where_(depth, size)), &view, depth, size);
+        }
     }
     operations
 }
