@@ -39,7 +39,7 @@ pub fn serve(config: UnionConfig, mountpoint: &Path, ready: impl FnOnce()) -> Re
     let mut mount = mount_background(config, mountpoint)?;
     ready();
     match mount.session.take() {
-        Some(session) => session.join().map_err(|error| UnionError::io("serve", mountpoint, error)),
+        Some(session) => ended(session.join()).map_err(|error| UnionError::io("serve", mountpoint, error)),
         None => Ok(()),
     }
 }
@@ -128,6 +128,15 @@ fn fuser_config(config: &UnionConfig, acl: SessionACL) -> Config {
     options
 }
 
+/// How serving ended, where an end is what was wanted. A thread that reads the device while the mount goes is told ENODEV or, when the
+/// kernel was a step further, ECONNABORTED (fs/fuse/dev.c, `fuse_dev_do_read`); fuser knows the first alone.
+fn ended(result: std::io::Result<()>) -> std::io::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+        other => other,
+    }
+}
+
 /// Takes the mount away from the tree at once; the kernel ends it when nobody uses it any more.
 fn detach(mountpoint: &Path) {
     // Used where there is an error to report already.
@@ -157,7 +166,7 @@ impl UnionMount {
         let Some(session) = self.session.take() else { return Ok(()) };
         let failed = |error| UnionError::io("unmount", &self.mountpoint, error);
         if self.by_fuser {
-            return session.umount_and_join().map_err(failed);
+            return ended(session.umount_and_join()).map_err(failed);
         }
         let deadline = Instant::now() + Duration::from_secs(1);
         loop {
@@ -175,7 +184,7 @@ impl UnionMount {
                 }
             }
         }
-        session.join().map_err(failed)
+        ended(session.join()).map_err(failed)
     }
 }
 
