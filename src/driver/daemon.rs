@@ -14,6 +14,8 @@ use crate::sys;
 
 /// How long a daemon may take to mount, or to end after its mount went.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// strerror of ECONNABORTED.
+const CONNECTION_ABORTED: &str = "Software caused connection abort";
 /// How often the mount table is read meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How much of what a daemon said is shown: its beginning, where the cause is.
@@ -97,6 +99,9 @@ impl Daemon {
         loop {
             match self.child.try_wait().map_err(MountError::at(driver, "wait for the daemon of", merged))? {
                 Some(status) if status.success() => return Ok(()),
+                // libfuse reports as an error what the kernel tells a reader of a connection that goes (ECONNABORTED): now and then
+                // fuse-overlayfs ends with status 1 after an unmount that went well.
+                Some(status) if status.code().is_some() && self.said().contains(CONNECTION_ABORTED) => return Ok(()),
                 Some(status) => {
                     return Err(self.error(driver, merged, &format!("it ended with {status} after the unmount")));
                 }
@@ -120,11 +125,16 @@ impl Daemon {
         }
     }
 
-    fn error(&self, driver: &'static str, merged: &Path, reason: &str) -> MountError {
+    /// The beginning of what it said.
+    fn said(&self) -> String {
         let mut buffer = [0; SHOWN_BYTES];
         // That it cannot be read matters less than what is being reported.
         let length = self.said.read_at(&mut buffer, 0).unwrap_or(0);
-        let said = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+        String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned()
+    }
+
+    fn error(&self, driver: &'static str, merged: &Path, reason: &str) -> MountError {
+        let said = self.said();
         let said = if said.trim().is_empty() { String::new() } else { format!("; it said: {}", said.trim()) };
         MountError::Daemon {
             driver,
