@@ -1,14 +1,44 @@
-//! Reports of runs that nobody measured: the same records give the same bytes, and odd runs give a page that says what is odd.
+//! Reports of runs that nobody measured: the same records give the same bytes, a known run gives a known page, and odd runs give a page
+//! that says what is odd. `UPDATE_GOLDEN=1 cargo test --test report` writes the known page anew; read the difference before committing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use layerbench::report::render;
+use layerbench::analysis::{ResultSet, Verdict, claims};
+use layerbench::chart;
+use layerbench::record::{Observation, Outcome, Run, RunWriter, metric};
+use layerbench::report::{ReportError, render};
+use layerbench::workload::{CacheState, ProbeName};
 
 #[path = "report/synthetic.rs"]
 mod synthetic;
 
 use synthetic::Spec;
+
+/// A run that is quick to render.
+fn small() -> Spec {
+    Spec {
+        depth: vec![1, 8, 120],
+        file_size_bytes: vec![4 << 10, 1 << 20, 16 << 20],
+        cache: vec![CacheState::Warm, CacheState::Cold],
+        containers: vec![1, 2, 4],
+        files: 6,
+        ..Spec::default()
+    }
+}
+
+/// One point, one sample.
+fn single() -> Spec {
+    Spec {
+        depth: vec![1],
+        file_size_bytes: vec![4096],
+        cache: vec![CacheState::Warm],
+        containers: vec![1],
+        files: 1,
+        rounds: 1,
+        ..Spec::default()
+    }
+}
 
 /// A folder of this test alone, removed with it.
 fn scratch() -> tempfile::TempDir {
@@ -34,121 +64,359 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
+/// A rendered run as text: the two pages, and the figures by name.
+struct Pages {
+    html: String,
+    markdown: String,
+    figures: Vec<String>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Pages {
+    fn csv(&self, name: &str) -> String {
+        let path = PathBuf::from(format!("charts/{name}.csv"));
+        let (_, bytes) = self.files.iter().find(|(at, _)| *at == path).unwrap_or_else(|| panic!("no {path:?}"));
+        String::from_utf8(bytes.clone()).expect("UTF-8")
+    }
+}
+
+/// Renders, and checks what holds for every report: the files it names are there, the drawings are well-formed, no number is broken.
+fn pages(run: &Run) -> Pages {
+    let scratch = scratch();
+    let out = scratch.path().join("report");
+    let rendered = render(run, &out).expect("render");
+    let found = files(&out);
+    let mut expected = vec![PathBuf::from("index.html"), PathBuf::from("index.md")];
+    for figure in &rendered.figures {
+        expected.extend(["csv", "svg"].map(|ext| PathBuf::from(format!("charts/{figure}.{ext}"))));
+    }
+    expected.sort();
+    assert_eq!(found.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>(), expected);
+    for (path, bytes) in &found {
+        let text = String::from_utf8(bytes.clone()).expect("UTF-8");
+        assert!(
+            !text.contains("NaN") && !text.contains("inf ") && !text.contains("inf×"),
+            "{path:?} has a broken number"
+        );
+        if path.extension().is_some_and(|ext| ext == "svg") {
+            well_formed(path, &text);
+        }
+        if path.extension().is_some_and(|ext| ext == "csv") {
+            assert!(text.lines().count() > 1, "{path:?} has no row");
+        }
+    }
+    assert!(!rendered.in_short.is_empty());
+    let read = |path: &Path| fs::read_to_string(path).expect("read");
+    Pages { html: read(&rendered.html), markdown: read(&rendered.markdown), figures: rendered.figures, files: found }
+}
+
+/// Every tag of an XML text is closed in order. Enough to notice a label that broke out of its text.
+fn well_formed(path: &Path, xml: &str) {
+    let mut open: Vec<String> = Vec::new();
+    for part in xml.split('<').skip(1) {
+        let tag = part.split('>').next().unwrap_or_default();
+        let name = tag.split([' ', '\n', '/']).find(|word| !word.is_empty()).unwrap_or_default();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "{path:?}: </{name}> closes another tag");
+        } else if !tag.starts_with('?') && !tag.ends_with('/') {
+            open.push(name.to_owned());
+        }
+    }
+    assert!(open.is_empty(), "{path:?}: {open:?} not closed");
+}
+
 #[test]
 fn the_same_run_gives_the_same_bytes() {
     let scratch = scratch();
-    let run = synthetic::run(&Spec::default());
+    let run = synthetic::run(&small());
     let (a, b) = (scratch.path().join("a"), scratch.path().join("b"));
     render(&run, &a).expect("first");
     render(&run, &b).expect("second");
     let (a, b) = (files(&a), files(&b));
-    assert!(a.len() > 4, "too few files: {a:?}");
-    assert_eq!(a, b);
+    assert_eq!(a.len(), 2 + 2 * chart::all().len());
+    assert!(a == b, "two renderings of one run differ");
 }
 
-/// A run small enough to be read.
-fn small() -> Spec {
-    Spec {
-        depth: vec![1, 8],
-        file_size_bytes: vec![4 << 10, 1 << 20],
-        containers: vec![1, 4],
-        files: 5,
-        ..Spec::default()
+#[test]
+fn a_run_written_and_read_back_gives_the_same_report() {
+    let scratch = scratch();
+    let run = synthetic::run(&single());
+    let (_, folder) = RunWriter::reserve(scratch.path(), "2026-01-02").expect("reserve");
+    let mut writer = RunWriter::create(&folder, &run.manifest).expect("create");
+    for case in &run.cases {
+        writer.append(case).expect("append");
+    }
+    let read = Run::load(&folder).expect("load");
+    assert!(pages(&run).files == pages(&read).files, "the report depends on more than the records");
+}
+
+#[test]
+fn a_known_run_gives_the_known_page() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/report");
+    let pages = pages(&synthetic::run(&small()));
+    let known = |path: &Path| {
+        let name = path.to_string_lossy();
+        name == "index.md" || name.ends_with(".csv") || name == "charts/first_write_by_size.svg"
+    };
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
+    let mut compared = 0;
+    for (path, bytes) in pages.files.iter().filter(|(path, _)| known(path)) {
+        let at = golden.join(path);
+        if update {
+            fs::create_dir_all(at.parent().expect("parent")).expect("create folder");
+            fs::write(&at, bytes).expect("write");
+        }
+        let expected = fs::read(&at).unwrap_or_else(|e| panic!("{}: {e}", at.display()));
+        let (found, expected) = (String::from_utf8_lossy(bytes), String::from_utf8_lossy(&expected));
+        for (i, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(found, expected, "{}:{}: if this is meant, UPDATE_GOLDEN=1", path.display(), i + 1);
+        }
+        assert_eq!(found.len(), expected.len(), "{} has another length", path.display());
+        compared += 1;
+    }
+    assert_eq!(compared, 1 + chart::all().len() + 1);
+    let kept: Vec<_> = files(&golden).into_iter().map(|(path, _)| path).filter(|path| !known(path)).collect();
+    assert!(kept.is_empty(), "files that no report has: {kept:?}");
+}
+
+#[test]
+fn the_page_says_what_the_figures_say() {
+    let run = synthetic::run(&small());
+    let pages = pages(&run);
+    assert_eq!(pages.figures, chart::all().iter().map(|chart| chart.name()).collect::<Vec<_>>());
+    for text in [&pages.html, &pages.markdown] {
+        assert!(text.contains("4 containers that read the same files keep them in memory once with overlay2"));
+        assert!(text.contains("but take 4× their size with fuse-union"));
+        assert!(text.contains("aufs itself was not measured"));
+        assert!(text.contains("modprobe aufs"));
+        assert!(!text.contains("smoke") && !text.contains("interrupted") && !text.contains("failed"));
+    }
+    // Nothing from elsewhere: links lead into the report.
+    for attribute in ["src=", "href=\"http", "<script", "@import", "url("] {
+        assert!(!pages.html.contains(attribute), "index.html has {attribute}");
+    }
+    let results = ResultSet::of(&run);
+    let claims = claims(&results, "default");
+    let verdict = |claim: usize, driver: &str| {
+        claims[claim].findings.iter().find(|finding| finding.driver == driver).map(|finding| finding.verdict)
+    };
+    // What the formula of the made-up run has: both grow with size; only overlay2 with depth; fuse-union shares nothing.
+    assert_eq!(verdict(0, "overlay2 volatile"), Some(Verdict::Partly));
+    assert_eq!(verdict(1, "overlay2"), Some(Verdict::Supported));
+    assert_eq!(verdict(1, "fuse-union"), Some(Verdict::Refuted));
+    assert_eq!(verdict(2, "overlay2"), Some(Verdict::Supported));
+    assert_eq!(verdict(2, "fuse-union"), Some(Verdict::Supported));
+    for claim in 0..3 {
+        assert_eq!(verdict(claim, "aufs"), Some(Verdict::NotMeasured));
+        assert_eq!(verdict(claim, "bind"), None, "the control is no driver to judge");
     }
 }
 
-fn page(run: &layerbench::record::Run) -> (String, String, tempfile::TempDir) {
-    let scratch = scratch();
-    let out = scratch.path().join("report");
-    render(run, &out).expect("render");
-    let read = |name: &str| fs::read_to_string(out.join(name)).expect(name);
-    (read("index.html"), read("index.md"), scratch)
+#[test]
+fn every_number_drawn_is_in_the_csv_with_its_samples_and_bounds() {
+    let pages = pages(&synthetic::run(&small()));
+    let csv = pages.csv("first_write_by_size");
+    let head: Vec<&str> = csv.lines().next().expect("head").split(',').collect();
+    for column in ["n", "p10_ns", "p50_ns", "p90_ns", "p50_low_ns", "p50_high_ns"] {
+        assert!(head.contains(&column), "no column {column} in {head:?}");
+    }
+    // 4 drivers measured x 3 sizes; 6 files x 3 rounds.
+    let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 12);
+    let n = head.iter().position(|column| *column == "n").expect("n");
+    assert!(rows.iter().all(|row| row[n] == "18"), "{csv}");
+    for name in
+        ["first_write_by_depth", "first_write_heatmap", "lookup_by_depth", "resident_by_containers", "tax_over_bind"]
+    {
+        let head = pages.csv(name).lines().next().map(str::to_owned).expect("head");
+        assert!(head.contains("_low") && head.contains("_high"), "{name}: {head}");
+    }
 }
 
-/// What a change of words, numbers or tables does to a report is seen in a diff. UPDATE_GOLDEN=1 writes what is there now.
 #[test]
-fn a_small_report_is_the_golden_one() {
-    let (_, markdown, scratch) = page(&synthetic::run(&small()));
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let charts = scratch.path().join("report/charts");
-    for (name, text) in [
-        ("index.md", markdown),
-        ("first_write_by_size.csv", fs::read_to_string(charts.join("first_write_by_size.csv")).expect("csv")),
-        ("tax_over_bind.csv", fs::read_to_string(charts.join("tax_over_bind.csv")).expect("csv")),
-        ("first_write_by_size.svg", fs::read_to_string(charts.join("first_write_by_size.svg")).expect("svg")),
-    ] {
-        let path = golden.join(name);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(&golden).expect("folder");
-            fs::write(&path, &text).expect("write");
+fn an_interrupted_run_says_so_and_shows_what_it_has() {
+    let mut run = synthetic::run(&small());
+    run.cases.truncate(60);
+    run.truncated = true;
+    let pages = pages(&run);
+    for text in [&pages.html, &pages.markdown] {
+        assert!(text.contains("This run was interrupted: 60 of "), "{text}");
+        assert!(text.contains("The last line of its records was cut off"));
+    }
+    assert!(!pages.figures.is_empty());
+}
+
+#[test]
+fn a_run_without_cases_and_a_run_of_skipped_cases_give_a_page() {
+    let mut empty = synthetic::run(&small());
+    empty.cases.clear();
+    let spec = Spec { missing: small().drivers.into_iter().map(|(_, driver)| driver).collect(), ..small() };
+    let skipped = synthetic::run(&spec);
+    for (run, sentence) in [(&empty, "0 cases skipped, 0 failed"), (&skipped, "cases skipped, 0 failed")] {
+        let pages = pages(run);
+        assert!(pages.figures.is_empty());
+        for text in [&pages.html, &pages.markdown] {
+            assert!(text.contains("Nothing was measured in this run: ") && text.contains(sentence), "{text}");
+            assert!(text.contains("Not measured in this run: "));
         }
-        let expected = fs::read_to_string(&path).expect(name);
-        let line = expected.lines().zip(text.lines()).position(|(a, b)| a != b);
+    }
+    assert!(pages(&skipped).html.contains("is not in /proc/filesystems"));
+}
+
+#[test]
+fn a_smoke_run_is_marked_on_the_page_and_in_every_figure() {
+    let pages = pages(&synthetic::run(&Spec { smoke: true, ..single() }));
+    assert!(pages.html.contains("must not be quoted") && pages.markdown.contains("must not be quoted"));
+    let drawings: Vec<_> =
+        pages.files.iter().filter(|(path, _)| path.extension().is_some_and(|e| e == "svg")).collect();
+    assert!(!drawings.is_empty());
+    for (path, bytes) in drawings {
+        assert!(String::from_utf8_lossy(bytes).contains("SMOKE RUN"), "{path:?} is not marked");
+    }
+}
+
+#[test]
+fn one_sample_claims_nothing() {
+    let pages = pages(&synthetic::run(&single()));
+    for text in [&pages.html, &pages.markdown] {
+        assert!(text.contains("There are too few samples to say what a volume would save"));
+        assert!(text.contains("how it grows with size is not measured"));
+        assert!(text.contains("how it grows with depth is not measured"));
+        assert!(text.contains("no interval"));
         assert!(
-            expected == text,
-            "{name} differs from line {:?} on; UPDATE_GOLDEN=1 accepts what is there now",
-            line.map(|n| n + 1)
+            !text.contains("takes longer")
+                && !text.contains("<strong>supported</strong>")
+                && !text.contains("**supported**")
         );
     }
 }
 
 #[test]
-fn every_chart_is_drawn_with_its_numbers_and_two_sentences() {
-    let (html, markdown, scratch) = page(&synthetic::run(&small()));
-    for chart in layerbench::chart::all() {
-        let file = |extension: &str| scratch.path().join(format!("report/charts/{}.{extension}", chart.name()));
-        let svg = fs::read_to_string(file("svg")).expect("svg");
-        assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"), "{}", chart.name());
-        assert!(fs::read_to_string(file("csv")).expect("csv").lines().count() > 2, "{}", chart.name());
-        assert!(markdown.contains(&format!("charts/{}.svg", chart.name())));
+fn zeros_are_drawn_and_compared_with_nothing() {
+    let pages = pages(&synthetic::run(&Spec { zeros: true, ..small() }));
+    assert!(pages.figures.contains(&"first_write_by_size".to_owned()));
+    assert!(!pages.figures.contains(&"tax_over_bind".to_owned()), "a ratio to 0");
+    assert!(!pages.markdown.contains("takes longer"));
+    // Zeros among other values: at the foot of a logarithmic axis, which the figure says.
+    let mut run = synthetic::run(&small());
+    for case in run.cases.iter_mut().filter(|case| case.probe == ProbeName::CopyUp && case.driver.label == "bind") {
+        if let Outcome::Measured { observations, .. } = &mut case.outcome {
+            observations.retain(|o| o.metric != metric::FIRST_WRITE_NS);
+            observations.push(Observation::new(metric::FIRST_WRITE_NS, vec![0, 0, 0]));
+        }
     }
-    assert!(html.matches("<svg").count() >= layerbench::chart::all().len());
-    // Self-contained: nothing is fetched.
-    assert!(!html.contains("src=\"http") && !html.contains("<script"), "the page fetches something");
-    for driver in ["bind", "overlay2", "overlay2 volatile", "fuse-union", "aufs"] {
-        assert!(html.contains(driver), "{driver}");
+    let drawing = self::pages(&run).files.into_iter().find(|(path, _)| path.ends_with("first_write_by_size.svg"));
+    assert!(String::from_utf8_lossy(&drawing.expect("drawn").1).contains("drawn at the foot"));
+}
+
+/// Markdown without its spans of code, where markup is text anyway.
+fn without_code(markdown: &str) -> String {
+    let mut prose = String::new();
+    let mut rest = markdown;
+    while let Some(start) = rest.find('`') {
+        if rest[..start].ends_with('\\') {
+            prose.push_str(&rest[..=start]);
+            rest = &rest[start + 1..];
+            continue;
+        }
+        prose.push_str(&rest[..start]);
+        let after = rest[start..].trim_start_matches('`');
+        let fence = "`".repeat(rest.len() - start - after.len());
+        // A run of exactly as many backticks ends the span.
+        let mut end = 0;
+        while let Some(found) = after[end..].find(&fence) {
+            let begin = end + found;
+            let run = after.len() - begin - after[begin..].trim_start_matches('`').len();
+            end = begin + run;
+            if run == fence.len() {
+                break;
+            }
+        }
+        rest = &after[end..];
+    }
+    prose + rest
+}
+
+#[test]
+fn hostile_and_long_labels_stay_text() {
+    let hostile = "<script>alert(\"1\")</script> & | `x` *y* [z](javascript:0)";
+    let mut spec = Spec { stores: vec!["../<b>ssd</b>".into(), "__/_b_ssd__b_".into()], ..single() };
+    spec.drivers.push((hostile.to_owned(), "odd".to_owned()));
+    spec.drivers.push(("very long ".repeat(30), "odd".to_owned()));
+    spec.drivers.extend((0..6).map(|i| (format!("variant {i}"), "odd".to_owned())));
+    let mut run = synthetic::run(&spec);
+    if let Some(case) = run.cases.iter_mut().find(|case| case.driver.label == hostile) {
+        case.outcome = Outcome::Failed { error: format!("mount: {hostile}\nsecond line") };
+    }
+    let pages = pages(&run);
+    assert!(!pages.html.contains("<script") && !pages.html.contains("<b>"));
+    assert!(pages.html.contains("&lt;script&gt;alert"));
+    let prose = without_code(&pages.markdown);
+    assert!(!prose.contains("<script") && prose.contains("&lt;script&gt;alert"));
+    // Every row of a Markdown table keeps its cells: a bar in a label is escaped.
+    let key = pages.markdown.lines().find(|line| line.starts_with("| Operation |")).expect("key figures");
+    let cells = |line: &str| line.replace("\\|", "").matches('|').count();
+    let rows = pages.markdown.lines().filter(|line| line.starts_with("| first write"));
+    assert!(rows.clone().count() > 0);
+    rows.for_each(|row| assert_eq!(cells(row), cells(key), "{row}"));
+    // Two stores whose labels give the same file name keep their own files.
+    assert_eq!(pages.figures.len(), 2 * pages.figures.len().div_ceil(2));
+    let mut unique = pages.figures.clone();
+    unique.dedup();
+    assert_eq!(unique, pages.figures);
+    assert!(pages.figures.iter().all(|name| !name.contains(['/', '<', '.'])), "{:?}", pages.figures);
+}
+
+#[test]
+fn failed_cases_are_listed_with_their_errors() {
+    let mut run = synthetic::run(&single());
+    let id = run.cases[0].id.clone();
+    run.cases[0].outcome = Outcome::Failed { error: "verify: upper holds another file".to_owned() };
+    let pages = pages(&run);
+    for text in [&pages.html, &pages.markdown] {
+        assert!(
+            text.contains("1 case failed") && text.contains("verify: upper holds another file") && text.contains(&id)
+        );
     }
 }
 
 #[test]
-fn an_interrupted_run_a_smoke_run_and_an_empty_one_say_what_they_are() {
-    let mut cut = synthetic::run(&small());
-    cut.cases.truncate(cut.cases.len() / 2);
-    cut.truncated = true;
-    let (html, ..) = page(&cut);
-    assert!(html.contains("interrupted") || html.contains("incomplete"), "an interrupted run does not say so");
-
-    let (html, ..) = page(&synthetic::run(&Spec { smoke: true, ..small() }));
-    assert!(html.contains("moke"), "a smoke run does not say so");
-
-    let all = small().drivers.iter().map(|(_, driver)| driver.clone()).collect();
-    let (html, markdown, _) = page(&synthetic::run(&Spec { missing: all, ..small() }));
-    assert!(html.contains("not measured") || html.contains("othing was measured"), "{markdown}");
+fn stores_are_never_mixed_and_share_their_scales() {
+    let pages = pages(&synthetic::run(&Spec { stores: vec!["ssd".into(), "hdd".into()], ..small() }));
+    assert_eq!(pages.figures.len(), 2 * chart::all().len());
+    for store in ["ssd", "hdd"] {
+        let csv = pages.csv(&format!("first_write_by_size-{store}"));
+        assert!(csv.lines().skip(1).all(|line| line.starts_with(&format!("{store},"))), "{csv}");
+        assert!(pages.markdown.contains(&format!("### Store {store}")));
+    }
+    // The same labels on the axes: the scale is shared although one store is five times as slow.
+    let labels = |store: &str| -> Vec<String> {
+        let path = PathBuf::from(format!("charts/first_write_by_size-{store}.svg"));
+        let (_, bytes) = pages.files.iter().find(|(at, _)| *at == path).expect("drawn");
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.lines().map(str::trim).filter(|line| line.ends_with("s") && line.len() < 8).map(str::to_owned).collect()
+    };
+    assert!(!labels("ssd").is_empty());
+    assert_eq!(labels("ssd"), labels("hdd"));
 }
 
 #[test]
-fn odd_runs_are_rendered_without_a_panic() {
-    let hostile = vec![
-        ("bind".to_owned(), "bind".to_owned()),
-        ("<script>alert(1)</script>".to_owned(), "overlay2".to_owned()),
-        (
-            "a | label, \"quoted\" *and* very long, longer than any chart has room for, indeed".to_owned(),
-            "overlay2".to_owned(),
-        ),
-    ];
-    let many =
-        (0..10).map(|n| (format!("driver {n}"), if n == 0 { "bind".into() } else { "overlay2".to_owned() })).collect();
-    for spec in [
-        Spec { zeros: true, ..small() },
-        Spec { depth: vec![1], file_size_bytes: vec![4096], containers: vec![1], ..small() },
-        Spec { files: 1, rounds: 1, ..small() },
-        Spec { stores: vec!["ssd".into(), "hdd".into()], ..small() },
-        Spec { drivers: hostile, ..small() },
-        Spec { drivers: many, ..small() },
-        Spec { drivers: vec![("overlay2".into(), "overlay2".into())], ..small() },
-    ] {
-        let (html, markdown, _) = page(&synthetic::run(&spec));
-        assert!(!html.contains("<script>"), "a label became markup");
-        assert!(!html.contains("NaN") && !markdown.contains("NaN") && !markdown.contains(" inf"), "{spec:?}");
-    }
+fn an_earlier_report_is_replaced_as_a_whole_and_a_foreign_folder_is_not() {
+    let scratch = scratch();
+    let out = scratch.path().join("report");
+    render(&synthetic::run(&small()), &out).expect("first");
+    assert!(out.join("charts/first_write_by_size.svg").exists());
+    let spec = Spec { missing: small().drivers.into_iter().map(|(_, driver)| driver).collect(), ..single() };
+    render(&synthetic::run(&spec), &out).expect("second");
+    let names: Vec<_> = files(scratch.path()).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(
+        names,
+        ["report/index.html", "report/index.md"].map(PathBuf::from),
+        "a stale figure or a leftover folder"
+    );
+
+    fs::write(out.join("thesis.txt"), "mine").expect("write");
+    let refused = render(&synthetic::run(&single()), &out);
+    assert!(matches!(&refused, Err(ReportError::Out { .. })), "{refused:?}");
+    assert_eq!(fs::read_to_string(out.join("thesis.txt")).expect("read"), "mine");
 }

@@ -6,7 +6,7 @@ use super::compare::{Comparison, Difference, compare, compounding};
 use super::human;
 use super::results::{Data, ResultSet};
 use super::view::{PageView, View};
-use crate::record::metric;
+use crate::record::{Feature, metric};
 use crate::workload::ProbeName;
 
 /// What the figures say of a claim.
@@ -94,13 +94,20 @@ pub fn claims(results: &ResultSet, store: &str) -> Vec<Claim> {
                 .filter(|driver| !results.is_baseline(&driver.label))
                 .map(|driver| {
                     let (verdict, numbers) = judge(results, store, &driver.label)
-                        .unwrap_or_else(|| (Verdict::NotMeasured, "No figures of this driver decide it.".to_owned()));
+                        .unwrap_or_else(|| (Verdict::NotMeasured, why_not(&driver.availability)));
                     Finding { driver: driver.label.clone(), verdict, numbers }
                 })
                 .collect();
             Claim { quote, question, findings }
         })
         .collect()
+}
+
+fn why_not(availability: &Feature) -> String {
+    match availability {
+        Feature::Missing { reason, .. } => format!("The driver is not here: {reason}."),
+        Feature::Available { .. } => "No figures of this driver decide it.".to_owned(),
+    }
 }
 
 /// Supported if all parts are, refuted if all are denied; what is not known counts for neither.

@@ -57,25 +57,18 @@ impl Chart for ResidentByContainers {
         }
         let mut entries = legend(data, &this.drivers);
         if let Some(once) = once {
-            // One copy in all, and one copy a container.
-            for (i, (name, shared)) in
-                [("shared: once", true), ("not shared: once per container", false)].into_iter().enumerate()
-            {
-                let copies = |n: f64| if shared { 1.0 } else { n };
-                let at = |n: &u32| {
-                    let n = f64::from(*n);
-                    Some(Point { x: n, y: once * copies(n), band: None, mark: false })
-                };
-                series.push(Series {
-                    look: reference(i),
-                    points: this.containers.iter().map(at).collect(),
-                    label: None,
-                });
+            for (i, name) in ["shared: once", "not shared: once per container"].into_iter().enumerate() {
+                let bytes = |n: u32| if i == 0 { once } else { once * f64::from(n) };
+                let at = |n: &u32| Some(Point { x: f64::from(*n), y: bytes(*n), band: None, mark: false });
+                let points = this.containers.iter().map(at).collect();
+                // Below the measured lines.
+                series.insert(i, Series { look: reference(i), points, label: None });
                 entries.push((name.to_owned(), reference(i)));
                 for n in &this.containers {
+                    // Its only number stands in the column of the median's name, where a reader looks for it.
                     let cells = [store.to_owned(), format!("reference, {name}"), n.to_string()];
                     let blank = std::iter::repeat_n(String::new(), 8);
-                    csv.row(cells.into_iter().chain(blank).chain([number(once * copies(f64::from(*n)))]));
+                    csv.row(cells.into_iter().chain(blank).chain([number(bytes(*n))]));
                 }
             }
         }

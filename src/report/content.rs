@@ -12,7 +12,12 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     let manifest = &run.manifest;
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
-    blocks.push(Block::List(headline::sentences(results).into_iter().map(plain).collect()));
+    for (store, sentences) in headline::sentences(results) {
+        if let Some(store) = store.filter(|_| results.stores.len() > 1) {
+            blocks.push(Block::Heading(format!("Store {store}")));
+        }
+        blocks.push(Block::List(sentences.into_iter().map(plain).collect()));
+    }
     blocks.extend(key_figures(results));
     blocks.extend(verdicts(results));
     blocks.extend(figures(results, plates));
@@ -146,7 +151,7 @@ fn verdicts(results: &ResultSet) -> Vec<Block> {
                 Feature::Available { .. } => "none of its cases was measured".to_owned(),
             })
             .unwrap_or_else(|| "the run did not ask for it".to_owned());
-        blocks.push(Block::Warning(plain(format!(
+        blocks.push(Block::Warning(marked(&format!(
             "aufs itself was not measured: {why}. What follows says nothing about aufs, only whether the claims hold for the drivers \
              that were measured."
         ))));
@@ -167,7 +172,7 @@ fn verdicts(results: &ResultSet) -> Vec<Block> {
                         Verdict::NotMeasured => Span::Text(verdict),
                         _ => Span::Strong(verdict),
                     };
-                    vec![plain(finding.driver), vec![verdict], plain(finding.numbers)]
+                    vec![plain(finding.driver), vec![verdict], marked(&finding.numbers)]
                 })
                 .collect();
             if rows.is_empty() {

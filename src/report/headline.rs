@@ -6,10 +6,10 @@ use crate::chart::{self, change, each};
 use crate::record::metric;
 use crate::workload::{CacheState, ProbeName};
 
-/// The sentences; with several stores, those of each store in turn, with its name in front.
-pub(super) fn sentences(results: &ResultSet) -> Vec<String> {
+/// The sentences by store; without a store when nothing was measured in any.
+pub(super) fn sentences(results: &ResultSet) -> Vec<(Option<&str>, Vec<String>)> {
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
-        return vec!["Nothing was measured in this run.".to_owned()];
+        return vec![(None, vec!["Nothing was measured in this run.".to_owned()])];
     }
     let mut sentences = Vec::new();
     for store in &results.stores {
@@ -21,8 +21,7 @@ pub(super) fn sentences(results: &ResultSet) -> Vec<String> {
         of_store.push(page_cache(results, store));
         of_store.push(lookup(results, store));
         of_store.push(volume(results, store, writes.as_ref()));
-        let several = results.stores.len() > 1;
-        sentences.extend(of_store.into_iter().map(|s| if several { format!("Store {store}: {s}") } else { s }));
+        sentences.push((Some(store.as_str()), of_store));
     }
     sentences
 }
@@ -66,7 +65,12 @@ fn by_size(results: &ResultSet, view: &View) -> String {
         .into_iter()
         .map(|driver| (driver, at(driver, large).zip(at(driver, small)).and_then(|(l, s)| compare(l, s))))
         .collect();
-    format!("Size: a file of {} instead of {} {}.", size(large), size(small), change(&items))
+    let values: Vec<_> = items.iter().filter_map(|(d, _)| Some((*d, at(d, large)?.p50()))).collect();
+    let takes = match values.is_empty() {
+        true => String::new(),
+        false => format!("a file of {} takes {}; ", size(large), each(&values, human::ns)),
+    };
+    format!("Size: {takes}one of {} instead of {} {}.", size(large), size(small), change(&items))
 }
 
 fn by_depth(results: &ResultSet, view: &View) -> String {
@@ -79,7 +83,12 @@ fn by_depth(results: &ResultSet, view: &View) -> String {
         .into_iter()
         .map(|driver| (driver, at(driver, deep).zip(at(driver, shallow)).and_then(|(d, s)| compare(d, s))))
         .collect();
-    format!("Depth: a file of {} below {} instead of {shallow} {}.", size(small), layers(deep), change(&items))
+    let values: Vec<_> = items.iter().filter_map(|(d, _)| Some((*d, at(d, deep)?.p50()))).collect();
+    let takes = match values.is_empty() {
+        true => String::new(),
+        false => format!("a file of {} below {} takes {}; ", size(small), layers(deep), each(&values, human::ns)),
+    };
+    format!("Depth: {takes}{} instead of {shallow} {}.", layers(deep), change(&items))
 }
 
 fn page_cache(results: &ResultSet, store: &str) -> String {

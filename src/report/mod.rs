@@ -27,7 +27,7 @@ pub struct RenderedReport {
     pub markdown: PathBuf,
     /// Names of the figures drawn: the stems of their files in `charts/`.
     pub figures: Vec<String>,
-    /// The headline in plain text, for a terminal: one sentence each.
+    /// The headline in plain text, for a terminal: an answer each, with the store in front if the run has several.
     pub in_short: Vec<String>,
 }
 
@@ -72,7 +72,14 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
     let results = ResultSet::of(run);
     let plates = plates(&results)?;
     let page = content::page(run, &results, &plates);
-    let in_short = headline::sentences(&results);
+    let in_short = headline::sentences(&results)
+        .into_iter()
+        .flat_map(|(store, sentences)| {
+            let store =
+                store.filter(|_| results.stores.len() > 1).map(|store| format!("Store {store}: ")).unwrap_or_default();
+            sentences.into_iter().map(move |sentence| format!("{store}{sentence}"))
+        })
+        .collect();
 
     let mut files: Vec<(String, String)> =
         vec![("index.html".to_owned(), html::write(&page)), ("index.md".to_owned(), markdown::write(&page))];
