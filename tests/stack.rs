@@ -1,9 +1,10 @@
 //! Stacks on disk: the layout of the seed document, reuse, verification that finds every kind of change, and what a kill leaves.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use layerbench::stack::{self, Entry, LayerForm, LayerStack, StackDefinition};
@@ -71,9 +72,97 @@ fn an_unchanged_definition_is_reused_and_a_changed_one_is_another_stack() {
 }
 
 #[test]
+fn a_stack_that_is_not_whole_is_built_again() {
+    type Damage = fn(&LayerStack);
+    let damages: [(&str, Damage); 6] = [
+        ("a file is missing", |stack| fs::remove_file(stack.layer_folders()[1].join("data/f-000000")).unwrap()),
+        ("a file is cut off", |stack| fs::write(stack.layer_folders()[1].join("data/f-000001"), "").unwrap()),
+        ("a whiteout is missing", |stack| {
+            fs::remove_file(stack.layer_folders()[0].join("data/.wh.w-000000")).unwrap();
+        }),
+        ("a listing is wrong", |stack| {
+            let id = stack.layer_folders()[0].file_name().unwrap().to_owned();
+            fs::write(stack.root().join("layers").join(id), "").unwrap();
+        }),
+        ("the manifest is missing", |stack| fs::remove_file(stack.root().join("stack.json")).unwrap()),
+        ("the manifest is damaged", |stack| fs::write(stack.root().join("stack.json"), "{").unwrap()),
+    ];
+    for (what, damage) in damages {
+        let store = scratch();
+        let definition = StackDefinition::study(2, 2, 2, 5000);
+        let first = build(store.path(), &definition, 1);
+        // A build starts from nothing: what somebody left in the folder is there only as long as the stack is reused.
+        let trace = first.root().join("trace");
+        fs::write(&trace, "").unwrap();
+        build(store.path(), &definition, 1);
+        assert!(trace.exists(), "a whole stack is reused");
+        damage(&first);
+        let again = build(store.path(), &definition, 1);
+        assert_eq!(again.root(), first.root());
+        assert!(!trace.exists(), "{what}");
+        assert_eq!(again.verify().unwrap().problems, Vec::<String>::new(), "{what}");
+        assert_eq!(stack::leftovers(store.path()).unwrap(), Vec::<PathBuf>::new(), "{what}");
+    }
+}
+
+#[test]
+fn of_several_who_ask_for_a_stack_at_once_one_builds_it() {
+    let store = scratch();
+    let definition = StackDefinition::study(3, 3, 50, 20_000);
+    let files = AtomicU64::new(0);
+    let inodes: Vec<u64> = std::thread::scope(|scope| {
+        let askers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let progress = |_| {
+                        files.fetch_add(1, Ordering::Relaxed);
+                    };
+                    let stack = LayerStack::ensure(store.path(), &definition, 1, &progress).unwrap();
+                    fs::metadata(stack.root()).unwrap().ino()
+                })
+            })
+            .collect();
+        askers.into_iter().map(|asker| asker.join().unwrap()).collect()
+    });
+    assert!(inodes.iter().all(|inode| *inode == inodes[0]), "{inodes:?}");
+    // Each file was written once: targets, hidden names, markers and those of the opaque directory.
+    assert_eq!(files.load(Ordering::Relaxed), 50 + 50 + 3 + 2);
+    assert_eq!(stack::list(store.path()).unwrap().len(), 1);
+    assert_eq!(stack::leftovers(store.path()).unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn what_a_kill_leaves_is_listed_and_does_not_disturb() {
+    let store = scratch();
+    let definition = StackDefinition::study(2, 2, 2, 100);
+    let stack = build(store.path(), &definition, 1);
+    stack.lowers(LayerForm::Overlay).unwrap();
+    // With this process's number, as after a restart of the machine.
+    let pid = std::process::id();
+    let name = |path: &Path| format!(".{}.partial-{pid}-0", path.file_name().unwrap().to_str().unwrap());
+    let overlay = stack.root().join("overlay");
+    let form = fs::read_dir(&overlay).unwrap().next().unwrap().unwrap().path();
+    let partials = [store.path().join("stacks").join(name(stack.root())), overlay.join(name(&form))];
+    for partial in &partials {
+        fs::create_dir(partial).unwrap();
+        fs::write(partial.join("half"), "a file").unwrap();
+    }
+    assert_eq!(stack::leftovers(store.path()).unwrap(), partials);
+    fs::remove_dir_all(&form).unwrap();
+    stack.lowers(LayerForm::Overlay).unwrap();
+    assert!(form.is_dir());
+    assert_eq!(stack::list(store.path()).unwrap(), [stack.root()]);
+    let root = stack.root().to_owned();
+    stack.remove().unwrap();
+    assert_eq!(stack::leftovers(store.path()).unwrap(), [partials[0].clone()]);
+    assert_eq!(build(store.path(), &definition, 1).root(), root);
+    assert!(partials[0].join("half").is_file(), "what is not ours to remove stays");
+}
+
+#[test]
 fn verification_finds_every_kind_of_change() {
     type Change = fn(&Path, &[PathBuf]);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 12] = [
         ("f-000000", |_, layers| {
             let path = layers[1].join("data/f-000000");
             let mut bytes = fs::read(&path).unwrap();
@@ -87,6 +176,16 @@ fn verification_finds_every_kind_of_change() {
         ("layers/", |root, layers| {
             fs::write(root.join("layers").join(layers[0].file_name().unwrap()), "").unwrap();
         }),
+        ("f-000000: 1 bytes, not 5000", |_, layers| fs::write(layers[1].join("data/f-000000"), "x").unwrap()),
+        ("opaque: mode 0700, not 0755", |_, layers| {
+            fs::set_permissions(layers[0].join("opaque"), fs::Permissions::from_mode(0o700)).unwrap();
+        }),
+        ("marker-0002: not a regular file", |_, layers| {
+            fs::remove_file(layers[1].join("data/marker-0002")).unwrap();
+            std::os::unix::fs::symlink("f-000000", layers[1].join("data/marker-0002")).unwrap();
+        }),
+        ("diff/stranger", |root, _| fs::create_dir(root.join("diff/stranger")).unwrap()),
+        ("data: missing", |_, layers| fs::remove_dir_all(&layers[1]).unwrap()),
         ("mnt/", |root, layers| fs::remove_dir(root.join("mnt").join(layers[1].file_name().unwrap())).unwrap()),
     ];
     for (word, change) in changes {
@@ -162,6 +261,18 @@ fn a_damaged_manifest_is_named_with_its_line() {
     fs::write(&path, "{\n  \"schema_version\": 1,\n  oops\n").unwrap();
     let message = LayerStack::open(stack.root()).unwrap_err().to_string();
     assert!(message.contains("stack.json:3"), "{message}");
+    // An id is a path: one that the definition does not give is not followed.
+    let stack = build(store.path(), &StackDefinition::study(1, 1, 1, 10), 1);
+    let id = stack.layer_folders()[0].file_name().unwrap().to_str().unwrap().to_owned();
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [(id.as_str(), "../../../elsewhere"), ("\"seed\": 1", "\"seed\": 2"), ("data/f-", "data/../f-")] {
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let message = LayerStack::open(stack.root()).unwrap_err().to_string();
+        assert!(message.contains("not the manifest of a stack"), "{from}: {message}");
+    }
+    fs::write(&path, text.replace("\"schema_version\": 1", "\"schema_version\": 9, \"new\": 0")).unwrap();
+    let message = LayerStack::open(stack.root()).unwrap_err().to_string();
+    assert!(message.contains("schema version 9"), "{message}");
 }
 
 #[test]

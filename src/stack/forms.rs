@@ -216,3 +216,39 @@ pub(super) fn mark_of(entry: &Entry) -> Option<PathBuf> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::StackDefinition;
+
+    #[test]
+    fn without_devices_whiteouts_are_files_with_attributes() {
+        // Not beside the sources, which an ordinary user may not be able to write.
+        let store = tempfile::tempdir().unwrap();
+        let definition = StackDefinition::study(3, 2, 2, 10);
+        let stack = LayerStack::ensure(store.path(), &definition, 1, &|_| ()).unwrap();
+        let target = store.path().join("layer");
+        fs::create_dir(&target).unwrap();
+        match materialise(&stack, 0, &target, WhiteoutForm::Xattr) {
+            Err(StackError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::OPNOTSUPP) => {
+                eprintln!("skipped: {} has no extended attributes", store.path().display());
+                return;
+            }
+            other => other.unwrap(),
+        }
+        let value = |path: &str, name: &str| {
+            let mut found = [0; 4];
+            let length = rustix::fs::lgetxattr(target.join(path), name, &mut found);
+            length.map(|length| found[..length].to_vec())
+        };
+        assert_eq!(value("data/w-000000", "user.overlay.whiteout"), Ok(b"".to_vec()));
+        assert_eq!(value("data", "user.overlay.opaque"), Ok(b"x".to_vec()));
+        assert_eq!(value("opaque", "user.overlay.opaque"), Ok(b"y".to_vec()));
+        let meta = fs::symlink_metadata(target.join("data/w-000001")).unwrap();
+        assert!(meta.is_file() && meta.len() == 0);
+        let marker = "data/marker-0001";
+        let inode = |folder: &Path| fs::metadata(folder.join(marker)).unwrap().ino();
+        assert_eq!(inode(&target), inode(&stack.layer_folders()[0]));
+    }
+}
