@@ -126,7 +126,7 @@ fn foreground(driver: &dyn driver::Driver, request: &MountRequest) -> anyhow::Re
         mount.keep();
         return Err(super::bad_input(format!("--foreground: {} has no daemon to wait for", driver.name())));
     };
-    sys::process::wait_for_exit(pid)?;
+    sys::process::wait_for_exit(pid, None)?;
     mount.keep();
     Ok(())
 }

@@ -19,6 +19,7 @@ use super::options::{self, Known, OptionError, Value};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
 use crate::stack::LayerForm;
+use crate::sys;
 use crate::workload::DEPTH_MAX;
 
 const NAME: &str = "overlay2";
@@ -303,10 +304,9 @@ fn needs_trusted(options: &[String]) -> Option<&String> {
     })
 }
 
-/// Whether this process is root of some user namespace other than the first.
+/// Whether this process is root of some user namespace other than the first; not where /proc does not say.
 fn in_user_namespace() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| !map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+    sys::namespace::in_user_namespace().unwrap_or(false)
 }
 
 #[cfg(test)]

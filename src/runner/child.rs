@@ -3,7 +3,7 @@
 use std::io::{Read, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::CaseJob;
 use crate::record::Outcome;
@@ -77,21 +77,7 @@ fn join(reader: thread::JoinHandle<String>) -> String {
 
 /// Waits with a limit; `None` when it is reached. It sleeps until the child ends, so that it takes no time from what is measured.
 fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<std::process::ExitStatus>> {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    let Some(pid) = pid else { return child.wait().map(Some) };
-    let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-    let start = Instant::now();
-    loop {
-        let left = limit.saturating_sub(start.elapsed());
-        let timeout = rustix::event::Timespec::try_from(left).map_err(std::io::Error::other)?;
-        let mut ended = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut ended, Some(&timeout)) {
-            Ok(0) => return Ok(None),
-            Ok(_) => return child.wait().map(Some),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
+    if sys::process::wait_for_exit(child.id(), Some(limit))? { child.wait().map(Some) } else { Ok(None) }
 }
 
 /// Kills the child and its daemons: a daemon's death aborts its FUSE connection, which frees a child that waits for it.

@@ -6,13 +6,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
 use super::plan::human;
 use crate::host::mounts_below;
+use crate::stack::folder::children;
 use crate::stack::{self, StackDefinition};
 
 /// What can go wrong with a store.
@@ -217,18 +217,6 @@ fn free_loop_devices(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(freed)
 }
 
-fn children(path: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(path) {
-        Ok(entries) => {
-            let mut found = entries.map(|e| e.map(|e| e.path())).collect::<io::Result<Vec<_>>>()?;
-            found.sort();
-            Ok(found)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(e),
-    }
-}
-
 /// Cuts every regular file of a tree to nothing.
 fn empty_files(root: &Path) -> io::Result<()> {
     let mut pending = vec![root.to_owned()];
@@ -251,23 +239,10 @@ fn empty_files(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes a tree, also where folders have no permissions (overlay's work/work has mode 0). What is not there is removed.
-pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-        Err(e) => return Err(e),
+/// Removes a tree; what is not there is removed.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match stack::folder::remove_tree(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
-    let mut pending = vec![path.to_owned()];
-    while let Some(folder) = pending.pop() {
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    fs::remove_dir_all(path)
 }

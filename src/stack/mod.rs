@@ -9,6 +9,7 @@
 mod build;
 mod content;
 mod definition;
+pub(crate) mod folder;
 mod forms;
 mod manifest;
 mod parallel;
@@ -262,14 +263,6 @@ pub fn leftovers(store: &Path) -> Result<Vec<PathBuf>, StackError> {
     Ok(found)
 }
 
-fn children(folder: &Path) -> Result<Vec<PathBuf>, StackError> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
-        Err(e) => return Err(at("list", folder)(e)),
-    };
-    let mut found =
-        entries.map(|entry| entry.map(|e| e.path())).collect::<io::Result<Vec<_>>>().map_err(at("list", folder))?;
-    found.sort();
-    Ok(found)
+fn children(path: &Path) -> Result<Vec<PathBuf>, StackError> {
+    folder::children(path).map_err(at("list", path))
 }

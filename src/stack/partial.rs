@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::folder::remove_tree;
 use super::{StackError, at};
 
 /// What the names of unfinished folders hold after a dot and the final name.
@@ -82,24 +82,4 @@ fn names(place: &Path) -> impl Iterator<Item = PathBuf> {
 /// Whether a name is one of an unfinished folder.
 pub(super) fn is_partial(path: &Path) -> bool {
     path.file_name().map(|name| name.to_string_lossy()).is_some_and(|name| name.starts_with('.') && name.contains(MARK))
-}
-
-/// Removes a tree, also when an ordinary user's stack has folders that nobody may write.
-fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-        other => return other,
-    }
-    let mut pending = vec![path.to_owned()];
-    while let Some(folder) = pending.pop() {
-        let mode = fs::symlink_metadata(&folder)?.mode();
-        fs::set_permissions(&folder, fs::Permissions::from_mode(mode & 0o7777 | 0o700))?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    fs::remove_dir_all(path)
 }

@@ -3,6 +3,9 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Has the kernel kill the child when the thread that starts it ends, however it ends. Start such children from a thread that lasts.
 pub fn die_with_parent(command: &mut Command) {
@@ -31,15 +34,18 @@ pub fn new_session(command: &mut Command) {
     }
 }
 
-/// Sleeps until a process has ended, without reaping it.
-pub fn wait_for_exit(pid: u32) -> io::Result<()> {
+/// Sleeps until a process has ended, without reaping it; for `limit` at most. Whether it has ended.
+pub fn wait_for_exit(pid: u32, limit: Option<Duration>) -> io::Result<bool> {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    let start = Instant::now();
     loop {
-        let mut ended = [rustix::event::PollFd::new(&handle, rustix::event::PollFlags::IN)];
-        match rustix::event::poll(&mut ended, None) {
-            Ok(_) => return Ok(()),
+        let left =
+            limit.map(|limit| Timespec::try_from(limit.saturating_sub(start.elapsed())).map_err(io::Error::other));
+        let left = left.transpose()?;
+        match poll(&mut [PollFd::new(&handle, PollFlags::IN)], left.as_ref()) {
+            Ok(ended) => return Ok(ended > 0),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -79,7 +79,9 @@ impl Union {
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
             notifier: OnceLock::new(),
-            restricted: !rustix::process::geteuid().is_root() || in_user_namespace(),
+            restricted: !rustix::process::geteuid().is_root()
+                // Where /proc does not say, no more is dared than a namespace allows.
+                || crate::sys::namespace::in_user_namespace().unwrap_or(true),
             next_scratch: AtomicU64::new(0),
             max_cached_fds,
         };
@@ -395,13 +397,6 @@ pub(super) fn has_opaque_marker(dir: BorrowedFd<'_>) -> Res<bool> {
 /// The errno of an error of the standard library.
 pub(super) fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
-}
-
-/// Whether user ids are mapped at all: the initial namespace maps all of them onto themselves (user_namespaces(7)).
-fn in_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let words: Vec<&str> = map.split_whitespace().collect();
-    words != ["0", "0", "4294967295"]
 }
 
 /// Raises the soft limit of open files to the hard one and returns it. A union of 500 layers with a few open files needs more than the
