@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::runner::Store;
 use crate::stack::{self, LayerStack, StackDefinition};
-use crate::workload::{DEPTH_MAX, TargetLayer, format_size, nearest, parse_size};
+use crate::workload::{DEPTH_MAX, TargetLayer, format_size, hint, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StackArgs {
@@ -73,10 +73,10 @@ fn target_layer(text: &str) -> Result<TargetLayer, String> {
         "top" => Ok(TargetLayer::Top),
         "middle" => Ok(TargetLayer::Middle),
         "bottom" => Ok(TargetLayer::Bottom),
-        _ => text.parse().map(TargetLayer::Index).map_err(|_| {
-            let near = nearest(text, &WORDS).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-            format!("not top, middle, bottom or a number{near}")
-        }),
+        _ => text
+            .parse()
+            .map(TargetLayer::Index)
+            .map_err(|_| format!("not top, middle, bottom or a number{}", hint(text, &WORDS))),
     }
 }
 

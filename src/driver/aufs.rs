@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::availability::{available_to_mount, has_file_system};
 use super::options::{self, OptionError};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
@@ -20,11 +21,6 @@ const XINO: &str = "xino=/dev/shm/aufs.xino";
 
 /// The driver.
 pub(super) struct Aufs;
-
-/// Whether /proc/filesystems lists a type.
-pub(super) fn has_file_system(list: &str, name: &str) -> bool {
-    list.lines().any(|line| line.split_ascii_whitespace().next_back() == Some(name))
-}
 
 impl Driver for Aufs {
     fn name(&self) -> &'static str {
@@ -49,8 +45,7 @@ impl Driver for Aufs {
     }
 
     fn availability(&self, host: &Host) -> Feature {
-        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-        if !has_file_system(&known, "aufs") {
+        if !has_file_system("aufs") {
             return Feature::missing(
                 format!("Linux {} has no aufs (/proc/filesystems does not list it)", host.kernel),
                 "aufs was never part of Linux. Try modprobe aufs; Ubuntu's kernels had it up to 20.10 (20.04's own is 5.4), elsewhere build \
@@ -60,7 +55,7 @@ impl Driver for Aufs {
         // A parameter of the module (its module.c), off by default.
         let in_namespaces = std::fs::read_to_string("/sys/module/aufs/parameters/allow_userns");
         if host.privileges == Privileges::Root || in_namespaces.is_ok_and(|text| text.trim() == "Y") {
-            return super::bind::available_to_mount(host, &format!("aufs of Linux {}", host.kernel));
+            return available_to_mount(host, &format!("aufs of Linux {}", host.kernel));
         }
         Feature::missing("aufs is not allowed in user namespaces", "run as root, or load it with allow_userns=1")
     }
@@ -169,11 +164,5 @@ mod tests {
     fn a_path_that_cannot_be_a_branch_is_refused() {
         assert!(option_lines(Path::new("/a:b"), &[], PAGE).unwrap_err().contains("/a:b"));
         assert!(option_lines(Path::new("/a"), &["/x,y".into()], PAGE).is_err());
-    }
-
-    #[test]
-    fn file_systems_are_whole_words() {
-        let list = "nodev\toverlay\n\text4\nnodev\tnotaufs\n";
-        assert!(has_file_system(list, "overlay") && has_file_system(list, "ext4") && !has_file_system(list, "aufs"));
     }
 }

@@ -1,9 +1,10 @@
 //! bind: a bind mount. The control, and what a volume is: the file system below, and nothing between.
 
+use super::availability::available_to_mount;
 use super::mount::MAY_NOT_MOUNT;
 use super::options::{self, OptionError};
 use super::{Driver, Mount, MountError, MountRequest};
-use crate::record::{Feature, Host, Privileges};
+use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
 use crate::workload::DEPTH_MAX;
 
@@ -50,16 +51,5 @@ impl Driver for Bind {
             MountError::at(NAME, "bind-mount", request.upper)(errno).advise(&advice)
         })?;
         Mount::new(NAME, request.merged, None)
-    }
-}
-
-/// A kernel's own driver is there when the caller may mount at all.
-pub(super) fn available_to_mount(host: &Host, detail: &str) -> Feature {
-    match host.privileges {
-        Privileges::Root | Privileges::UserNamespace => Feature::available(detail),
-        Privileges::None => Feature::missing(
-            "an ordinary user without user namespaces cannot mount",
-            "run as root, or allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone)",
-        ),
     }
 }

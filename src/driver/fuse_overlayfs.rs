@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::availability::available_to_mount;
 use super::options::{self, Known, OptionError, Value};
 use super::{Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
@@ -52,11 +53,11 @@ impl Driver for FuseOverlayfs {
     }
 
     fn availability(&self, host: &Host) -> Feature {
-        if let Feature::Missing { reason, remedy } = &host.capabilities.fuse {
-            return Feature::missing(reason.clone(), remedy.clone());
+        if !host.capabilities.fuse.is_available() {
+            return host.capabilities.fuse.clone();
         }
         match version() {
-            Ok(version) => super::bind::available_to_mount(host, &version),
+            Ok(version) => available_to_mount(host, &version),
             Err(reason) => Feature::missing(
                 reason,
                 "apt install fuse-overlayfs (1.10 in Debian 12), or cargo install fuse-overlayfs (2.0)",

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::process::Command;
 
+use super::availability::available_to_mount;
 use super::options::OptionError;
 use super::{Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
@@ -39,19 +40,14 @@ impl Driver for FuseUnion {
     }
 
     fn availability(&self, host: &Host) -> Feature {
-        match &host.capabilities.fuse {
-            Feature::Missing { reason, remedy } => Feature::missing(reason.clone(), remedy.clone()),
-            Feature::Available { .. } => {
-                let passthrough = match &host.capabilities.fuse_passthrough {
-                    Feature::Available { .. } => "with passthrough".to_owned(),
-                    Feature::Missing { reason, .. } => format!("without passthrough: {reason}"),
-                };
-                super::bind::available_to_mount(
-                    host,
-                    &format!("layerbench {}, {passthrough}", env!("CARGO_PKG_VERSION")),
-                )
-            }
+        if !host.capabilities.fuse.is_available() {
+            return host.capabilities.fuse.clone();
         }
+        let passthrough = match &host.capabilities.fuse_passthrough {
+            Feature::Available { .. } => "with passthrough".to_owned(),
+            Feature::Missing { reason, .. } => format!("without passthrough: {reason}"),
+        };
+        available_to_mount(host, &format!("layerbench {}, {passthrough}", env!("CARGO_PKG_VERSION")))
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {

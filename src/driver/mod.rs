@@ -3,6 +3,7 @@
 //! A driver knows nothing of probes. The runner, the benches and the command line use it.
 
 mod aufs;
+mod availability;
 mod bind;
 mod daemon;
 mod fuse_overlayfs;
@@ -22,6 +23,7 @@ pub use registry::Registry;
 
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
+use crate::workload::hint;
 
 /// What to mount, and where.
 #[derive(Debug, Clone, Copy)]
@@ -80,10 +82,6 @@ pub struct UnknownDriver {
 pub fn by_name(name: &str) -> Result<&'static dyn Driver, UnknownDriver> {
     all().iter().copied().find(|driver| driver.name() == name).ok_or_else(|| {
         let names: Vec<&str> = all().iter().map(|driver| driver.name()).collect();
-        UnknownDriver {
-            name: name.to_owned(),
-            hint: crate::workload::nearest(name, &names).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default(),
-            known: names.join(", "),
-        }
+        UnknownDriver { name: name.to_owned(), hint: hint(name, &names), known: names.join(", ") }
     })
 }

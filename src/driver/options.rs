@@ -1,6 +1,6 @@
 //! Options of drivers as data: a list of words, some with values.
 
-use crate::workload::nearest;
+use crate::workload::hint;
 
 /// An option that a driver does not have: names the driver, the option, and the nearest that it has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,7 @@ pub(super) fn check(driver: &'static str, known: Known, options: &[String]) -> R
         Some(option) => {
             let spelled: Vec<String> = known.iter().flat_map(|(name, value)| spell(name, *value)).collect();
             let words: Vec<&str> = spelled.iter().map(String::as_str).collect();
-            let hint = nearest(option, &words).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+            let hint = hint(option, &words);
             let known = if words.is_empty() { "none".into() } else { words.join(", ") };
             Err(OptionError(format!("{driver} has no option {option:?}{hint} (options: {known})")))
         }

@@ -13,7 +13,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, mount, move_mount,
 };
 
-use super::bind::available_to_mount;
+use super::availability::{available_to_mount, has_file_system};
 use super::mount::MAY_NOT_MOUNT;
 use super::options::{self, Known, OptionError, Value};
 use super::{Driver, Mount, MountError, MountRequest};
@@ -69,9 +69,8 @@ impl Driver for Overlay2 {
     }
 
     fn availability(&self, host: &Host) -> Feature {
-        let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
         // Where it is a module that nobody has used yet, fsopen by root loads it.
-        if !super::aufs::has_file_system(&known, "overlay") && fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).is_err() {
+        if !has_file_system("overlay") && fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).is_err() {
             return Feature::missing(
                 "/proc/filesystems has no overlay",
                 "load it (modprobe overlay), or use a kernel with CONFIG_OVERLAY_FS",

@@ -45,8 +45,8 @@ fn fuse() -> Feature {
 
 /// Only CAP_SYS_ADMIN of the initial user namespace may hand files to the kernel (fs/fuse/backing.c, `fuse_backing_open`).
 fn fuse_passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
-    if let Feature::Missing { reason, remedy } = fuse {
-        return Feature::missing(reason.clone(), remedy.clone());
+    if !fuse.is_available() {
+        return fuse.clone();
     }
     if privileges != Privileges::Root {
         return Feature::missing(

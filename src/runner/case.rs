@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::driver::{self, Driver, Mount, MountRequest};
+use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
 use crate::record::{Outcome, Privileges};
 use crate::stack::{LayerForm, LayerStack};
@@ -84,8 +84,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
     probe.verify(&mut trial)?;
     let mut notes = std::mem::take(&mut trial.notes);
     for mount in mounts {
-        // What was measured has been verified: a daemon that ends badly afterwards (fuse-overlayfs does now and then) is worth a note.
-        if let Err(e) = Mount::unmount(mount) {
+        // What was measured has been verified: what goes wrong afterwards is worth a note.
+        if let Err(e) = mount.unmount() {
             notes.push(format!("after the measurement: {e}"));
         }
     }

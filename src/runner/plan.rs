@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::driver;
 use crate::host::{self, HostError};
-use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
-use crate::workload::{CacheState, Case, Workload, expand, format_size, shuffle};
+use crate::record::{DriverInfo, Feature, Host, StoreInfo};
+use crate::workload::{CacheState, Case, Workload, expand, format_size, hint, shuffle};
 
 use super::store::{Store, StoreError};
 
@@ -99,7 +99,7 @@ impl Plan {
             // A plan alone makes nothing.
             infos.push(host::store_info_of(label, path)?);
         }
-        let host = super::fingerprint();
+        let host = host::fingerprint();
         let workloads = select(workloads, only)?;
         let drivers = variants(&workloads, &host)?;
         let availability: BTreeMap<&str, &Feature> =
@@ -179,8 +179,7 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
         workloads.iter().flat_map(|w| w.drivers.iter().flat_map(|d| [d.driver.as_str(), d.label.as_str()])).collect();
     let words: Vec<&str> = known.iter().copied().collect();
     if let Some(name) = only.iter().find(|name| !known.contains(name.as_str())) {
-        let hint = crate::workload::nearest(name, &words).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
-        return Err(PlanError::NoSuchDriver { name: name.clone(), hint, known: words.join(", ") });
+        return Err(PlanError::NoSuchDriver { name: name.clone(), hint: hint(name, &words), known: words.join(", ") });
     }
     let mut selected = workloads.to_vec();
     if !only.is_empty() {
@@ -222,12 +221,6 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readin
     let skipped = |reason: String, remedy: &str| Readiness::Skipped { reason, remedy: remedy.to_owned() };
     if let Some(Feature::Missing { reason, remedy }) = availability {
         return skipped(format!("{}: {reason}", case.driver.driver), remedy);
-    }
-    if host.privileges == Privileges::None {
-        return skipped(
-            "an ordinary user without user namespaces cannot mount".into(),
-            "run as root, or allow user namespaces (sysctl user.max_user_namespaces)",
-        );
     }
     let depth_max = driver::by_name(&case.driver.driver).map(|driver| driver.depth_max()).unwrap_or(0);
     if case.params.depth > depth_max {

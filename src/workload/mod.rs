@@ -22,6 +22,11 @@ pub fn nearest<'a>(word: &str, valid: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
+/// `; did you mean "x"?` with the nearest of the valid words, or nothing when none is near: the end of a refusal.
+pub fn hint(word: &str, valid: &[&str]) -> String {
+    nearest(word, valid).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default()
+}
+
 /// Most layers that any driver stacks: overlay's limit (`OVL_MAX_STACK` in the kernel's fs/overlayfs/params.h).
 pub const DEPTH_MAX: u32 = 500;
 

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Measure, ProbeName, Scale, TargetLayer, Workload, format_size, nearest,
+    CacheState, DEPTH_MAX, DriverVariant, Measure, ProbeName, Scale, TargetLayer, Workload, format_size, hint,
     parse_size,
 };
 
@@ -105,14 +105,6 @@ type Parsed<T> = Result<T, Complaint>;
 
 fn complain<T>(span: &Range<usize>, message: impl Into<String>) -> Parsed<T> {
     Err(Complaint { at: span.start, message: message.into() })
-}
-
-/// ` did you mean "x"?`, when some word is near enough.
-fn hint(word: &str, valid: &[&str]) -> String {
-    match nearest(word, valid) {
-        Some(near) => format!("; did you mean {near:?}?"),
-        None => String::new(),
-    }
 }
 
 fn listed(words: &[&str]) -> String {
