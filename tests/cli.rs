@@ -161,19 +161,25 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     assert!(run.manifest.smoke && !run.truncated);
     assert_eq!(run.cases.len(), run.manifest.planned_cases as usize);
     let mut measured = 0;
-    for case in &run.cases {
-        match &case.outcome {
+    for record in &run.cases {
+        match &record.outcome {
             Outcome::Measured { observations, .. } => {
                 measured += 1;
-                assert!(!observations.is_empty() && observations.iter().all(|o| !o.samples.is_empty()), "{}", case.id);
+                assert!(
+                    !observations.is_empty() && observations.iter().all(|o| !o.samples.is_empty()),
+                    "{}",
+                    record.case.id
+                );
             }
-            Outcome::Skipped { reason, remedy } => assert!(!reason.is_empty() && !remedy.is_empty(), "{}", case.id),
-            Outcome::Failed { error } => panic!("{}: {error}", case.id),
+            Outcome::Skipped { reason, remedy } => {
+                assert!(!reason.is_empty() && !remedy.is_empty(), "{}", record.case.id)
+            }
+            Outcome::Failed { error } => panic!("{}: {error}", record.case.id),
         }
     }
     for driver in ["bind", "overlay2", "fuse-union"] {
         assert!(
-            run.cases.iter().any(|c| c.driver.driver == driver && matches!(c.outcome, Outcome::Measured { .. })),
+            run.cases.iter().any(|c| c.case.driver.driver == driver && matches!(c.outcome, Outcome::Measured { .. })),
             "{driver} was not measured"
         );
     }

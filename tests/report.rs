@@ -299,8 +299,8 @@ fn zeros_are_drawn_and_compared_with_nothing() {
     assert!(!pages.markdown.contains("takes longer"));
     // Zeros among other values: at the foot of a logarithmic axis, which the figure says.
     let mut run = synthetic::run(&small());
-    for case in run.cases.iter_mut().filter(|case| case.probe == ProbeName::CopyUp && case.driver.label == "bind") {
-        if let Outcome::Measured { observations, .. } = &mut case.outcome {
+    for record in run.cases.iter_mut().filter(|r| r.case.probe == ProbeName::CopyUp && r.case.driver.label == "bind") {
+        if let Outcome::Measured { observations, .. } = &mut record.outcome {
             observations.retain(|o| o.metric != metric::FIRST_WRITE_NS);
             observations.push(Observation::new(metric::FIRST_WRITE_NS, vec![0, 0, 0]));
         }
@@ -345,8 +345,8 @@ fn hostile_and_long_labels_stay_text() {
     spec.drivers.push(("very long ".repeat(30), "odd".to_owned()));
     spec.drivers.extend((0..6).map(|i| (format!("variant {i}"), "odd".to_owned())));
     let mut run = synthetic::run(&spec);
-    if let Some(case) = run.cases.iter_mut().find(|case| case.driver.label == hostile) {
-        case.outcome = Outcome::Failed { error: format!("mount: {hostile}\nsecond line") };
+    if let Some(record) = run.cases.iter_mut().find(|r| r.case.driver.label == hostile) {
+        record.outcome = Outcome::Failed { error: format!("mount: {hostile}\nsecond line") };
     }
     let pages = pages(&run);
     assert!(!pages.html.contains("<script") && !pages.html.contains("<b>"));
@@ -370,7 +370,7 @@ fn hostile_and_long_labels_stay_text() {
 #[test]
 fn failed_cases_are_listed_with_their_errors() {
     let mut run = synthetic::run(&single());
-    let id = run.cases[0].id.clone();
+    let id = run.cases[0].case.id.clone();
     run.cases[0].outcome = Outcome::Failed { error: "verify: upper holds another file".to_owned() };
     let pages = pages(&run);
     for text in [&pages.html, &pages.markdown] {

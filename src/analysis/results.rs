@@ -140,7 +140,8 @@ impl ResultSet {
         let mut rounds: BTreeMap<GroupKey, BTreeMap<String, Vec<Vec<u64>>>> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
-        for case in &run.cases {
+        for record in &run.cases {
+            let case = &record.case;
             if !stores.contains(&case.store) {
                 stores.push(case.store.clone());
             }
@@ -152,7 +153,7 @@ impl ResultSet {
                     availability: Default::default(),
                 });
             }
-            let Outcome::Measured { observations, .. } = &case.outcome else { continue };
+            let Outcome::Measured { observations, .. } = &record.outcome else { continue };
             let key = GroupKey {
                 store: case.store.clone(),
                 probe: case.probe,

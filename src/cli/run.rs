@@ -139,8 +139,8 @@ impl Progress for Display {
             Outcome::Skipped { .. } => "skipped",
         };
         match self.bar {
-            Some(_) => self.show(done, of, record.id.clone()),
-            None => eprintln!("{done}/{of} {} {state} ({} ms)", record.id, record.elapsed_ms),
+            Some(_) => self.show(done, of, record.case.id.clone()),
+            None => eprintln!("{done}/{of} {} {state} ({} ms)", record.case.id, record.elapsed_ms),
         }
     }
 }

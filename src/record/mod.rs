@@ -12,7 +12,7 @@ pub use io::{RecordError, Run, RunWriter, list_runs};
 
 use serde::{Deserialize, Serialize};
 
-use crate::workload::{CacheState, DriverVariant, Params, ProbeName, Workload};
+use crate::workload::{Case, Workload};
 
 /// Version of the shape of `run.json` and `cases.jsonl`. It grows when an old reader would misread a new file.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -52,20 +52,9 @@ pub struct RunManifest {
 /// One line of `cases.jsonl`: one case, in one round, with one fresh mount.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseRecord {
-    /// Unique within the run: `workload/probe/driver/store/d..,s..,../r..`.
-    pub id: String,
-    /// Name of the workload that asked for it.
-    pub workload: String,
-    /// Probe that measured.
-    pub probe: ProbeName,
-    /// Driver variant.
-    pub driver: DriverVariant,
-    /// Label of the store.
-    pub store: String,
-    /// What was set.
-    pub params: Params,
-    /// Which repetition, from 1: each has a new process, a new mount and a new upper.
-    pub round: u32,
+    /// What ran.
+    #[serde(flatten)]
+    pub case: Case,
     /// Position in the executed order, from 1.
     pub order: u32,
     /// Start, in milliseconds since the run began.
@@ -211,22 +200,5 @@ impl Observation {
     pub fn new(metric: Metric, samples: Vec<u64>) -> Observation {
         let histogram = if samples.len() >= HISTOGRAM_FROM { io::encode_histogram(&samples) } else { None };
         Observation { metric, samples, histogram }
-    }
-}
-
-impl CaseRecord {
-    /// The samples of a metric, if the case was measured and has it.
-    pub fn samples(&self, name: &str) -> Option<&[u64]> {
-        match &self.outcome {
-            Outcome::Measured { observations, .. } => {
-                observations.iter().find(|o| o.metric.name == name).map(|o| o.samples.as_slice())
-            }
-            _ => None,
-        }
-    }
-
-    /// The cache state that the case asked for.
-    pub fn cache(&self) -> CacheState {
-        self.params.cache
     }
 }

@@ -219,9 +219,9 @@ fn missing(run: &Run, results: &ResultSet) -> Vec<Block> {
         }
     }
     let mut skipped: BTreeMap<(usize, &str, &str), u64> = BTreeMap::new();
-    for case in &run.cases {
-        if let Outcome::Skipped { reason, remedy } = &case.outcome {
-            let at = results.position(&case.driver.label);
+    for record in &run.cases {
+        if let Outcome::Skipped { reason, remedy } = &record.outcome {
+            let at = results.position(&record.case.driver.label);
             // A missing driver is told once, not once for each of its cases.
             let told = results
                 .drivers
@@ -249,8 +249,8 @@ fn failed(run: &Run) -> Vec<Block> {
     let rows: Vec<Vec<Spans>> = run
         .cases
         .iter()
-        .filter_map(|case| match &case.outcome {
-            Outcome::Failed { error } => Some(vec![vec![Span::Code(case.id.clone())], plain(error.clone())]),
+        .filter_map(|record| match &record.outcome {
+            Outcome::Failed { error } => Some(vec![vec![Span::Code(record.case.id.clone())], plain(error.clone())]),
             _ => None,
         })
         .collect();

@@ -107,9 +107,9 @@ fn stores(run: &Run) -> Block {
 
 fn mounts(run: &Run) -> Block {
     let mut options: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-    for case in &run.cases {
-        if let Outcome::Measured { mount_options, .. } = &case.outcome {
-            *options.entry(&case.driver.label).or_default().entry(mount_options).or_default() += 1;
+    for record in &run.cases {
+        if let Outcome::Measured { mount_options, .. } = &record.outcome {
+            *options.entry(&record.case.driver.label).or_default().entry(mount_options).or_default() += 1;
         }
     }
     let mut rows: Vec<Vec<Spans>> = Vec::new();
@@ -144,10 +144,10 @@ fn mounts(run: &Run) -> Block {
 /// What cases have to say, each once.
 fn notes(run: &Run) -> Vec<Block> {
     let mut notes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for case in &run.cases {
-        if let Outcome::Measured { notes: of_case, .. } = &case.outcome {
+    for record in &run.cases {
+        if let Outcome::Measured { notes: of_case, .. } = &record.outcome {
             for note in of_case {
-                *notes.entry((&case.driver.label, note)).or_default() += 1;
+                *notes.entry((&record.case.driver.label, note)).or_default() += 1;
             }
         }
     }

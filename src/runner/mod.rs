@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::host;
 use crate::record::{CaseRecord, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
 use crate::stack::{LayerStack, StackDefinition};
 use crate::workload::{Params, Workload};
@@ -139,13 +138,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             },
         };
         let record = CaseRecord {
-            id: case.id.clone(),
-            workload: case.workload.clone(),
-            probe: case.probe,
-            driver: case.driver.clone(),
-            store: case.store.clone(),
-            params: case.params,
-            round: case.round,
+            case: case.clone(),
             order: u32::try_from(index + 1).unwrap_or(u32::MAX),
             started_ms: millis(begun.duration_since(start)),
             elapsed_ms: millis(begun.elapsed()),
@@ -154,7 +147,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         writer.append(&record)?;
         match &record.outcome {
             Outcome::Measured { .. } => summary.measured += 1,
-            Outcome::Failed { error } => summary.failed.push((record.id.clone(), error.clone())),
+            Outcome::Failed { error } => summary.failed.push((record.case.id.clone(), error.clone())),
             Outcome::Skipped { reason, remedy } => {
                 *summary.skipped.entry((reason.clone(), remedy.clone())).or_default() += 1;
             }
@@ -215,9 +208,4 @@ fn build_stacks(
         stacks.insert(key, built);
     }
     stacks
-}
-
-/// The machine, asked once a run.
-pub(crate) fn fingerprint() -> crate::record::Host {
-    host::fingerprint()
 }

@@ -10,7 +10,7 @@ use super::{DriverVariant, Measure, Params, ProbeName, Workload, format_size};
 /// One thing to measure once: a point of a measure's axes, with one driver variant, in one store, in one round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    /// Unique within a run.
+    /// Unique within a run: `workload/probe/driver/store/depth=..,layer=..,../round=..`.
     pub id: String,
     /// Name of the workload.
     pub workload: String,
@@ -22,7 +22,7 @@ pub struct Case {
     pub store: String,
     /// What is set.
     pub params: Params,
-    /// Repetition, from 1.
+    /// Which repetition, from 1: each has a new process, a new mount and a new upper.
     pub round: u32,
 }
 

@@ -1,0 +1,27 @@
+//! The contract between measuring and reporting: what was committed is read, and written again byte for byte.
+
+use std::fs;
+use std::path::Path;
+
+use layerbench::record::{Run, list_runs};
+
+#[test]
+fn committed_runs_survive_reading_and_writing_byte_for_byte() {
+    let runs = list_runs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("results")).unwrap();
+    assert!(!runs.is_empty(), "no run is committed");
+    for folder in runs {
+        let run = Run::load(&folder).unwrap();
+        let written: String = run.cases.iter().map(|record| serde_json::to_string(record).unwrap() + "\n").collect();
+        let line = |text: &str, n: usize| text.lines().nth(n).unwrap_or_default().chars().take(300).collect::<String>();
+        let cases = fs::read_to_string(folder.join("cases.jsonl")).unwrap();
+        // A run that was killed, as somebody's own in this folder may be, ends in a line that is not one.
+        let cases = &cases[..cases.rfind('\n').map_or(0, |end| end + 1)];
+        let different = cases.lines().zip(written.lines()).position(|(a, b)| a != b);
+        if let Some(n) = different {
+            panic!("line {} of {}:\n{}\n{}", n + 1, folder.display(), line(cases, n), line(&written, n));
+        }
+        assert_eq!(cases.len(), written.len(), "{}", folder.display());
+        let manifest = serde_json::to_string_pretty(&run.manifest).unwrap() + "\n";
+        assert_eq!(fs::read_to_string(folder.join("run.json")).unwrap(), manifest);
+    }
+}
