@@ -35,14 +35,14 @@ pub const READ_BUFFER_BYTES: usize = 128 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
     },
     /// The wrong thing was measured: figures would be worthless.
     #[error("wrong result: {0}")]
@@ -59,7 +59,7 @@ pub enum ProbeError {
 
 /// Names operation and path of an errno.
 pub(crate) fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> ProbeError + 'a {
-    move |source| ProbeError::Io { operation, path: path.to_owned(), source: source.into() }
+    move |errno| ProbeError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
 
 /// One container: a mount and its upper.

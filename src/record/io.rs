@@ -19,14 +19,14 @@ const CASES: &str = "cases.jsonl";
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
     },
     /// A file is not what it should be.
     #[error("{path}:{line}: not a record of layerbench: {reason}", path = path.display())]
@@ -51,7 +51,7 @@ pub enum RecordError {
 }
 
 fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RecordError + 'a {
-    move |source| RecordError::Io { operation, path: path.to_owned(), source }
+    move |errno| RecordError::Io { operation, path: path.to_owned(), errno }
 }
 
 /// A run as read back.

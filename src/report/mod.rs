@@ -35,14 +35,14 @@ pub struct RenderedReport {
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
     },
     /// The folder to write has no name, or holds things that no report has.
     #[error("{path}: {reason}", path = path.display())]
@@ -125,7 +125,7 @@ fn slug(label: &str) -> String {
 }
 
 fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ReportError + 'a {
-    move |source| ReportError::Io { operation, path: path.to_owned(), source }
+    move |errno| ReportError::Io { operation, path: path.to_owned(), errno }
 }
 
 /// Writes the files into a folder beside `out`, then puts it in the place of `out`. A reader sees the old report or the new one;
@@ -168,12 +168,12 @@ fn swap(new: &Path, out: &Path, old: &Path) -> Result<(), ReportError> {
     if replaces {
         fs::rename(out, old).map_err(io_error("move aside", out))?;
     }
-    if let Err(source) = fs::rename(new, out) {
+    if let Err(errno) = fs::rename(new, out) {
         if replaces {
             // Back to where it was; if that fails too, the first error is the one to tell.
             let _ = fs::rename(old, out);
         }
-        return Err(ReportError::Io { operation: "rename into", path: out.to_owned(), source });
+        return Err(ReportError::Io { operation: "rename into", path: out.to_owned(), errno });
     }
     if replaces {
         fs::remove_dir_all(old).map_err(io_error("remove", old))?;

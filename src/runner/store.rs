@@ -19,14 +19,14 @@ use crate::stack::{self, StackDefinition};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
     },
     /// Somebody else works in it.
     #[error("the store {path} is in use by another layerbench (its lock is held): wait for it, or give another --store", path = path.display())]
@@ -53,7 +53,7 @@ pub enum StoreError {
 }
 
 fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> StoreError + 'a {
-    move |source| StoreError::Io { operation, path: path.to_owned(), source: source.into() }
+    move |errno| StoreError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
 
 /// A store that this process has locked.

@@ -54,7 +54,7 @@ pub(super) fn overlay(stack: &LayerStack) -> Result<Vec<PathBuf>, StackError> {
             let partial = Partial::create(&layer)?;
             match materialise(stack, index, partial.path(), WhiteoutForm::Device) {
                 Ok(()) => partial.commit(&layer)?,
-                Err(StackError::Io { operation: CREATE_WHITEOUT, source, .. }) if no_devices(&source) => {
+                Err(StackError::Io { operation: CREATE_WHITEOUT, errno, .. }) if no_devices(&errno) => {
                     drop(partial);
                     let partial = Partial::create(&layer)?;
                     materialise(stack, index, partial.path(), WhiteoutForm::Xattr)?;
@@ -231,7 +231,7 @@ mod tests {
         let target = store.path().join("layer");
         fs::create_dir(&target).unwrap();
         match materialise(&stack, 0, &target, WhiteoutForm::Xattr) {
-            Err(StackError::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::OPNOTSUPP) => {
+            Err(StackError::Io { errno, .. }) if Errno::from_io_error(&errno) == Some(Errno::OPNOTSUPP) => {
                 eprintln!("skipped: {} has no extended attributes", store.path().display());
                 return;
             }

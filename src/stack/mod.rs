@@ -49,14 +49,14 @@ const STACKS: &str = "stacks";
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
         /// On what.
         path: PathBuf,
         /// The errno.
-        source: io::Error,
+        errno: io::Error,
     },
     /// A definition that cannot be a stack.
     #[error("{path} cannot be in a stack: {reason}", path = path.display())]
@@ -95,7 +95,7 @@ pub enum StackError {
 
 /// Names operation and path of an errno.
 fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> StackError + 'a {
-    move |source| StackError::Io { operation, path: path.to_owned(), source: source.into() }
+    move |errno| StackError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
 
 /// A complete stack on disk.
@@ -147,7 +147,7 @@ impl LayerStack {
                 let same = stack.manifest.seed == seed && stack.manifest.definition == *definition;
                 Ok((same && verify::is_complete(&stack)).then_some(stack))
             }
-            Err(StackError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(StackError::Io { errno, .. }) if errno.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(StackError::Manifest { .. }) => Ok(None),
             Err(e) => Err(e),
         }

@@ -80,14 +80,14 @@ pub enum UnionError {
     #[error("{0}")]
     Config(String),
     /// A system call failed.
-    #[error("{operation} {path}: {source}", path = path.display())]
+    #[error("{operation} {path}: {errno}", path = path.display())]
     Io {
         /// The operation, as a verb.
         operation: &'static str,
         /// What it was done to.
         path: PathBuf,
         /// The errno.
-        source: std::io::Error,
+        errno: std::io::Error,
     },
     /// Another union uses the same work directory.
     #[error("work directory {} is used by another mount", .0.display())]
@@ -95,8 +95,8 @@ pub enum UnionError {
 }
 
 impl UnionError {
-    fn io(operation: &'static str, path: impl Into<PathBuf>, source: impl Into<std::io::Error>) -> Self {
-        UnionError::Io { operation, path: path.into(), source: source.into() }
+    fn io(operation: &'static str, path: impl Into<PathBuf>, errno: impl Into<std::io::Error>) -> Self {
+        UnionError::Io { operation, path: path.into(), errno: errno.into() }
     }
 }
 

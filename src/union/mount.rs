@@ -58,7 +58,7 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
             let session = Session::from_fd(edge, device, SessionACL::All, fuser_config(&config, SessionACL::All));
             (session.inspect_err(|_| detach(&mountpoint)).map_err(failed("start serving"))?, false)
         }
-        Err(UnionError::Io { operation: "mount", source, .. }) if source.raw_os_error() == Some(libc::EPERM) => {
+        Err(UnionError::Io { operation: "mount", errno, .. }) if errno.raw_os_error() == Some(libc::EPERM) => {
             (mount_with_helper(edge, &union, &config, &mountpoint).map_err(failed("mount with fusermount3 on"))?, true)
         }
         Err(error) => return Err(error),

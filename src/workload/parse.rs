@@ -30,12 +30,12 @@ const LOOKUP_FILE_SIZE: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// The file cannot be read.
-    #[error("read workload {path}: {source}", path = path.display())]
+    #[error("read workload {path}: {errno}", path = path.display())]
     Read {
         /// Which file.
         path: PathBuf,
         /// The errno.
-        source: std::io::Error,
+        errno: std::io::Error,
     },
     /// Its content cannot be run.
     #[error("{file}:{line}: {message}")]
@@ -59,7 +59,7 @@ pub trait DriverWords {
 
 /// Reads and parses a workload; its name is the file's stem.
 pub fn load(path: &Path, scale: Scale, drivers: &dyn DriverWords) -> Result<Workload, WorkloadError> {
-    let text = std::fs::read_to_string(path).map_err(|source| WorkloadError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|errno| WorkloadError::Read { path: path.to_owned(), errno })?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     parse(&path.display().to_string(), &name, &text, scale, drivers)
 }
