@@ -306,7 +306,11 @@ fn zeros_are_drawn_and_compared_with_nothing() {
         }
     }
     let drawing = self::pages(&run).files.into_iter().find(|(path, _)| path.ends_with("first_write_by_size.svg"));
-    assert!(String::from_utf8_lossy(&drawing.expect("drawn").1).contains("drawn at the foot"));
+    let drawing = String::from_utf8_lossy(&drawing.expect("drawn").1).into_owned();
+    // A subtitle is broken into lines, each a text of its own.
+    let texts = drawing.split('<').filter_map(|piece| piece.split_once('>')).map(|(_, text)| text.trim());
+    let words = texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+    assert!(words.contains("drawn at the foot"), "{words}");
 }
 
 /// Markdown without its spans of code, where markup is text anyway.

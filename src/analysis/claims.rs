@@ -7,7 +7,6 @@ use super::human;
 use super::results::{Data, ResultSet};
 use super::view::{PageView, View};
 use crate::record::{Feature, metric};
-use crate::workload::ProbeName;
 
 /// What the figures say of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +146,7 @@ pub(super) fn words(c: &Comparison) -> String {
 }
 
 fn compounded(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, String)> {
-    let view = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None)?;
+    let view = View::first_write(results, store)?;
     let measured: Vec<(u32, u64)> = view
         .depths
         .iter()
@@ -249,7 +248,7 @@ fn shared(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, St
 
 fn volumes(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, String)> {
     let bind = results.baseline()?;
-    let view = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None)?;
+    let view = View::first_write(results, store)?;
     let mut parts = Vec::new();
     let mut numbers = Vec::new();
     // As deep as both were measured.

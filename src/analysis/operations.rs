@@ -34,7 +34,7 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
         }
     };
     let where_ = |depth: u32, size: u64| format!("{}, {}", human::bytes(size as f64), human::count(depth, "layer"));
-    if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None) {
+    if let Some(view) = View::first_write(results, store) {
         let mut corners = vec![(view.shallow(), view.small()), (view.shallow(), view.large())];
         corners.extend([(view.deep(), view.small()), (view.deep(), view.large())]);
         let mut seen = std::collections::BTreeSet::new();

@@ -74,6 +74,11 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// The first write, which most figures are about.
+    pub fn first_write(results: &'a ResultSet, store: &str) -> Option<View<'a>> {
+        View::of(results, store, ProbeName::CopyUp, &crate::record::metric::FIRST_WRITE_NS.name, None)
+    }
+
     /// The view of a metric in a store. Without a wanted cache state: warm if it has as many points as any other, else the one with
     /// the most. Targets: the bottom layer under the same condition. `None` when there is no point.
     pub fn of(

@@ -5,11 +5,9 @@ use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::{capital, change};
+use super::words::{capital, change, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
-use crate::record::metric;
-use crate::workload::ProbeName;
 
 /// See the module.
 pub struct FirstWriteByDepth;
@@ -24,9 +22,8 @@ impl Chart for FirstWriteByDepth {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
-        let Some(this) = view(store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+        let Some(this) = View::first_write(data, store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
 
         let mut csv = Csv::new(
             &["store", "driver", "file_size_bytes", "depth_layers", "cache", "target"],
@@ -60,7 +57,8 @@ impl Chart for FirstWriteByDepth {
         }
         let title = "First write against depth".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. {}. Line: median; band: 10th to 90th percentile.{}",
+            "{}{}. Line: median; band: 10th to 90th percentile.{}",
+            in_store(data, store),
             capital(&this.fixed()),
             zeros(&panels)
         )];

@@ -5,11 +5,9 @@ use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::{change, ends};
+use super::words::{change, ends, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
-use crate::record::metric;
-use crate::workload::ProbeName;
 
 /// See the module.
 pub struct FirstWriteBySize;
@@ -24,9 +22,8 @@ impl Chart for FirstWriteBySize {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
-        let Some(this) = view(store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+        let Some(this) = View::first_write(data, store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
         let depth = this.shallow();
 
         let mut csv = Csv::new(
@@ -49,7 +46,8 @@ impl Chart for FirstWriteBySize {
         let panels = vec![Panel { title: String::new(), x: Axis::at("file size", Quantity::Bytes, &x), y, series }];
         let title = "First write against file size".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. {} below, {}. Line: median; band: 10th to 90th percentile.{}",
+            "{}{} below, {}. Line: median; band: 10th to 90th percentile.{}",
+            in_store(data, store),
             human::count(depth, "layer"),
             this.fixed(),
             zeros(&panels),

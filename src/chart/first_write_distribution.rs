@@ -5,11 +5,9 @@ use super::csv::{Csv, number};
 use super::panel::{Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::ends;
+use super::words::{ends, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{Data, ResultSet, View, human, quantile};
-use crate::record::metric;
-use crate::workload::ProbeName;
 
 /// See the module.
 pub struct FirstWriteDistribution;
@@ -27,8 +25,7 @@ impl Chart for FirstWriteDistribution {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
-        let Some(this) = view(store) else { return Ok(None) };
+        let Some(this) = View::first_write(data, store) else { return Ok(None) };
         let (depth, size) = (this.shallow(), this.small());
 
         let mut csv = Csv::new(
@@ -59,7 +56,7 @@ impl Chart for FirstWriteDistribution {
         let all: Vec<&Data> = data
             .stores
             .iter()
-            .filter_map(|store| view(store))
+            .filter_map(|store| View::first_write(data, store))
             .flat_map(|view| {
                 view.all().filter(|(_, d, s, _)| (*d, *s) == (depth, size)).map(|p| p.3).collect::<Vec<_>>()
             })
@@ -70,8 +67,9 @@ impl Chart for FirstWriteDistribution {
         let panels = vec![Panel { title: String::new(), x: Axis::percentiles(most), y, series }];
         let title = "Distribution of the first write".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. Files of {}, {}, {}. Each line ends where one sample is left; to the right of 99 % is what one write in a \
+            "{}Files of {}, {}, {}. Each line ends where one sample is left; to the right of 99 % is what one write in a \
              hundred waits.{}",
+            in_store(data, store),
             human::bytes(size as f64),
             human::count(depth, "layer"),
             this.fixed(),

@@ -6,11 +6,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::sheet::{Area, GREY, INK, WIDTH, at, canvas, head, head_height, put, short, text, width};
-use super::words::ends;
+use super::words::{ends, in_store};
 use super::{Chart, ChartError, Figure};
 use crate::analysis::{ResultSet, View, human};
-use crate::record::metric;
-use crate::workload::ProbeName;
 
 /// See the module.
 pub struct FirstWriteHeatmap;
@@ -34,9 +32,8 @@ impl Chart for FirstWriteHeatmap {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let view = |store| View::of(data, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
-        let Some(this) = view(store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| view(store)).collect();
+        let Some(this) = View::first_write(data, store) else { return Ok(None) };
+        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
         let mut csv = Csv::new(
             &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target"],
             &summary_columns("ns"),
@@ -55,7 +52,8 @@ impl Chart for FirstWriteHeatmap {
 
         let title = "First write over depth and file size".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. {}. Each cell: median; the darker, the longer. All maps share one {}scale.",
+            "{}{}. Each cell: median; the darker, the longer. All maps share one {}scale.",
+            in_store(data, store),
             super::words::capital(&this.fixed()),
             if shade.is_log() { "logarithmic " } else { "" }
         )];

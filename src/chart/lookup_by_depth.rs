@@ -5,7 +5,7 @@ use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::{change, each};
+use super::words::{change, each, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
 use crate::record::{Metric, metric};
@@ -89,9 +89,9 @@ impl Chart for LookupByDepth {
         drivers.dedup();
         let title = "Look-up against depth".to_owned();
         let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
-        let lies = target.map(|target| format!(" A hit lies {}.", target.words())).unwrap_or_default();
+        let lies = target.map(|target| format!("A hit lies {}. ", target.words())).unwrap_or_default();
         let subtitle = vec![
-            format!("Store {store}.{lies} Line: median; band: 10th to 90th percentile.{zeros}"),
+            format!("{}{lies}Line: median; band: 10th to 90th percentile.{zeros}", in_store(data, store)),
             "Cold: nothing cached. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.".to_owned(),
         ];
         let svg = draw(&Sheet {

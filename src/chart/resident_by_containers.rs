@@ -5,7 +5,7 @@ use super::csv::{Csv, number, optional, summary_columns};
 use super::panel::{Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw, short};
 use super::style::{look, reference};
-use super::words::{self, each};
+use super::words::{self, each, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{Data, PageView, ResultSet, human};
 use crate::record::metric;
@@ -98,8 +98,9 @@ impl Chart for ResidentByContainers {
         let title = "Resident memory against the number of containers".to_owned();
         let p = &this.params;
         let subtitle = vec![format!(
-            "Store {store}. {} of {} in a stack of {}, {} caches. Line: median. The share beside it: pages that are the same frames of memory, of \
+            "{}{} of {} in a stack of {}, {} caches. Line: median. The share beside it: pages that are the same frames of memory, of \
              those compared with {}.{}",
+            in_store(data, store),
             human::count(p.files, "file"),
             human::bytes(p.file_size_bytes as f64),
             human::count(p.depth, "layer"),

@@ -9,6 +9,7 @@ use super::sheet::{
     Area, FINE, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
 };
 use super::style::look;
+use super::words::in_store;
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{Comparison, Difference, Operation, ResultSet, compare, human, operations};
 
@@ -89,8 +90,9 @@ impl Chart for TaxOverBind {
         let band = step * drivers.len() as i32 + 10;
         let title = "The tax over a bind mount".to_owned();
         let subtitle = vec![format!(
-            "Store {store}. Ratio of medians to {bind}, with its interval; right of the line at 1 the driver is slower. Hollow: no \
-             difference beyond the noise."
+            "{}Ratio of medians to {bind}, with its interval; right of the line at 1 the driver is slower. Hollow: no \
+             difference beyond the noise.",
+            in_store(data, store)
         )];
         let entries = legend(data, &drivers);
         let head_height = head_height(&subtitle, data.smoke);

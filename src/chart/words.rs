@@ -1,6 +1,11 @@
 //! Sentences made from data. They name what was found and nothing else: no clause stands unless its numbers do.
 
-use crate::analysis::{Comparison, Difference, human};
+use crate::analysis::{Comparison, Difference, ResultSet, human};
+
+/// `Store ssd. `, to begin a figure's subtitle; nothing where the run has but one store.
+pub fn in_store(data: &ResultSet, store: &str) -> String {
+    if data.stores.len() > 1 { format!("Store {store}. ") } else { String::new() }
+}
 
 /// `30× with a, 28× with b and 5× with c`; of more than four only the ends: `from 5× with c to 30× with a (10 drivers)`. Empty without
 /// items.

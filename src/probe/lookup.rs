@@ -50,7 +50,8 @@ impl Probe for Lookup {
             (metric::LOOKUP_WHITEOUT_NS, &targets.whiteouts, None),
         ];
         let mut lists = Vec::new();
-        for (metric, names, size) in kinds {
+        // A stack of one layer hides nothing.
+        for (metric, names, size) in kinds.into_iter().filter(|(_, names, _)| !names.is_empty()) {
             let (folder, names) = in_one_folder(names)?;
             let fd = open_folder(&merged.join(folder))?;
             let samples = Vec::with_capacity(names.len());

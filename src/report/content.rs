@@ -36,7 +36,14 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
                 &manifest
                     .stores
                     .iter()
-                    .map(|s| format!("store {} on {}", s.label, or_unknown(&s.fs_type)))
+                    .map(|s| {
+                        let name = if manifest.stores.len() > 1 {
+                            format!("store {}", s.label)
+                        } else {
+                            "the store".to_owned()
+                        };
+                        format!("{name} on {}", or_unknown(&s.fs_type))
+                    })
                     .collect::<Vec<_>>()
             )
         ),

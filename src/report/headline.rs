@@ -13,7 +13,7 @@ pub(super) fn sentences(results: &ResultSet) -> Vec<(Option<&str>, Vec<String>)>
     }
     let mut sentences = Vec::new();
     for store in &results.stores {
-        let writes = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None);
+        let writes = View::first_write(results, store);
         let mut of_store = match &writes {
             Some(view) => vec![first_write(results, view), by_size(results, view), by_depth(results, view)],
             None => vec!["What the first write to a file of a lower layer costs was not measured.".to_owned()],

@@ -220,7 +220,7 @@ fn variants(workloads: &[Workload], host: &Host) -> Result<Vec<DriverInfo>, Plan
 fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readiness {
     let skipped = |reason: String, remedy: &str| Readiness::Skipped { reason, remedy: remedy.to_owned() };
     if let Some(Feature::Missing { reason, remedy }) = availability {
-        return skipped(format!("{}: {reason}", case.driver.driver), remedy);
+        return skipped(reason.clone(), remedy);
     }
     let depth_max = driver::by_name(&case.driver.driver).map(|driver| driver.depth_max()).unwrap_or(0);
     if case.params.depth > depth_max {

@@ -262,7 +262,7 @@ fn make_marker(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
 /// Removes the whiteout of a name that the upper has by now. A failure does no harm: a real entry wins over a whiteout.
 pub(super) fn remove_whiteout(dir: BorrowedFd<'_>, name: &OsStr) {
     if let Ok(whiteout) = layers::whiteout_name(name) {
-        // See above.
+        // A stale whiteout beside a real entry hides nothing: the caller's operation has succeeded.
         let _ = rustix::fs::unlinkat(dir, whiteout, AtFlags::empty());
     }
 }

@@ -179,7 +179,8 @@ impl fuser::Filesystem for Edge {
                 self.0.passthrough.store(false, std::sync::atomic::Ordering::Relaxed);
             }
         }
-        // One request for what readahead and large writes ask for at once.
+        // One request for what readahead and large writes ask for at once. Where the kernel allows less, that is an error that changes
+        // nothing: its own limit stays.
         let _ = config.set_max_write(1 << 20);
         let _ = config.set_max_readahead(1 << 20);
         Ok(())
