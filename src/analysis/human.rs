@@ -57,10 +57,18 @@ pub fn percent(share: f64) -> String {
     format!("{} %", digits(share * 100.0))
 }
 
-/// An interval whose bounds are written by `format`: `70 µs to 73 µs`; `no interval` where there is none.
+/// An interval whose bounds are written by `format`: `70 to 73 µs`, `900 ns to 1.1 µs`; `no interval` where there is none.
 pub fn interval(interval: Option<Interval>, format: impl Fn(f64) -> String) -> String {
     match interval {
-        Some(Interval { low, high }) => format!("{} to {}", format(low), format(high)),
+        Some(Interval { low, high }) => {
+            let (low, high) = (format(low), format(high));
+            let unit = |text: &str| text.rsplit_once(' ').map(|(_, unit)| unit.to_owned());
+            let low = match unit(&low).filter(|_| unit(&low) == unit(&high)) {
+                Some(unit) => low.trim_end_matches(&unit).trim_end(),
+                None => &low,
+            };
+            format!("{low} to {high}")
+        }
         None => "no interval".to_owned(),
     }
 }

@@ -97,7 +97,8 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
     let mut blocks = vec![section("key-figures", "Key figures")];
     let confidence = human::percent(crate::analysis::CONFIDENCE);
     blocks.push(Block::Text(plain(format!(
-        "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better."
+        "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better. Drivers that were not \
+         measured are told of below."
     ))));
     for store in &results.stores {
         if results.stores.len() > 1 {
@@ -109,21 +110,30 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
             blocks.push(Block::Text(plain("Not measured.")));
             continue;
         }
-        // Operations are rows while drivers are few enough to be columns.
+        // Operations are rows while drivers are few enough to be columns; one without a figure would only push the others off the page.
+        let drivers: Vec<&str> = results
+            .drivers
+            .iter()
+            .map(|driver| driver.label.as_str())
+            .filter(|driver| {
+                operations.iter().any(|operation| operation.of(driver).is_some())
+                    || pages.as_ref().is_some_and(|pages| pages.drivers.contains(driver))
+            })
+            .collect();
         let mut head = vec!["Operation".to_owned()];
-        head.extend(results.drivers.iter().map(|driver| driver.label.clone()));
+        head.extend(drivers.iter().map(|driver| (*driver).to_owned()));
         let numeric = (1..head.len()).collect();
         let mut rows: Vec<Vec<Spans>> = Vec::new();
         for operation in &operations {
             let mut row = vec![plain(operation.label.clone())];
-            row.extend(results.drivers.iter().map(|driver| figure(operation.of(&driver.label), human::ns)));
+            row.extend(drivers.iter().map(|driver| figure(operation.of(driver), human::ns)));
             rows.push(row);
         }
         if let Some((pages, n)) = pages.as_ref().and_then(|p| Some((p, *p.containers.last()?))) {
             let read = human::count(n, "container");
             let mut row = vec![plain(format!("resident bytes, {read} reading the same files"))];
-            row.extend(results.drivers.iter().map(|driver| {
-                let group = pages.at(&driver.label, n);
+            row.extend(drivers.iter().map(|driver| {
+                let group = pages.at(driver, n);
                 figure(group.and_then(|group| group.metric(&metric::RESIDENT_BYTES.name)), human::bytes)
             }));
             rows.push(row);
@@ -136,7 +146,11 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
 fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) -> Spans {
     let Some(data) = data else { return plain("not measured") };
     let s = &data.summary;
-    vec![Span::Strong(format(s.p50)), Span::Text(format!(" [{}] n={}", human::interval(s.interval, &format), s.n))]
+    vec![
+        Span::Strong(format(s.p50)),
+        Span::Text(format!(" [{}]", human::interval(s.interval, &format))),
+        Span::Text(format!(" n={}", s.n)),
+    ]
 }
 
 fn verdicts(results: &ResultSet) -> Vec<Block> {

@@ -79,6 +79,15 @@ fn write_spans(spans: &[Span]) -> Markup {
     }
 }
 
+/// A cell of figures: broken between its spans, where it must be, and not within one.
+fn write_figure(spans: &[Span]) -> Markup {
+    html! {
+        @for span in spans {
+            " " span { (write_spans(std::slice::from_ref(span))) }
+        }
+    }
+}
+
 fn write_table(table: &Table) -> Markup {
     let class = |column: usize| table.numeric.contains(&column).then_some("number");
     html! {
@@ -87,7 +96,12 @@ fn write_table(table: &Table) -> Markup {
                 thead { tr { @for (i, cell) in table.head.iter().enumerate() { th scope="col" class=[class(i)] { (cell) } } } }
                 tbody {
                     @for row in &table.rows {
-                        tr { @for (i, cell) in row.iter().enumerate() { td class=[class(i)] { (write_spans(cell)) } } }
+                        tr { @for (i, cell) in row.iter().enumerate() {
+                            @match class(i) {
+                                Some(class) => td class=(class) { (write_figure(cell)) },
+                                None => td { (write_spans(cell)) },
+                            }
+                        } }
                         "\n"
                     }
                 }
