@@ -3,7 +3,8 @@
 # Needs root, loop devices, cc, fio, python3 and mkfs.ext4: compare.sh [FOLDER [TURNS]]; FOLDER takes the images (default ./crosscheck).
 # For a first write each side gets a new ext4 file system in every turn, so that neither pays for what the other deleted or has yet to
 # write back; who goes first alternates. A turn prints two medians in nanoseconds; the last lines give the median over the turns of
-# their ratio. Nothing reads what a program prints while it runs: on two cores that would be a neighbour. A machine's speed drifts from turn to turn, so that only figures of one turn can be compared.
+# their ratio. Nothing reads what a program prints while it runs: on two cores that would be a neighbour. A machine's speed drifts
+# from turn to turn, so that only figures of one turn can be compared.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 bench=${LAYERBENCH:-$here/../../target/release/layerbench}
@@ -59,19 +60,23 @@ END
 }
 
 c_first_write() { # SIZE
+    fresh
     mount_one 200 "$1"
     # The directory is copied up first, as the probe does.
     touch side/merged/data/x && rm side/merged/data/x
     ./first_write side/merged/data 200 > samples
     python3 -c "$median" < samples
     "$bench" umount side/merged
+    gone
 }
 our_first_write() { # SIZE
+    fresh
     python3 -c "$ours" "$(study "probe = \"copy_up\"
 file_size = \"$1\"
 files = 200
 rounds = 1
 bytes_max = \"200 MiB\"")" first_write_ns
+    gone
 }
 fio_warm_read() {
     fio --name=warm --filename=side/merged/data/f-000000 --readonly --rw=randread --bs=4k --ioengine=psync \
@@ -93,21 +98,13 @@ both() {
     done
     echo "$1, theirs:layerbench $(cat "$2.median") $(cat "$3.median")" | tee -a figures
 }
-# On a file system of its own.
-alone() { # COMMAND [SIZE]
-    fresh
-    "$@"
-    gone
-}
-alone_c_first_write() { alone c_first_write "$1"; }
-alone_our_first_write() { alone our_first_write "$1"; }
 
 : > figures
 turn=0
 while [ $turn -lt "$turns" ]; do
     turn=$((turn + 1))
-    both "first write 4 KiB" alone_c_first_write alone_our_first_write "4 KiB"
-    both "first write 1 MiB" alone_c_first_write alone_our_first_write "1 MiB"
+    both "first write 4 KiB" c_first_write our_first_write "4 KiB"
+    both "first write 1 MiB" c_first_write our_first_write "1 MiB"
 done
 # Reading deletes nothing: one file system serves both, and the turns follow each other before the machine changes its mind.
 fresh

@@ -52,7 +52,7 @@ pub fn read_whole(path: &Path, buffer: &mut [u8]) -> io::Result<(File, u64)> {
 /// Length of a warm read.
 pub const WARM_READ_BYTES: usize = 4096;
 /// Reads before the first sample. Until the translations and the processor's caches hold what a steady reader has there, a read of a
-/// resident page takes up to a fifth longer; two rounds over the largest set of the shipped workloads, 16 MiB, are enough.
+/// resident page takes up to a fifth longer; these are two rounds over 16 MiB, what quick.toml and the comparison with fio read.
 const WARM_UP_READS: usize = 8192;
 /// Warm reads of one case.
 const WARM_READS: usize = 2000;
