@@ -62,12 +62,10 @@ pub fn interval(interval: Option<Interval>, format: impl Fn(f64) -> String) -> S
     match interval {
         Some(Interval { low, high }) => {
             let (low, high) = (format(low), format(high));
-            let unit = |text: &str| text.rsplit_once(' ').map(|(_, unit)| unit.to_owned());
-            let low = match unit(&low).filter(|_| unit(&low) == unit(&high)) {
-                Some(unit) => low.trim_end_matches(&unit).trim_end(),
-                None => &low,
-            };
-            format!("{low} to {high}")
+            match (low.rsplit_once(' '), high.rsplit_once(' ')) {
+                (Some((number, unit)), Some((_, same))) if unit == same => format!("{number} to {high}"),
+                _ => format!("{low} to {high}"),
+            }
         }
         None => "no interval".to_owned(),
     }

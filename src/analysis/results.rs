@@ -181,6 +181,11 @@ impl ResultSet {
         ResultSet { groups, stores, drivers, smoke: run.manifest.smoke }
     }
 
+    /// Whether what is said of a store has to name it.
+    pub fn several_stores(&self) -> bool {
+        self.stores.len() > 1
+    }
+
     /// Label of the control, if the run has one.
     pub fn baseline(&self) -> Option<&str> {
         self.drivers.iter().find(|driver| driver.driver == BASELINE).map(|driver| driver.label.as_str())

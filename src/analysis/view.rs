@@ -74,6 +74,11 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// The first write in each store that has any: what figures of several stores take their common scale from.
+    pub fn first_writes(results: &'a ResultSet) -> Vec<View<'a>> {
+        results.stores.iter().filter_map(|store| View::first_write(results, store)).collect()
+    }
+
     /// The first write, which most figures are about.
     pub fn first_write(results: &'a ResultSet, store: &str) -> Option<View<'a>> {
         View::of(results, store, ProbeName::CopyUp, &crate::record::metric::FIRST_WRITE_NS.name, None)

@@ -23,7 +23,7 @@ impl Chart for FirstWriteByDepth {
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let Some(this) = View::first_write(data, store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
+        let views = View::first_writes(data);
 
         let mut csv = Csv::new(
             &["store", "driver", "file_size_bytes", "depth_layers", "cache", "target"],

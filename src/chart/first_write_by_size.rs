@@ -23,7 +23,7 @@ impl Chart for FirstWriteBySize {
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let Some(this) = View::first_write(data, store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
+        let views = View::first_writes(data);
         let depth = this.shallow();
 
         let mut csv = Csv::new(

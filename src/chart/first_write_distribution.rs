@@ -53,10 +53,8 @@ impl Chart for FirstWriteDistribution {
             series.push(Series { look: look(data.position(driver)), points, label: Some((*driver).to_owned()) });
         }
         // The same place in every store, so that the scales are shared.
-        let all: Vec<&Data> = data
-            .stores
+        let all: Vec<&Data> = View::first_writes(data)
             .iter()
-            .filter_map(|store| View::first_write(data, store))
             .flat_map(|view| {
                 view.all().filter(|(_, d, s, _)| (*d, *s) == (depth, size)).map(|p| p.3).collect::<Vec<_>>()
             })

@@ -33,7 +33,7 @@ impl Chart for FirstWriteHeatmap {
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let Some(this) = View::first_write(data, store) else { return Ok(None) };
-        let views: Vec<View> = data.stores.iter().filter_map(|store| View::first_write(data, store)).collect();
+        let views = View::first_writes(data);
         let mut csv = Csv::new(
             &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target"],
             &summary_columns("ns"),

@@ -4,7 +4,7 @@ use crate::analysis::{Comparison, Difference, ResultSet, human};
 
 /// `Store ssd. `, to begin a figure's subtitle; nothing where the run has but one store.
 pub fn in_store(data: &ResultSet, store: &str) -> String {
-    if data.stores.len() > 1 { format!("Store {store}. ") } else { String::new() }
+    if data.several_stores() { format!("Store {store}. ") } else { String::new() }
 }
 
 /// `30× with a, 28× with b and 5× with c`; of more than four only the ends: `from 5× with c to 30× with a (10 drivers)`. Empty without

@@ -13,7 +13,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
     for (store, sentences) in headline::sentences(results) {
-        if let Some(store) = store.filter(|_| results.stores.len() > 1) {
+        if let Some(store) = store.filter(|_| results.several_stores()) {
             blocks.push(Block::Heading(format!("Store {store}")));
         }
         blocks.push(Block::List(sentences.into_iter().map(plain).collect()));
@@ -37,7 +37,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
                     .stores
                     .iter()
                     .map(|s| {
-                        let name = if manifest.stores.len() > 1 {
+                        let name = if results.several_stores() {
                             format!("store {}", s.label)
                         } else {
                             "the store".to_owned()
@@ -101,7 +101,7 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
          measured are told of below."
     ))));
     for store in &results.stores {
-        if results.stores.len() > 1 {
+        if results.several_stores() {
             blocks.push(Block::Heading(format!("Store {store}")));
         }
         let operations = operations(results, store);
@@ -178,7 +178,7 @@ fn verdicts(results: &ResultSet) -> Vec<Block> {
         ))));
     }
     for store in &results.stores {
-        if results.stores.len() > 1 {
+        if results.several_stores() {
             blocks.push(Block::Heading(format!("Store {store}")));
         }
         for claim in claims(results, store) {
@@ -210,7 +210,7 @@ fn verdicts(results: &ResultSet) -> Vec<Block> {
 fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {
     let mut blocks = vec![section("figures", "Figures")];
     for plate in plates {
-        let store = if results.stores.len() > 1 { format!(", store {}", plate.store) } else { String::new() };
+        let store = if results.several_stores() { format!(", store {}", plate.store) } else { String::new() };
         match &plate.figure {
             Some(figure) => {
                 blocks.push(Block::Heading(format!("{}{store}", figure.title)));

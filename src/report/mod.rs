@@ -76,7 +76,7 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
         .into_iter()
         .flat_map(|(store, sentences)| {
             let store =
-                store.filter(|_| results.stores.len() > 1).map(|store| format!("Store {store}: ")).unwrap_or_default();
+                store.filter(|_| results.several_stores()).map(|store| format!("Store {store}: ")).unwrap_or_default();
             sentences.into_iter().map(move |sentence| format!("{store}{sentence}"))
         })
         .collect();
