@@ -1,5 +1,7 @@
 //! Look-up of a name against the number of layers: hit, miss and whiteout side by side, a row for each state of the caches.
 
+use std::collections::BTreeSet;
+
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
@@ -52,16 +54,14 @@ impl Chart for LookupByDepth {
             });
             let all: Vec<_> = all.flat_map(|view| view.all().map(|point| point.3).collect::<Vec<_>>()).collect();
             let y = Axis::latency("latency of stat", all);
+            // And one of depths: a single layer has no whiteouts, and what stands side by side must be read alike.
+            let depths: BTreeSet<u32> = views.iter().flatten().flat_map(|view| &view.depths).copied().collect();
+            let x = Axis::at("lower layers", Quantity::Count, &depths.into_iter().map(f64::from).collect::<Vec<_>>());
             let mut row = Vec::new();
             for ((name, _), view) in COLUMNS.iter().zip(views) {
                 let title = format!("{name}, {} caches", cache.as_str());
                 let Some(view) = view else {
-                    row.push(Panel {
-                        title,
-                        x: Axis::at("lower layers", Quantity::Count, &[]),
-                        y: y.clone(),
-                        series: Vec::new(),
-                    });
+                    row.push(Panel { title, x: x.clone(), y: y.clone(), series: Vec::new() });
                     continue;
                 };
                 let (size, depths) = (view.small(), &view.depths);
@@ -77,8 +77,7 @@ impl Chart for LookupByDepth {
                 }
                 drivers.extend(&view.drivers);
                 target = target.or(Some(view.target).filter(|_| *name == "hit"));
-                let x: Vec<f64> = depths.iter().map(|depth| f64::from(*depth)).collect();
-                row.push(Panel { title, x: Axis::at("lower layers", Quantity::Count, &x), y: y.clone(), series });
+                row.push(Panel { title, x: x.clone(), y: y.clone(), series });
             }
             rows.push(row);
         }
