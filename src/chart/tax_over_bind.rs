@@ -16,7 +16,7 @@ use crate::analysis::{Comparison, Difference, Operation, ResultSet, compare, hum
 /// See the module.
 pub struct TaxOverBind;
 
-const LABELS: i32 = 262;
+const LABELS: i32 = 300;
 /// Room for the ratios at the right.
 const NUMBERS: i32 = 84;
 const AXIS_HEIGHT: i32 = 60;
