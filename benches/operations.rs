@@ -4,19 +4,21 @@
 //! iteration and, when a container has none left, mounts a new one beside the clock. These figures are for people who change the code; the
 //! study's figures come from `layerbench run`, which randomises, isolates and records.
 
-use std::ffi::CString;
+#[path = "common/mod.rs"]
+mod common;
+
 use std::fs;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::time::Duration;
 
+use common::{Container, Scratch, names};
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
-use layerbench::driver::{self, Driver, Mount, MountRequest};
+use layerbench::driver::{self, Driver};
 use layerbench::probe;
 use layerbench::record::{Feature, Host, Privileges};
-use layerbench::stack::{LayerForm, LayerStack, StackDefinition};
+use layerbench::stack::{LayerStack, StackDefinition};
 use layerbench::{host, sys};
-use rustix::fs::{Mode, OFlags};
 
 /// Files of a stack, that is first writes of one mount.
 const FILES: u32 = 256;
@@ -24,53 +26,6 @@ const FILES: u32 = 256;
 const DEEP: u32 = 64;
 /// Seed of the stacks' content.
 const SEED: u64 = 1;
-
-/// A mounted container in a scratch folder that goes when it goes.
-struct Container {
-    mount: Option<Mount>,
-    folder: PathBuf,
-    merged: PathBuf,
-}
-
-impl Container {
-    fn new(driver: &dyn Driver, options: &[String], stack: &LayerStack, scratch: &Path) -> Container {
-        let folder = scratch.join("container");
-        let make = |name: &str| {
-            let path = folder.join(name);
-            fs::create_dir_all(&path).unwrap();
-            path
-        };
-        let (upper, work, merged) = (make("upper"), make("work"), make("merged"));
-        if driver.layer_form() == LayerForm::Flat {
-            stack.populate_flat(&upper).unwrap();
-        }
-        let mount = driver
-            .mount(&MountRequest {
-                lower: &stack.lowers(driver.layer_form()).unwrap(),
-                upper: &upper,
-                work: &work,
-                merged: &merged,
-                options,
-                layerbench: Path::new(env!("CARGO_BIN_EXE_layerbench")),
-            })
-            .unwrap();
-        Container { mount: Some(mount), folder, merged }
-    }
-
-    fn data(&self) -> OwnedFd {
-        let path = self.merged.join("data");
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        if let Some(mount) = self.mount.take() {
-            mount.unmount().unwrap();
-        }
-        fs::remove_dir_all(&self.folder).unwrap();
-    }
-}
 
 /// Driver variants to compare: the default of each, and overlay2 without the wait for the disk.
 fn variants(host: &Host) -> Vec<(String, &'static dyn Driver, Vec<String>)> {
@@ -89,10 +44,6 @@ fn variants(host: &Host) -> Vec<(String, &'static dyn Driver, Vec<String>)> {
     variants
 }
 
-fn names(paths: &[PathBuf]) -> Vec<CString> {
-    paths.iter().map(|p| CString::new(p.file_name().unwrap().to_str().unwrap()).unwrap()).collect()
-}
-
 /// First writes: a virgin file an iteration, a new container when none is left.
 fn first_write(group: &mut BenchmarkGroup<WallTime>, host: &Host, stack: &LayerStack, scratch: &Path, what: &str) {
     let files = names(&stack.targets().hits);
@@ -102,7 +53,7 @@ fn first_write(group: &mut BenchmarkGroup<WallTime>, host: &Host, stack: &LayerS
                 let mut total = 0;
                 let mut left = iterations;
                 while left > 0 {
-                    let container = Container::new(driver, &options, stack, scratch);
+                    let container = Container::new(driver, &options, stack, scratch, "container");
                     let folder = container.data();
                     // The directory's own copy_up is not a file's.
                     let extra = container.merged.join("data/directory-copied-up");
@@ -144,7 +95,7 @@ fn lookups(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &Path)
         let files = names(paths);
         let mut group = criterion.benchmark_group(group);
         for (label, driver, options) in variants(host) {
-            let container = Container::new(driver, &options, &stack, scratch);
+            let container = Container::new(driver, &options, &stack, scratch, "container");
             let folder = container.data();
             let mut next = files.iter().cycle();
             group.bench_function(BenchmarkId::new(label, format!("{DEEP} layers")), |bencher| {
@@ -167,7 +118,7 @@ fn cached_reads(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &
     group.throughput(Throughput::Bytes(SIZE));
     let mut buffer = vec![0; probe::READ_BUFFER_BYTES];
     for (label, driver, options) in variants(host) {
-        let container = Container::new(driver, &options, &stack, scratch);
+        let container = Container::new(driver, &options, &stack, scratch, "container");
         let path = container.merged.join(&stack.targets().hits[0]);
         group.bench_function(BenchmarkId::new(label, "1MiB"), |bencher| {
             bencher.iter(|| {
@@ -187,7 +138,8 @@ fn main() {
     }
     // Before any thread: mounts made here are nobody else's, and go when this process goes.
     sys::namespace::enter_private(host.privileges == Privileges::Root).unwrap();
-    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{}", std::process::id()));
+    let scratch = Scratch::new(Path::new(env!("CARGO_TARGET_TMPDIR")), "bench");
+    let scratch = &scratch.0;
     let store = scratch.join("store");
     fs::create_dir_all(&store).unwrap();
 
@@ -196,9 +148,8 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
-    first_writes(&mut criterion, &host, &store, &scratch);
-    lookups(&mut criterion, &host, &store, &scratch);
-    cached_reads(&mut criterion, &host, &store, &scratch);
-    fs::remove_dir_all(&scratch).unwrap();
+    first_writes(&mut criterion, &host, &store, scratch);
+    lookups(&mut criterion, &host, &store, scratch);
+    cached_reads(&mut criterion, &host, &store, scratch);
     criterion.final_summary();
 }

@@ -5,6 +5,9 @@
 //! would make whoever comes after a removal pay for it. Printed are medians with the range, the ratio of the medians (below 1 the
 //! stack is built faster) and in how many turns it was. Under `cargo test` each tree is tiny and built once.
 
+#[path = "common/scratch.rs"]
+mod scratch;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use layerbench::stack::{LayerStack, StackDefinition};
 use layerbench::workload::format_size;
+use scratch::Scratch;
 
 /// A tree to build: a study's parameters.
 struct Tree {
@@ -32,17 +36,6 @@ const SMOKE: [Tree; 2] =
 /// Turns of each; odd, so that the median is one of them.
 const TURNS: u64 = 9;
 
-/// Removed with everything in it, also when a turn fails.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.0) {
-            eprintln!("remove {}: {e}", self.0.display());
-        }
-    }
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     // Cargo passes --bench to a benchmark that is to measure.
@@ -62,8 +55,7 @@ fn main() {
 
 fn compare(folder: &Path, tree: &Tree, turns: u64) {
     let definition = StackDefinition::study(tree.depth, tree.depth, tree.files, tree.file_size_bytes);
-    let scratch = Scratch(folder.join(format!("stack-build-{}", std::process::id())));
-    fs::create_dir_all(&scratch.0).unwrap();
+    let scratch = Scratch::new(folder, "stack-build");
     // Turn 0 gives the archive, and the page cache and both programs their first touch.
     let build = |turn: u64| {
         let store = scratch.0.join(format!("store-{turn}"));

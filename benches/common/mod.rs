@@ -1,0 +1,85 @@
+//! What the benchmarks share: a mounted container, and a scratch folder that goes when it goes.
+
+mod scratch;
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use layerbench::driver::{Driver, Mount, MountRequest};
+use layerbench::stack::{LayerForm, LayerStack};
+use rustix::fs::{Mode, OFlags};
+
+pub use scratch::Scratch;
+
+/// A mounted container.
+pub struct Container {
+    mount: Option<Mount>,
+    folder: PathBuf,
+    pub merged: PathBuf,
+}
+
+impl Container {
+    /// Mounts a stack in `<scratch>/<name>`.
+    pub fn new(driver: &dyn Driver, options: &[String], stack: &LayerStack, scratch: &Path, name: &str) -> Container {
+        let folder = scratch.join(name);
+        let upper = make(&folder, "upper");
+        if driver.layer_form() == LayerForm::Flat {
+            stack.populate_flat(&upper).unwrap();
+        }
+        Container::of(driver, options, &stack.lowers(driver.layer_form()).unwrap(), scratch, name)
+    }
+
+    /// Mounts layers, the top one first, in `<scratch>/<name>`.
+    pub fn of(driver: &dyn Driver, options: &[String], lower: &[PathBuf], scratch: &Path, name: &str) -> Container {
+        let folder = scratch.join(name);
+        let (upper, work, merged) = (make(&folder, "upper"), make(&folder, "work"), make(&folder, "merged"));
+        let mount = driver
+            .mount(&MountRequest {
+                lower,
+                upper: &upper,
+                work: &work,
+                merged: &merged,
+                options,
+                layerbench: Path::new(env!("CARGO_BIN_EXE_layerbench")),
+            })
+            .unwrap();
+        Container { mount: Some(mount), folder, merged }
+    }
+
+    /// The process that serves the mount, if there is one.
+    #[allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
+    pub fn daemon_pid(&self) -> Option<u32> {
+        self.mount.as_ref().and_then(Mount::daemon_pid)
+    }
+
+    /// The directory with the targets, open: look-ups below it look up one name.
+    pub fn data(&self) -> OwnedFd {
+        open_dir(&self.merged.join("data"))
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if let Some(mount) = self.mount.take() {
+            mount.unmount().unwrap();
+        }
+        fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+fn make(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+pub fn open_dir(path: &Path) -> OwnedFd {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+/// The last components of targets, ready for system calls.
+pub fn names(paths: &[PathBuf]) -> Vec<CString> {
+    paths.iter().map(|p| CString::new(p.file_name().unwrap().to_str().unwrap()).unwrap()).collect()
+}

@@ -1,0 +1,180 @@
+//! Data: reads and writes against the same file without any union, and how often a page is in memory.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Instant;
+
+use layerbench::sys;
+
+use crate::Bench;
+use crate::common::Container;
+use crate::table::{Table, Turns, Wanted};
+
+/// Size of the pieces of sequential work.
+const PIECE: usize = 128 << 10;
+/// Size of the pieces of random work.
+const BLOCK: usize = 4 << 10;
+
+/// Places in a file of `blocks` blocks, the same for both sides.
+fn places(blocks: u64, count: u32) -> Vec<u64> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        // xorshift64: any order will do that neither side can foresee.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % blocks * BLOCK as u64
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Reads a file from start to end. GB/s.
+fn read_through(path: &Path, size: u64) -> f64 {
+    let mut buffer = vec![0; PIECE];
+    let start = Instant::now();
+    let file = File::open(path).unwrap();
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset).unwrap() {
+            0 => break,
+            n => offset += n as u64,
+        }
+    }
+    assert_eq!(offset, size);
+    size as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Thousands of operations a second.
+fn rate(count: usize, start: Instant) -> f64 {
+    count as f64 / start.elapsed().as_secs_f64() / 1e3
+}
+
+fn read_at_random(path: &Path, places: &[u64]) -> f64 {
+    let file = File::open(path).unwrap();
+    let mut buffer = vec![0; BLOCK];
+    let start = Instant::now();
+    for offset in places {
+        file.read_exact_at(&mut buffer, *offset).unwrap();
+    }
+    rate(places.len(), start)
+}
+
+/// Overwrites a file from start to end, in the page cache. GB/s.
+fn write_through(path: &Path, size: u64) -> f64 {
+    let buffer = vec![7; PIECE];
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let start = Instant::now();
+    for offset in (0..size).step_by(PIECE) {
+        file.write_all_at(&buffer, offset).unwrap();
+    }
+    size as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+fn write_at_random(path: &Path, places: &[u64]) -> f64 {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let buffer = vec![9; BLOCK];
+    let start = Instant::now();
+    for offset in places {
+        file.write_all_at(&buffer, *offset).unwrap();
+    }
+    rate(places.len(), start)
+}
+
+pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
+    if !bench.asks("read") && !bench.asks("write to upper") {
+        return;
+    }
+    let size = u64::from(bench.scale.of(256)) << 20;
+    let lower = bench.scratch.join("data-lower");
+    fs::create_dir_all(&lower).unwrap();
+    let piece: Vec<u8> = (0..1 << 20).map(|n: u32| (n * 31 >> 3) as u8).collect();
+    // One file for each kind: what was written is not what is read.
+    for name in ["read", "written"] {
+        let file = File::create(lower.join(name)).unwrap();
+        (0..size >> 20).for_each(|n| file.write_all_at(&piece, n << 20).unwrap());
+    }
+    let native = bench.scratch.join("native");
+    fs::copy(lower.join("written"), &native).unwrap();
+    rustix::fs::sync();
+    let places = places(size / BLOCK as u64, bench.scale.of(100_000));
+    let union = || {
+        Container::of(
+            bench.union.driver,
+            &bench.union.options,
+            std::slice::from_ref(&lower),
+            &bench.scratch,
+            "container",
+        )
+    };
+    read_through(&lower.join("read"), size);
+    let (mut ours, mut theirs) = (vec![Turns::new(); 5], vec![Turns::new(); 5]);
+    for turn in 0..bench.scale.turns {
+        for our_turn in if turn % 2 == 0 { [true, false] } else { [false, true] } {
+            let container = our_turn.then(union);
+            let (read, written) = match &container {
+                Some(container) => (container.merged.join("read"), container.merged.join("written")),
+                None => (lower.join("read"), native.clone()),
+            };
+            // The first write copies it up; only then is it a file of the upper.
+            OpenOptions::new().write(true).open(&written).unwrap().write_all_at(&[1], 0).unwrap();
+            let rates = [
+                read_through(&read, size),
+                read_through(&read, size),
+                read_at_random(&read, &places),
+                write_through(&written, size),
+                write_at_random(&written, &places),
+            ];
+            let sides = if our_turn { &mut ours } else { &mut theirs };
+            sides.iter_mut().zip(rates).for_each(|(side, rate)| side.push(rate));
+        }
+    }
+    let questions = [
+        ("first read through a new mount, cached below", "GB/s", 0.95),
+        ("sequential read, warm", "GB/s", 0.95),
+        ("random read of 4 KiB, warm", "k/s", 0.95),
+        ("sequential write to upper", "GB/s", 0.9),
+        ("random write to upper of 4 KiB", "k/s", 0.9),
+    ];
+    for (n, (question, unit, limit)) in questions.into_iter().enumerate() {
+        table.ratio(&format!("{question}, to native"), unit, &ours[n], &theirs[n], Wanted::AtLeast(limit));
+    }
+    fs::remove_file(native).unwrap();
+    fs::remove_dir_all(lower).unwrap();
+}
+
+/// Page frames that hold the pages of one file, read through several mounts, over the pages of the file.
+pub fn one_copy(bench: &Bench, table: &mut Table) {
+    const MOUNTS: usize = 16;
+    const QUESTION: &str = "copies of a page, 16 mounts read one file";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let lower = bench.scratch.join("shared-lower");
+    fs::create_dir_all(&lower).unwrap();
+    fs::write(lower.join("file"), vec![5; 1 << 20]).unwrap();
+    let containers: Vec<_> = (0..MOUNTS)
+        .map(|n| {
+            Container::of(
+                bench.union.driver,
+                &bench.union.options,
+                std::slice::from_ref(&lower),
+                &bench.scratch,
+                &format!("c{n}"),
+            )
+        })
+        .collect();
+    let mut frames = BTreeSet::new();
+    let mut pages = 0;
+    for container in &containers {
+        let path = container.merged.join("file");
+        fs::read(&path).unwrap();
+        let found = sys::pagemap::frame_numbers(&File::open(&path).unwrap()).unwrap();
+        pages = found.len();
+        frames.extend(found.into_iter().map(|frame| frame.expect("a page that was read is resident")));
+    }
+    table.figure(QUESTION, "", &vec![frames.len() as f64 / pages as f64], Wanted::AtMost(1.0));
+    drop(containers);
+    fs::remove_dir_all(lower).unwrap();
+}

@@ -1,0 +1,116 @@
+//! Our FUSE union against what it is held to: overlay2, a FUSE file system that does nothing, and no union at all.
+//!
+//! `cargo bench --bench union [-- WORD...]` prints a line a question: the medians of both sides, their ratio and whether it is what we
+//! promise. Only questions whose name contains one of the words are asked. The two sides take turns and change places from turn to turn, so
+//! that drift of the machine falls on both; a ratio is the median of the turns' ratios, in brackets the lowest and the highest. Trust the
+//! ratios, not the times.
+//!
+//! overlay2 is mounted `volatile`, since our default does not wait for the disk either. Under `cargo test` each question is asked once,
+//! in small, which proves that the answers are right and nothing about time.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod data;
+mod null;
+mod store;
+mod table;
+mod trees;
+
+use std::path::{Path, PathBuf};
+
+use layerbench::driver::{self, Driver};
+use layerbench::record::{Feature, Privileges};
+use layerbench::{host, sys};
+
+use common::Scratch;
+use table::Table;
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    /// How often the two sides take turns.
+    pub turns: usize,
+    /// Divides counts and sizes.
+    pub divisor: u32,
+}
+
+impl Scale {
+    pub fn of(self, count: u32) -> u32 {
+        (count / self.divisor).max(4)
+    }
+}
+
+/// A driver with its options.
+#[derive(Clone)]
+pub struct Side {
+    pub name: &'static str,
+    pub driver: &'static dyn Driver,
+    pub options: Vec<String>,
+}
+
+fn side(name: &'static str, driver: &str, options: &[&str]) -> Side {
+    Side {
+        name,
+        driver: driver::by_name(driver).unwrap(),
+        options: options.iter().map(|option| option.to_string()).collect(),
+    }
+}
+
+/// Everything that a question needs.
+pub struct Bench {
+    pub scale: Scale,
+    pub union: Side,
+    pub overlay: Side,
+    /// On the file system that the benchmark was started on.
+    pub scratch: PathBuf,
+    words: Vec<String>,
+}
+
+impl Bench {
+    /// Whether a question is asked.
+    pub fn asks(&self, name: &str) -> bool {
+        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, mountpoint] = arguments.as_slice()
+        && word == null::SERVE
+    {
+        return null::serve(Path::new(mountpoint));
+    }
+    // Cargo passes --bench to a benchmark that is to measure.
+    let measure = arguments.iter().any(|argument| argument == "--bench");
+    let host = host::fingerprint();
+    if host.privileges != Privileges::Root {
+        eprintln!("skipped: passthrough, and so most of what is compared here, needs root");
+        return;
+    }
+    for name in ["overlay2", "fuse-union"] {
+        if let Feature::Missing { reason, .. } = driver::by_name(name).unwrap().availability(&host) {
+            eprintln!("skipped: {name}: {reason}");
+            return;
+        }
+    }
+    // Before any thread: mounts made here are nobody else's, and go when this process goes.
+    sys::namespace::enter_private(true).unwrap();
+    let scratch = Scratch::new(Path::new(env!("CARGO_TARGET_TMPDIR")), "union");
+    let bench = Bench {
+        scale: if measure { Scale { turns: 9, divisor: 1 } } else { Scale { turns: 1, divisor: 32 } },
+        union: side("fuse-union", "fuse-union", &[]),
+        overlay: side("overlay2 volatile", "overlay2", &["volatile"]),
+        scratch: scratch.0.clone(),
+        words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
+    };
+    let mut table = Table::new();
+    store::first_writes(&bench, &mut table);
+    store::shared_blocks(&bench, &mut table);
+    trees::lookups(&bench, &mut table);
+    trees::listing(&bench, &mut table);
+    trees::threads(&bench, &mut table);
+    data::reads_and_writes(&bench, &mut table);
+    data::one_copy(&bench, &mut table);
+    trees::mounting(&bench, &mut table);
+    trees::jobs(&bench, &mut table);
+}

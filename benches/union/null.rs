@@ -1,0 +1,87 @@
+//! A FUSE file system that does nothing: the cost of asking any FUSE daemon. Served by a process of its own, as the union is, with as many
+//! threads.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use fuser::{Config, Errno, FileAttr, FileType, Filesystem, Generation, INodeNo, ReplyAttr, ReplyEntry, Request};
+
+/// The word that makes the benchmark serve this file system.
+pub const SERVE: &str = "serve-null";
+/// A name that is answered at once with "no such file".
+pub const MISSING: &str = "m";
+
+struct Null;
+
+fn attributes(ino: u64) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(ino),
+        size: 4096,
+        blocks: 8,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: if ino == 1 { FileType::Directory } else { FileType::RegularFile },
+        perm: 0o755,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    }
+}
+
+const FOREVER: Duration = Duration::from_secs(86_400);
+
+impl Filesystem for Null {
+    fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let ino = if name.to_string_lossy().starts_with(MISSING) { 0 } else { 2 };
+        reply.entry(&FOREVER, &attributes(ino), Generation(0));
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<fuser::FileHandle>, reply: ReplyAttr) {
+        if ino.0 == 1 { reply.attr(&FOREVER, &attributes(1)) } else { reply.error(Errno::ENOENT) }
+    }
+}
+
+/// Serves it until it is unmounted.
+pub fn serve(mountpoint: &Path) {
+    let mut config = Config::default();
+    config.n_threads = Some(layerbench::union::UnionOptions::default().threads);
+    config.clone_fd = true;
+    fuser::mount(Null, mountpoint, &config).unwrap();
+}
+
+/// The file system, mounted. A new one knows no name.
+pub struct Mounted {
+    pub at: PathBuf,
+    daemon: Child,
+}
+
+impl Mounted {
+    pub fn new(scratch: &Path) -> Mounted {
+        let at = scratch.join("null");
+        std::fs::create_dir_all(&at).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        layerbench::sys::process::die_with_parent(&mut command);
+        let daemon = command.arg(SERVE).arg(&at).stdin(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while layerbench::driver::find_mount(&at).unwrap().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(10), "the null file system did not mount");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::fs::metadata(&at).unwrap();
+        Mounted { at, daemon }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        nix::mount::umount(&self.at).unwrap();
+        assert!(self.daemon.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,104 @@
+//! First writes: against overlay2 on the file system of the build folder, and on XFS, where blocks are shared instead of copied.
+
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use layerbench::probe;
+use layerbench::stack::{LayerStack, StackDefinition};
+use layerbench::workload::format_size;
+
+use crate::common::{Container, names};
+use crate::table::{Table, Wanted, in_turns, microseconds};
+use crate::{Bench, Side};
+
+/// One virgin file after the other, in a new container. The directory has been copied up.
+fn first_write(side: &Side, stack: &LayerStack, scratch: &Path) -> f64 {
+    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+    let folder = container.data();
+    let extra = container.merged.join("data/directory-copied-up");
+    std::fs::write(&extra, "").unwrap();
+    std::fs::remove_file(&extra).unwrap();
+    let mut samples = Vec::new();
+    for name in names(&stack.targets().hits) {
+        let (ns, fd) = probe::timed(|| probe::first_write(folder.as_fd(), &name, 0));
+        drop(fd.unwrap());
+        samples.push(ns);
+    }
+    drop(folder);
+    microseconds(&samples)
+}
+
+fn stack(store: &Path, files: u32, size: u64) -> LayerStack {
+    LayerStack::ensure(store, &StackDefinition::study(1, 1, files, size), 1, &|_| ()).unwrap()
+}
+
+pub fn first_writes(bench: &Bench, table: &mut Table) {
+    for (size, files, limit) in [(4 << 10, 256, 1.5), (64 << 10, 128, 1.5), (1 << 20, 32, 1.1)] {
+        let question = format!("first write, {}", format_size(size));
+        if !bench.asks(&question) {
+            continue;
+        }
+        let stack = stack(&bench.scratch.join("store"), bench.scale.of(files), size);
+        let (ours, theirs) = in_turns(
+            bench.scale.turns,
+            || first_write(&bench.union, &stack, &bench.scratch),
+            || first_write(&bench.overlay, &stack, &bench.scratch),
+        );
+        table.ratio(&question, "us", &ours, &theirs, Wanted::AtMost(limit));
+    }
+}
+
+/// An XFS in a file of its own. The mount goes with the benchmark's mount namespace, and the loop device with the mount.
+struct Xfs(PathBuf);
+
+impl Xfs {
+    fn new(scratch: &Path) -> Result<Xfs, String> {
+        let image = scratch.join("xfs.img");
+        let at = scratch.join("xfs");
+        std::fs::create_dir_all(&at).unwrap();
+        std::fs::File::create(&image).and_then(|file| file.set_len(8 << 30)).unwrap();
+        run(Command::new("mkfs.xfs").arg("-q").arg("-m").arg("reflink=1").arg(&image))?;
+        run(Command::new("mount").arg("-o").arg("loop").arg(&image).arg(&at))?;
+        Ok(Xfs(at))
+    }
+}
+
+impl Drop for Xfs {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg(&self.0)).unwrap();
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(e) => Err(format!("{}: {e}", command.get_program().display())),
+    }
+}
+
+pub fn shared_blocks(bench: &Bench, table: &mut Table) {
+    const QUESTION: &str = "first write, 64 MiB, XFS reflink";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let xfs = match Xfs::new(&bench.scratch) {
+        Ok(xfs) => xfs,
+        Err(reason) => return table.skipped(QUESTION, &format!("{reason} (needs xfsprogs and a loop device)")),
+    };
+    let (large, small) =
+        (stack(&xfs.0.join("store"), bench.scale.of(16), 64 << 20), stack(&xfs.0.join("store"), 16, 1 << 20));
+    // Each turn has new containers of both sizes, so that the three figures are of the same minutes.
+    let mut ours_small = Vec::new();
+    let (ours, theirs) = in_turns(
+        bench.scale.turns,
+        || {
+            ours_small.push(first_write(&bench.union, &small, &xfs.0));
+            first_write(&bench.union, &large, &xfs.0)
+        },
+        || first_write(&bench.overlay, &large, &xfs.0),
+    );
+    table.ratio(QUESTION, "us", &ours, &theirs, Wanted::AtMost(1.5));
+    table.ratio("first write, XFS: 64 MiB against 1 MiB", "us", &ours, &ours_small, Wanted::AtMost(1.2));
+}

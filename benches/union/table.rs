@@ -1,0 +1,83 @@
+//! Turns, and the lines that they give.
+
+/// What a ratio is to be.
+#[derive(Clone, Copy)]
+pub enum Wanted {
+    /// Not more than this.
+    AtMost(f64),
+    /// Not less than this.
+    AtLeast(f64),
+}
+
+/// The lines that have been printed.
+pub struct Table;
+
+/// Medians of the turns of one side, in one unit.
+pub type Turns = Vec<f64>;
+
+impl Table {
+    pub fn new() -> Table {
+        println!("{:<44} {:>12} {:>12} {:>22}  wanted", "question", "ours", "theirs", "ratio (range)");
+        Table
+    }
+
+    /// Prints the comparison of two sides, measured in turns.
+    pub fn ratio(&mut self, question: &str, unit: &str, ours: &Turns, theirs: &Turns, wanted: Wanted) {
+        let mut ratios: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+        let ratio = median(&mut ratios);
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        let range = format!("{ratio:.2} ({low:.2}-{high:.2})");
+        let show = |turns: &Turns| format!("{:.1} {unit}", median(&mut turns.clone()));
+        println!("{question:<44} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
+    }
+
+    /// Prints one figure.
+    pub fn figure(&mut self, question: &str, unit: &str, turns: &Turns, wanted: Wanted) {
+        let value = median(&mut turns.clone());
+        println!(
+            "{question:<44} {:>12} {:>12} {:>22}  {}",
+            format!("{value:.1} {unit}"),
+            "",
+            "",
+            verdict(value, wanted)
+        );
+    }
+
+    pub fn skipped(&mut self, question: &str, reason: &str) {
+        println!("{question:<44} skipped: {reason}");
+    }
+}
+
+fn verdict(value: f64, wanted: Wanted) -> String {
+    let (met, text) = match wanted {
+        Wanted::AtMost(limit) => (value <= limit, format!("<= {limit}")),
+        Wanted::AtLeast(limit) => (value >= limit, format!(">= {limit}")),
+    };
+    format!("{text} {}", if met { "met" } else { "MISSED" })
+}
+
+/// The middle one, and the values in order.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Median of samples in nanoseconds, as microseconds.
+pub fn microseconds(samples: &[u64]) -> f64 {
+    median(&mut samples.iter().map(|ns| *ns as f64 / 1e3).collect::<Vec<_>>())
+}
+
+/// Runs two sides in turns, each first in half of them.
+pub fn in_turns(turns: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> (Turns, Turns) {
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for turn in 0..turns {
+        if turn % 2 == 0 {
+            a.push(ours());
+            b.push(theirs());
+        } else {
+            b.push(theirs());
+            a.push(ours());
+        }
+    }
+    (a, b)
+}

@@ -1,0 +1,259 @@
+//! Names: look-ups, listings, mounting, and two jobs over many files.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use layerbench::probe;
+use layerbench::stack::{LayerForm, LayerStack, StackDefinition};
+
+use crate::common::{Container, names, open_dir};
+use crate::null::{self, Mounted};
+use crate::table::{Table, Turns, Wanted, in_turns, microseconds};
+use crate::{Bench, Side};
+
+const SIZE: u64 = 4 << 10;
+
+fn stack(bench: &Bench, depth: u32, files: u32) -> LayerStack {
+    LayerStack::ensure(&bench.scratch.join("store"), &StackDefinition::study(depth, depth, files, SIZE), 1, &|_| ())
+        .unwrap()
+}
+
+/// Looks each name up once. Median in microseconds.
+fn ask(folder: BorrowedFd<'_>, names: &[CString], present: bool) -> f64 {
+    let mut samples = Vec::with_capacity(names.len());
+    for name in names {
+        let (ns, answer) = probe::timed(|| probe::stat_name(folder, name));
+        assert_eq!(answer.is_ok(), present, "{name:?}");
+        samples.push(ns);
+    }
+    microseconds(&samples)
+}
+
+/// Cold hits, cold misses, misses asked again, in one new container.
+fn cold(side: &Side, stack: &LayerStack, scratch: &Path) -> [f64; 3] {
+    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+    let folder = container.data();
+    let targets = stack.targets();
+    let (hits, misses) = (names(&targets.hits), names(&targets.misses));
+    let hit = ask(folder.as_fd(), &hits, true);
+    let miss = ask(folder.as_fd(), &misses, false);
+    [hit, miss, ask(folder.as_fd(), &misses, false)]
+}
+
+/// Cold look-ups in a file system that does nothing.
+fn cold_null(scratch: &Path, count: u32) -> [f64; 2] {
+    let mounted = Mounted::new(scratch);
+    let folder = open_dir(&mounted.at);
+    let name = |prefix: &str| (0..count).map(|n| CString::new(format!("{prefix}{n:05}")).unwrap()).collect::<Vec<_>>();
+    let hit = ask(folder.as_fd(), &name("h"), true);
+    [hit, ask(folder.as_fd(), &name(null::MISSING), false)]
+}
+
+pub fn lookups(bench: &Bench, table: &mut Table) {
+    const FILES: u32 = 400;
+    if !bench.asks("look-up") {
+        return;
+    }
+    let depths: &[u32] = if bench.scale.turns > 1 { &[2, 16, 64, 120, 127, 500] } else { &[2, 120] };
+    let files = bench.scale.of(FILES);
+    let stacks: Vec<_> = depths.iter().map(|depth| stack(bench, *depth, files)).collect();
+    let overlaid = depths.iter().position(|depth| *depth == 120).unwrap();
+    let (mut ours, mut null_hit, mut null_miss) = (vec![Vec::new(); depths.len()], Turns::new(), Turns::new());
+    let mut overlay = Vec::new();
+    for turn in 0..bench.scale.turns {
+        let [hit, miss] = cold_null(&bench.scratch, files);
+        null_hit.push(hit);
+        null_miss.push(miss);
+        // Another depth first in every turn.
+        for n in 0..depths.len() {
+            let n = (n + turn) % depths.len();
+            ours[n].push(cold(&bench.union, &stacks[n], &bench.scratch));
+        }
+        overlay.push(cold(&bench.overlay, &stacks[overlaid], &bench.scratch));
+    }
+    let column = |rows: &[[f64; 3]], n: usize| rows.iter().map(|row| row[n]).collect::<Turns>();
+    for (n, depth) in depths.iter().enumerate() {
+        let question = |kind| format!("look-up, cold {kind}, {depth} layers, against null");
+        table.ratio(&question("hit"), "us", &column(&ours[n], 0), &null_hit, Wanted::AtMost(1.3));
+        table.ratio(&question("miss"), "us", &column(&ours[n], 1), &null_miss, Wanted::AtMost(1.3));
+    }
+    for (n, kind) in ["hit", "miss"].into_iter().enumerate() {
+        // By turn: the dearest depth against the cheapest.
+        let of = |turn: usize| ours.iter().map(|rows| rows[turn][n]).collect::<Vec<_>>();
+        let pick = |best: fn(f64, f64) -> f64| {
+            (0..bench.scale.turns).map(|turn| of(turn).into_iter().reduce(best).unwrap()).collect::<Turns>()
+        };
+        table.ratio(
+            &format!("look-up, cold {kind}, dearest depth against cheapest"),
+            "us",
+            &pick(f64::max),
+            &pick(f64::min),
+            Wanted::AtMost(1.15),
+        );
+        table.ratio(
+            &format!("look-up, cold {kind}, 120 layers, overlay2 against ours"),
+            "us",
+            &column(&overlay, n),
+            &column(&ours[overlaid], n),
+            Wanted::AtLeast(3.0),
+        );
+    }
+    table.ratio(
+        "look-up, same miss again, against overlay2",
+        "us",
+        &column(&ours[overlaid], 2),
+        &column(&overlay, 2),
+        Wanted::AtMost(1.5),
+    );
+}
+
+/// Lists a directory of a new container and asks for everything in it. Milliseconds.
+fn list_and_stat(side: &Side, stack: &LayerStack, entries: usize, scratch: &Path) -> f64 {
+    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+    let start = Instant::now();
+    let mut found = 0;
+    for entry in fs::read_dir(container.merged.join("data")).unwrap() {
+        entry.unwrap().metadata().unwrap();
+        found += 1;
+    }
+    let elapsed = start.elapsed().as_secs_f64() * 1e3;
+    assert!(found >= entries, "{found} entries");
+    elapsed
+}
+
+pub fn listing(bench: &Bench, table: &mut Table) {
+    const QUESTION: &str = "list and stat 620 entries, 120 layers";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let stack = stack(bench, 120, 620);
+    let (ours, theirs) = in_turns(
+        bench.scale.turns,
+        || list_and_stat(&bench.union, &stack, 620, &bench.scratch),
+        || list_and_stat(&bench.overlay, &stack, 620, &bench.scratch),
+    );
+    table.ratio(QUESTION, "ms", &ours, &theirs, Wanted::AtMost(0.25));
+}
+
+/// Cold look-ups a second, by one thread or by two that share the names.
+fn rate(bench: &Bench, stack: &LayerStack, threads: usize) -> f64 {
+    let container = Container::new(bench.union.driver, &bench.union.options, stack, &bench.scratch, "container");
+    let names = names(&stack.targets().hits);
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for part in names.chunks(names.len().div_ceil(threads)) {
+            let folder = container.data();
+            scope.spawn(move || {
+                for name in part {
+                    probe::stat_name(folder.as_fd(), name).unwrap();
+                }
+            });
+        }
+    });
+    names.len() as f64 / start.elapsed().as_secs_f64() / 1e3
+}
+
+pub fn threads(bench: &Bench, table: &mut Table) {
+    const QUESTION: &str = "look-ups a second, two threads against one";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let stack = stack(bench, 2, bench.scale.of(8000));
+    let (two, one) = in_turns(bench.scale.turns, || rate(bench, &stack, 2), || rate(bench, &stack, 1));
+    table.ratio(QUESTION, "k/s", &two, &one, Wanted::AtLeast(1.6));
+}
+
+/// A field of /proc/<pid>/smaps_rollup, in MiB.
+fn memory(pid: u32, field: &str) -> f64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+pub fn mounting(bench: &Bench, table: &mut Table) {
+    const QUESTION: &str = "mount 127 layers to the first answer";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let stack = stack(bench, 127, 4);
+    let (mut times, mut own) = (Turns::new(), Turns::new());
+    for _ in 0..bench.scale.turns {
+        let start = Instant::now();
+        let container = Container::new(bench.union.driver, &bench.union.options, &stack, &bench.scratch, "container");
+        fs::metadata(container.merged.join("data")).unwrap();
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        let pid = container.daemon_pid().unwrap();
+        own.push(memory(pid, "Private_Dirty:"));
+    }
+    table.figure(QUESTION, "ms", &times, Wanted::AtMost(20.0));
+    table.figure("memory of a daemon at rest, 127 layers", "MiB", &own, Wanted::AtMost(10.0));
+}
+
+fn shell(script: &str, at: &Path) -> String {
+    let output = Command::new("sh").arg("-ec").arg(script).current_dir(at).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A git work tree with everything committed.
+fn work_tree(at: &Path, files: u32) {
+    const IN_A_FOLDER: u32 = 100;
+    for n in 0..files {
+        let folder = at.join(format!("d{:03}", n / IN_A_FOLDER));
+        if n % IN_A_FOLDER == 0 {
+            fs::create_dir_all(&folder).unwrap();
+        }
+        fs::write(folder.join(format!("f{n:05}")), format!("{n}\n").repeat(40)).unwrap();
+    }
+    let git = "git -c user.name=l -c user.email=l@localhost -c gc.auto=0";
+    shell(&format!("git init -q . && git add . && {git} commit -q -m tree"), at);
+}
+
+/// `git status` and `tar c` in a container, warm. Milliseconds of each.
+fn job(script: &str, merged: &Path, expected: &str) -> f64 {
+    let start = Instant::now();
+    let said = shell(script, merged);
+    let elapsed = start.elapsed().as_secs_f64() * 1e3;
+    assert_eq!(said.trim(), expected, "{script}");
+    elapsed
+}
+
+pub fn jobs(bench: &Bench, table: &mut Table) {
+    const STATUS: &str = "git status, 50,000 files, warm";
+    const TAR: &str = "tar c, 50,000 files, warm";
+    if !bench.asks(STATUS) && !bench.asks(TAR) {
+        return;
+    }
+    if Command::new("git").arg("--version").output().is_err() {
+        return table.skipped(STATUS, "git is not installed");
+    }
+    let lower = bench.scratch.join("tree");
+    fs::create_dir_all(&lower).unwrap();
+    work_tree(&lower, bench.scale.of(50_000));
+    let lowers: [PathBuf; 1] = [lower.clone()];
+    assert_eq!(bench.union.driver.layer_form(), LayerForm::Aufs);
+    let containers = [&bench.union, &bench.overlay]
+        .map(|side| Container::of(side.driver, &side.options, &lowers, &bench.scratch, side.name));
+    // GNU tar notices /dev/null and reads nothing then.
+    for (question, script) in
+        [(STATUS, "git status --porcelain | wc -l"), (TAR, "tar cf - --exclude=.git . | tar tf - | wc -l")]
+    {
+        let expected = shell(script, &lower);
+        for container in &containers {
+            // git notices that the inodes are others, and reads everything once.
+            job(script, &container.merged, expected.trim());
+            job(script, &container.merged, expected.trim());
+        }
+        let [ours, theirs] = &containers;
+        let (ours, theirs) = in_turns(
+            bench.scale.turns,
+            || job(script, &ours.merged, expected.trim()),
+            || job(script, &theirs.merged, expected.trim()),
+        );
+        table.ratio(question, "ms", &ours, &theirs, Wanted::AtMost(1.3));
+    }
+}
