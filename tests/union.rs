@@ -12,6 +12,8 @@ mod metadata;
 mod model;
 #[path = "union/open.rs"]
 mod open;
+#[path = "union/privileges.rs"]
+mod privileges;
 #[path = "union/rename.rs"]
 mod rename;
 #[path = "union/whiteout.rs"]

@@ -89,7 +89,7 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
     let size = u64::from(bench.scale.of(256)) << 20;
     let lower = bench.scratch.join("data-lower");
     fs::create_dir_all(&lower).unwrap();
-    let piece: Vec<u8> = (0..1 << 20).map(|n: u32| (n * 31 >> 3) as u8).collect();
+    let piece: Vec<u8> = (0..1 << 20).map(|n: u32| ((n * 31) >> 3) as u8).collect();
     // One file for each kind: what was written is not what is read.
     for name in ["read", "written"] {
         let file = File::create(lower.join(name)).unwrap();

@@ -5,6 +5,9 @@
 //! that drift of the machine falls on both; a ratio is the median of the turns' ratios, in brackets the lowest and the highest. Trust the
 //! ratios, not the times.
 //!
+//! Processors are kept awake meanwhile (PM QoS, /dev/cpu_dma_latency): on a virtual machine the wake-up of a sleeping one takes several times as
+//! long as what is measured, and FUSE needs two for each question it asks.
+//!
 //! overlay2 is mounted `volatile`, since our default does not wait for the disk either. Under `cargo test` each question is asked once,
 //! in small, which proves that the answers are right and nothing about time.
 
@@ -16,6 +19,8 @@ mod store;
 mod table;
 mod trees;
 
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use layerbench::driver::{self, Driver};
@@ -73,6 +78,22 @@ impl Bench {
     }
 }
 
+/// Asks the kernel for processors that answer at once, as long as the file is open (Documentation/power/pm_qos_interface.rst).
+fn keep_processors_awake() -> Option<File> {
+    const DEVICE: &str = "/dev/cpu_dma_latency";
+    let kept = OpenOptions::new().write(true).open(DEVICE).and_then(|mut file| {
+        file.write_all(&0i32.to_ne_bytes())?;
+        Ok(file)
+    });
+    match kept {
+        Ok(file) => Some(file),
+        Err(e) => {
+            eprintln!("{DEVICE}: {e}: processors may sleep between questions and answers");
+            None
+        }
+    }
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [word, mountpoint] = arguments.as_slice()
@@ -103,6 +124,7 @@ fn main() {
         scratch: scratch.0.clone(),
         words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
     };
+    let _awake = keep_processors_awake();
     let mut table = Table::new();
     store::first_writes(&bench, &mut table);
     store::shared_blocks(&bench, &mut table);

@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{Config, Errno, FileAttr, FileType, Filesystem, Generation, INodeNo, ReplyAttr, ReplyEntry, Request};
@@ -13,7 +14,8 @@ pub const SERVE: &str = "serve-null";
 /// A name that is answered at once with "no such file".
 pub const MISSING: &str = "m";
 
-struct Null;
+/// Numbers of files: each name is another one, so that the kernel has as much to do as with any file system.
+struct Null(AtomicU64);
 
 fn attributes(ino: u64) -> FileAttr {
     FileAttr {
@@ -39,7 +41,8 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 
 impl Filesystem for Null {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let ino = if name.to_string_lossy().starts_with(MISSING) { 0 } else { 2 };
+        let missing = name.as_encoded_bytes().starts_with(MISSING.as_bytes());
+        let ino = if missing { 0 } else { self.0.fetch_add(1, Ordering::Relaxed) };
         reply.entry(&FOREVER, &attributes(ino), Generation(0));
     }
 
@@ -53,7 +56,7 @@ pub fn serve(mountpoint: &Path) {
     let mut config = Config::default();
     config.n_threads = Some(layerbench::union::UnionOptions::default().threads);
     config.clone_fd = true;
-    fuser::mount(Null, mountpoint, &config).unwrap();
+    fuser::mount(Null(AtomicU64::new(2)), mountpoint, &config).unwrap();
 }
 
 /// The file system, mounted. A new one knows no name.

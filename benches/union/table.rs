@@ -17,7 +17,7 @@ pub type Turns = Vec<f64>;
 
 impl Table {
     pub fn new() -> Table {
-        println!("{:<44} {:>12} {:>12} {:>22}  wanted", "question", "ours", "theirs", "ratio (range)");
+        println!("{:<56} {:>12} {:>12} {:>22}  wanted", "question", "ours", "theirs", "ratio (range)");
         Table
     }
 
@@ -28,14 +28,14 @@ impl Table {
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
         let range = format!("{ratio:.2} ({low:.2}-{high:.2})");
         let show = |turns: &Turns| format!("{:.1} {unit}", median(&mut turns.clone()));
-        println!("{question:<44} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
+        println!("{question:<56} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
     }
 
     /// Prints one figure.
     pub fn figure(&mut self, question: &str, unit: &str, turns: &Turns, wanted: Wanted) {
         let value = median(&mut turns.clone());
         println!(
-            "{question:<44} {:>12} {:>12} {:>22}  {}",
+            "{question:<56} {:>12} {:>12} {:>22}  {}",
             format!("{value:.1} {unit}"),
             "",
             "",
@@ -44,7 +44,7 @@ impl Table {
     }
 
     pub fn skipped(&mut self, question: &str, reason: &str) {
-        println!("{question:<44} skipped: {reason}");
+        println!("{question:<56} skipped: {reason}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
 
 use super::copy_up::Data;
-use super::file::Handle;
+use super::file::OpenFile;
 use super::layers::UPPER;
 use super::node::{Node, read};
 use super::state::Union;
@@ -31,17 +31,20 @@ impl Union {
         self.target(&node.inode, place.layer, place.orphan.as_ref())?.stat()
     }
 
-    pub(super) fn setattr(&self, node: &Node, change: &Change, handle: Option<&Arc<Handle>>) -> Res<Stat> {
+    /// Changes what is asked for, on behalf of `uid`.
+    pub(super) fn setattr(&self, node: &Node, change: &Change, handle: Option<&Arc<OpenFile>>, uid: u32) -> Res<Stat> {
         let inode = &node.inode;
         let data = if change.size == Some(0) { Data::None } else { Data::Whole };
         self.copy_up(inode, data)?;
         let place = read(&inode.place);
         let target = self.target(inode, UPPER, place.orphan.as_ref())?;
         if let Some(size) = change.size {
-            match handle.and_then(|handle| handle.upper_file()) {
-                Some(file) => rustix::fs::ftruncate(&*file, size)?,
-                None => rustix::fs::ftruncate(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?, size)?,
-            }
+            let file = match handle.and_then(|handle| handle.upper_file()) {
+                Some(file) => file,
+                None => Arc::new(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?),
+            };
+            rustix::fs::ftruncate(&*file, size)?;
+            self.take_set_id(node, &file, uid)?;
         }
         if change.uid.is_some() || change.gid.is_some() {
             target.chown(change.uid, change.gid)?;

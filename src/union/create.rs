@@ -88,7 +88,10 @@ impl Union {
             Err(errno) => return Err(errno),
         };
         let file = file.ok_or(Errno::IO)?;
-        let serve = lock(&found.node.io).open(file.as_fd(), true, writable, &self.passthrough, make);
+        let serve = {
+            let writer = writable.then_some(maker.uid);
+            lock(&found.node.io).open(file.as_fd(), true, writer, &self.passthrough, make)
+        };
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,

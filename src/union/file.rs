@@ -1,27 +1,18 @@
 //! Open files: open, read, write and what else works on a descriptor.
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use fuser::BackingId;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::copy_up::{Data, open_quietly, write_all};
 use super::layers::UPPER;
-use super::list::Listing;
 use super::node::{Inode, Node, lock, read, write};
 use super::passthrough::{MakeBacking, Serve};
 use super::state::{Target, Union};
 use super::{Errno, Res};
-
-/// What the kernel has open.
-#[derive(Debug)]
-pub(super) enum Handle {
-    File(OpenFile),
-    Dir(OpenDir),
-}
 
 /// An open regular file.
 #[derive(Debug)]
@@ -40,14 +31,6 @@ struct Held {
     upper: bool,
 }
 
-/// An open directory.
-#[derive(Debug)]
-pub(super) struct OpenDir {
-    pub(super) inode: Arc<Inode>,
-    /// What was there when it was opened or rewound.
-    pub(super) listing: Mutex<Option<Arc<Listing>>>,
-}
-
 /// How an open is answered.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -55,24 +38,15 @@ pub(super) struct Opened {
     pub(super) backing: Option<Arc<BackingId>>,
 }
 
-impl Handle {
+impl OpenFile {
     /// The descriptor, if it is one of the upper that can be written.
     pub(super) fn upper_file(&self) -> Option<Arc<OwnedFd>> {
-        match self {
-            Handle::File(open) if open.writable => Some(Arc::clone(&read(&open.file).file)),
-            _ => None,
-        }
+        self.writable.then(|| Arc::clone(&read(&self.file).file))
     }
 }
 
 impl Union {
-    pub(super) fn keep(&self, handle: Handle) -> u64 {
-        let id = self.next_handle.fetch_add(1, Ordering::Relaxed);
-        write(&self.handles).insert(id, Arc::new(handle));
-        id
-    }
-
-    pub(super) fn handle(&self, id: u64) -> Res<Arc<Handle>> {
+    pub(super) fn handle(&self, id: u64) -> Res<Arc<OpenFile>> {
         read(&self.handles).get(&id).cloned().ok_or(Errno::BADF)
     }
 
@@ -113,7 +87,8 @@ impl Union {
             (true, false) => target.open(OFlags::RDONLY | OFlags::NONBLOCK)?,
             (false, _) => open_quietly(&target)?,
         };
-        let serve = io.open(file.as_fd(), upper, writable, &self.passthrough, make);
+        let writer = writable.then_some(uid);
+        let serve = io.open(file.as_fd(), upper, writer, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -127,34 +102,13 @@ impl Union {
         };
         if truncate {
             // Only now: an open that goes to another node truncates there.
-            if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.drop_privileges(node, &target, uid))
-            {
+            if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.take_set_id(node, &file, uid)) {
                 io.release(writable);
                 return Err(errno);
             }
         }
         drop((io, place));
         Ok(self.opened(node, file, upper, backing, writable))
-    }
-
-    /// What the kernel does itself wherever else a file is written: a truncation takes set-id bits (unless root does it) and capabilities
-    /// away (file_remove_privs in fs/inode.c). It leaves that to whoever handles O_TRUNC in open.
-    fn drop_privileges(&self, node: &Node, target: &Target, uid: u32) -> Res<()> {
-        const SET_UID: u32 = 0o4000;
-        const SET_GID: u32 = 0o2000;
-        const GROUP_EXECUTE: u32 = 0o0010;
-        let mode = target.stat()?.st_mode;
-        let group = if mode & GROUP_EXECUTE != 0 { SET_GID } else { 0 };
-        let kept = mode & !(SET_UID | group);
-        if uid != 0 && kept != mode {
-            target.chmod(kept)?;
-            self.attributes_changed(node);
-        }
-        match target.remove_xattr(OsStr::new("security.capability")) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
-            Err(Errno::PERM) if self.restricted => Ok(()),
-            Err(errno) => Err(errno),
-        }
     }
 
     /// Gives the inode another node; this one only serves the opens that it has.
@@ -195,28 +149,25 @@ impl Union {
             backing: backing.clone(),
             writable,
         };
-        Opened { handle: self.keep(Handle::File(open)), backing }
+        let handle = self.next_handle.fetch_add(1, Ordering::Relaxed);
+        write(&self.handles).insert(handle, Arc::new(open));
+        Opened { handle, backing }
     }
 
     pub(super) fn release(&self, id: u64) {
-        let Some(handle) = write(&self.handles).remove(&id) else { return };
-        let ino = match &*handle {
-            Handle::File(open) => {
-                lock(&open.node.io).release(open.writable);
-                if open.writable && open.backing.is_some() {
-                    // Pages written through a mapping change times below without the kernel's FUSE side noticing.
-                    self.attributes_changed(&open.node);
-                }
-                open.node.id
-            }
-            Handle::Dir(open) => open.inode.ino,
-        };
-        drop(handle);
-        self.table.collect(ino);
+        let Some(open) = write(&self.handles).remove(&id) else { return };
+        lock(&open.node.io).release(open.writable);
+        if open.writable && open.backing.is_some() {
+            // Pages written through a mapping change times below without the kernel's FUSE side noticing.
+            self.attributes_changed(&open.node);
+        }
+        let node = open.node.id;
+        drop(open);
+        self.table.collect(node);
     }
 
     /// Tells the kernel to forget the attributes of a node.
-    fn attributes_changed(&self, node: &Node) {
+    pub(super) fn attributes_changed(&self, node: &Node) {
         if let Some(notifier) = self.notifier.get() {
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
@@ -226,8 +177,7 @@ impl Union {
     /// The descriptor to serve a request with. A file that is served by the daemon follows its copy_up, since all opens of a node share
     /// the kernel's page cache: old data must not get into it.
     fn file(&self, id: u64) -> Res<Arc<OwnedFd>> {
-        let handle = self.handle(id)?;
-        let Handle::File(open) = &*handle else { return Err(Errno::ISDIR) };
+        let open = self.handle(id)?;
         {
             let held = read(&open.file);
             if held.upper || open.backing.is_some() || !open.node.inode.is_upper() {
@@ -256,8 +206,11 @@ impl Union {
         Ok(done)
     }
 
-    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64) -> Res<()> {
-        write_all(self.file(id)?.as_fd(), data, offset)
+    /// Writes at `offset`; `kill` says that this writer's write takes set-id bits away.
+    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: bool) -> Res<()> {
+        let file = self.file(id)?;
+        write_all(file.as_fd(), data, offset)?;
+        if kill { self.take_set_id_bits(&self.handle(id)?.node, &file) } else { Ok(()) }
     }
 
     pub(super) fn fsync(&self, id: u64, data_only: bool) -> Res<()> {
@@ -265,18 +218,22 @@ impl Union {
         if data_only { rustix::fs::fdatasync(&*file) } else { rustix::fs::fsync(&*file) }
     }
 
-    pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64) -> Res<()> {
-        rustix::fs::fallocate(&*self.file(id)?, mode, offset, length)
+    pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64, uid: u32) -> Res<()> {
+        let file = self.file(id)?;
+        rustix::fs::fallocate(&*file, mode, offset, length)?;
+        self.take_set_id(&self.handle(id)?.node, &file, uid)
     }
 
     pub(super) fn lseek(&self, id: u64, to: SeekFrom) -> Res<u64> {
         rustix::fs::seek(&*self.file(id)?, to)
     }
 
-    pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Res<usize> {
+    pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, uid: u32) -> Res<usize> {
         let (source, target) = (self.file(from.0)?, self.file(to.0)?);
         let (mut off_in, mut off_out) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
-        rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)
+        let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
+        self.take_set_id(&self.handle(to.0)?.node, &target, uid)?;
+        Ok(copied)
     }
 }

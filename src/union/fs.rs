@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -16,6 +17,7 @@ use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Times
 
 use super::attr::Change;
 use super::create::{Maker, New};
+use super::list::Room;
 use super::node::{Node, lock};
 use super::state::{Found, Union};
 
@@ -152,6 +154,11 @@ fn maker(req: &Request, mode: u32, umask: u32) -> Maker {
     Maker { uid: req.uid(), gid: req.gid(), mode, umask }
 }
 
+/// What fuser says of an entry: whether its buffer was full.
+fn room(full: bool) -> Room {
+    if full { Room::None } else { Room::Left }
+}
+
 fn open_flags(flags: i32) -> OFlags {
     OFlags::from_bits_retain(flags as u32)
 }
@@ -168,15 +175,19 @@ impl fuser::Filesystem for Edge {
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ASYNC_DIO,
+            // Without it the kernel asks for `security.capability` before every write. It leaves the set-id bits to us: see `privileges`.
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ] {
             // Not supported is the one possible error, and then it is not requested.
             let _ = config.add_capabilities(flag);
         }
+        let no_opendir = config.add_capabilities(InitFlags::FUSE_NO_OPENDIR_SUPPORT).is_ok();
+        self.0.no_opendir.store(no_opendir, Ordering::Relaxed);
         if self.0.options.passthrough {
             let depth = self.0.stack_depth();
             let offered = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
             if !offered || config.set_max_stack_depth(depth).is_err() {
-                self.0.passthrough.store(false, std::sync::atomic::Ordering::Relaxed);
+                self.0.passthrough.store(false, Ordering::Relaxed);
             }
         }
         // One request for what readahead and large writes ask for at once. Where the kernel allows less, that is an error that changes
@@ -213,7 +224,7 @@ impl fuser::Filesystem for Edge {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -233,7 +244,7 @@ impl fuser::Filesystem for Edge {
         // A handle that is gone is no reason to fail: the node is enough.
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
         let done = self.0.node(ino.0).and_then(|node| {
-            let stat = self.0.setattr(&node, &change, handle.as_ref())?;
+            let stat = self.0.setattr(&node, &change, handle.as_ref(), req.uid())?;
             Ok((node, stat))
         });
         match done {
@@ -356,12 +367,13 @@ impl fuser::Filesystem for Edge {
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.0.write(fh.0, data, offset) {
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        match self.0.write(fh.0, data, offset, kill) {
             Ok(()) => reply.written(data.len() as u32),
             Err(errno) => reply.error(code(errno)),
         }
@@ -390,59 +402,48 @@ impl fuser::Filesystem for Edge {
         Self::empty(self.0.fsync(fh.0, datasync), reply);
     }
 
-    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.0.opendir(ino.0) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.0.no_opendir.load(Ordering::Relaxed) {
+            // The kernel then neither asks again, nor tells when a directory is closed, and keeps listings.
+            reply.error(Errno::ENOSYS);
+        } else {
+            reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
+        }
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.0.list(ino.0, offset, |listed| {
+            room(reply.add(INodeNo(listed.ino), listed.cookie, file_type(listed.kind), listed.name))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
             Err(errno) => reply.error(code(errno)),
         }
     }
 
-    fn readdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listing = match self.0.listing(fh.0, offset) {
-            Ok(listing) => listing,
-            Err(errno) => return reply.error(code(errno)),
-        };
-        for (position, listed) in listing.iter().enumerate().skip(offset as usize) {
-            if reply.add(INodeNo(listed.ino), position as u64 + 1, file_type(listed.kind), &listed.name) {
-                break;
-            }
-        }
-        reply.ok();
-    }
-
-    fn readdirplus(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let listing = match self.0.listing(fh.0, offset) {
-            Ok(listing) => listing,
-            Err(errno) => return reply.error(code(errno)),
-        };
-        for (position, listed) in listing.iter().enumerate().skip(offset as usize) {
-            let next = position as u64 + 1;
-            if position < 2 {
-                // `.` and `..`: the kernel takes the number and the type and counts no look-up.
-                let attr = FileAttr { ino: INodeNo(listed.ino), kind: FileType::Directory, ..NO_ATTRIBUTES };
-                if reply.add(attr.ino, next, &listed.name, &Duration::ZERO, &attr, GENERATION) {
-                    break;
+    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let listed = self.0.list_with_look_ups(ino.0, offset, |listed, found| {
+            let (id, ttls, attr) = match found {
+                Some(found) => {
+                    let (ttl, attr) = self.found(found);
+                    (found.node.id, ttl, attr)
                 }
-                continue;
-            }
-            let Some(found) = self.0.listed(fh.0, &listed.name) else { continue };
-            let (ttl, attr) = self.found(&found);
-            if reply.add(INodeNo(found.node.id), next, &listed.name, &ttl, &attr, GENERATION) {
-                // It did not fit, so that the kernel has not seen this look-up.
-                self.0.table.forget(found.node.id, 1);
-                break;
-            }
+                // `.` and `..`: the kernel takes the number and the type and counts no look-up.
+                None => {
+                    let attr = FileAttr { ino: INodeNo(listed.ino), kind: FileType::Directory, ..NO_ATTRIBUTES };
+                    (listed.ino, Duration::ZERO, attr)
+                }
+            };
+            room(reply.add(INodeNo(id), listed.cookie, listed.name, &ttls, &attr, GENERATION))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(code(errno)),
         }
-        reply.ok();
     }
 
-    fn releasedir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
-        self.0.release(fh.0);
-        reply.ok();
-    }
-
-    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        Self::empty(self.0.fsyncdir(fh.0), reply);
+    fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        Self::empty(self.0.fsyncdir(ino.0), reply);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -489,7 +490,7 @@ impl fuser::Filesystem for Edge {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -498,7 +499,7 @@ impl fuser::Filesystem for Edge {
         reply: ReplyEmpty,
     ) {
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        Self::empty(self.0.fallocate(fh.0, mode, offset, length), reply);
+        Self::empty(self.0.fallocate(fh.0, mode, offset, length, req.uid()), reply);
     }
 
     fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -517,7 +518,7 @@ impl fuser::Filesystem for Edge {
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -528,7 +529,7 @@ impl fuser::Filesystem for Edge {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len) {
+        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, req.uid()) {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),
         }

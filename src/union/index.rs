@@ -3,8 +3,9 @@
 //! Built once per directory by reading it in every layer that has it; kept true afterwards by the operations, since lowers are
 //! immutable and the upper is ours. No system call here but the reading of directories.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
+use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,8 @@ pub(super) struct Lower {
 pub(super) struct Entry {
     /// Inode number, 0 until somebody asks.
     ino: AtomicU64,
+    /// Place in the order of listings.
+    cookie: u64,
     /// What the upper has.
     pub(super) upper: Option<FileType>,
     /// Whether the upper has `.wh.<name>`.
@@ -84,14 +87,18 @@ impl Entry {
 /// The names of one directory.
 #[derive(Debug, Default)]
 pub(super) struct DirIndex {
-    names: HashMap<OsString, Entry>,
+    names: HashMap<Arc<OsStr>, Entry>,
+    /// The same names in the order in which they came, by cookie. A name keeps its cookie as long as it is there and no cookie is used
+    /// twice, so that a listing can go on from a cookie at any time: what stayed is met exactly once, whatever came and went meanwhile.
+    order: BTreeMap<u64, Arc<OsStr>>,
+    last_cookie: u64,
 }
 
 impl DirIndex {
     /// Reads a directory in the given layers, top first. Returns the index and how many of the layers count: those below an opaque
     /// one do not.
     pub(super) fn build(layers: &[(Layer, Arc<OwnedFd>)]) -> Res<(DirIndex, usize)> {
-        let mut names: HashMap<OsString, Entry> = HashMap::new();
+        let mut index = DirIndex::default();
         // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
         let mut sealed: HashSet<OsString> = HashSet::new();
         let mut used = 0;
@@ -109,9 +116,9 @@ impl DirIndex {
             for (name, kind) in real {
                 let kind = if kind == FileType::Unknown { file_type_at(fd.as_fd(), &name)? } else { kind };
                 if *layer == UPPER {
-                    names.entry(name).or_default().upper = Some(kind);
+                    index.entry(&name).upper = Some(kind);
                 } else if !sealed.contains(&name) {
-                    let goes_on = add_lower(&mut names.entry(name.clone()).or_default().lower, *layer, kind);
+                    let goes_on = add_lower(&mut index.entry(&name).lower, *layer, kind);
                     if !goes_on {
                         sealed.insert(name);
                     }
@@ -119,7 +126,7 @@ impl DirIndex {
             }
             for name in whiteouts {
                 if *layer == UPPER {
-                    names.entry(name).or_default().whiteout = true;
+                    index.entry(&name).whiteout = true;
                 } else {
                     sealed.insert(name);
                 }
@@ -128,7 +135,18 @@ impl DirIndex {
                 break;
             }
         }
-        Ok((DirIndex { names }, used))
+        Ok((index, used))
+    }
+
+    /// The entry of a name, made if there is none.
+    fn entry(&mut self, name: &OsStr) -> &mut Entry {
+        let DirIndex { names, order, last_cookie } = self;
+        let name = names.get_key_value(name).map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
+        names.entry(name).or_insert_with_key(|name| {
+            *last_cookie += 1;
+            order.insert(*last_cookie, Arc::clone(name));
+            Entry { cookie: *last_cookie, ..Entry::default() }
+        })
     }
 
     pub(super) fn get(&self, name: &OsStr) -> Option<&Entry> {
@@ -146,7 +164,7 @@ impl DirIndex {
 
     /// Records that the upper now has this name, as inode `ino`.
     pub(super) fn put(&mut self, name: &OsStr, kind: FileType, ino: u64, whiteout: bool) {
-        let entry = self.names.entry(name.to_os_string()).or_default();
+        let entry = self.entry(name);
         entry.upper = Some(kind);
         entry.whiteout = whiteout;
         entry.set_ino(ino);
@@ -155,12 +173,12 @@ impl DirIndex {
     /// Records that the upper no longer has this name, and whether a whiteout is in its place.
     pub(super) fn take(&mut self, name: &OsStr, whiteout: bool) {
         if whiteout {
-            let entry = self.names.entry(name.to_os_string()).or_default();
+            let entry = self.entry(name);
             entry.upper = None;
             entry.whiteout = true;
             entry.set_ino(0);
-        } else {
-            self.names.remove(name);
+        } else if let Some(entry) = self.names.remove(name) {
+            self.order.remove(&entry.cookie);
         }
     }
 
@@ -176,20 +194,29 @@ impl DirIndex {
 
     /// Forgets the lowers: the directory has become opaque.
     pub(super) fn drop_lowers(&mut self) {
+        let order = &mut self.order;
         self.names.retain(|_, entry| {
             entry.lower = None;
-            entry.upper.is_some() || entry.whiteout
+            let stays = entry.upper.is_some() || entry.whiteout;
+            if !stays {
+                order.remove(&entry.cookie);
+            }
+            stays
         });
     }
 
     /// Forgets everything: the directory is gone.
     pub(super) fn clear(&mut self) {
         self.names.clear();
+        self.order.clear();
     }
 
-    /// All visible names with their entries, in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&OsString, &Entry, FileType)> {
-        self.names.iter().filter_map(|(name, entry)| entry.visible().map(|kind| (name, entry, kind)))
+    /// Visible names whose cookie is greater, with cookie, entry and type, in the order of listings.
+    pub(super) fn after(&self, cookie: u64) -> impl Iterator<Item = (u64, &OsStr, &Entry, FileType)> {
+        self.order.range((Bound::Excluded(cookie), Bound::Unbounded)).filter_map(|(cookie, name)| {
+            let entry = self.names.get(name)?;
+            entry.visible().map(|kind| (*cookie, &**name, entry, kind))
+        })
     }
 }
 

@@ -12,6 +12,7 @@
 //! - `copy_up`: a lower file becomes an upper one, in the work directory first, then by rename.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node.
+//! - `privileges`: set-id bits, which a write takes away.
 //! - `fs`: the edge to fuser; decodes, calls, replies.
 //!
 //! # Form on disk
@@ -39,6 +40,7 @@ mod mount;
 mod node;
 mod options;
 mod passthrough;
+mod privileges;
 mod remove;
 mod rename;
 mod state;

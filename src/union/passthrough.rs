@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fuser::BackingId;
 
+use super::privileges::{after_write, as_ordinary_writer};
+
 /// How the opens of one node are served.
 #[derive(Debug, Default)]
 pub(super) struct NodeIo {
@@ -27,6 +29,8 @@ pub(super) struct NodeIo {
 struct Backing {
     id: Arc<BackingId>,
     upper: bool,
+    /// Whether writes through it keep set-id bits, as root's do.
+    keeps_set_id: bool,
 }
 
 /// How a new open is to be served.
@@ -65,21 +69,24 @@ impl NodeIo {
         self.backing.as_ref().map(|backing| Arc::clone(&backing.id))
     }
 
-    /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `enabled` is cleared
-    /// when the kernel refuses passthrough to this process altogether.
+    /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `writer` is the user of an
+    /// open that can write. `enabled` is cleared when the kernel refuses passthrough to this process altogether.
     pub(super) fn open(
         &mut self,
         file: BorrowedFd<'_>,
         upper: bool,
-        writable: bool,
+        writer: Option<u32>,
         enabled: &AtomicBool,
         make: MakeBacking<'_>,
     ) -> Serve {
         if self.opens == 0 {
             self.backing = None;
             if enabled.load(Ordering::Relaxed) {
-                match make(file) {
-                    Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper }),
+                // Who opens first decides for all who share it; a reader has no say.
+                let keeps_set_id = writer == Some(0);
+                let made = if keeps_set_id { make(file) } else { as_ordinary_writer(|| make(file)) };
+                match made {
+                    Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
                     // No CAP_SYS_ADMIN in the initial user namespace, or a kernel without passthrough: no other file will fare better.
                     Err(error)
                         if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOTTY | libc::EOPNOTSUPP)) =>
@@ -90,10 +97,14 @@ impl NodeIo {
                     Err(_) => {}
                 }
             }
-        } else if self.backing.as_ref().is_some_and(|backing| backing.upper != upper) {
-            return Serve::OtherNode;
+        } else if let Some(backing) = &self.backing {
+            let keeps_what_must_go =
+                || backing.keeps_set_id && writer.is_some_and(|uid| uid != 0) && may_hold_set_id(file);
+            if backing.upper != upper || keeps_what_must_go() {
+                return Serve::OtherNode;
+            }
         }
-        self.writers = self.writers.saturating_add(u32::from(writable));
+        self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {
             Some(id) => Serve::Kernel(id),
             None => Serve::Daemon,
@@ -108,4 +119,9 @@ impl NodeIo {
             self.backing = None;
         }
     }
+}
+
+/// Whether a write could take anything away. Not knowing means yes.
+fn may_hold_set_id(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(file).map_or(true, |stat| after_write(stat.st_mode) != stat.st_mode)
 }

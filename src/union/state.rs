@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timestamps, Ui
 use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetxattr, removexattr, setxattr};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::file::Handle;
+use super::file::OpenFile;
 use super::index::{DirIndex, Entry};
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
@@ -33,10 +33,12 @@ pub(super) struct Union {
     pub(super) two_dirs: Mutex<()>,
     /// Upper files with several links: the upper's inode number to ours, so that all names lead to one inode.
     pub(super) links: Mutex<HashMap<u64, u64>>,
-    pub(super) handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    pub(super) handles: RwLock<HashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
     /// Cleared when the kernel refuses.
     pub(super) passthrough: AtomicBool,
+    /// Whether the kernel lets us do without opendir (Linux 5.1).
+    pub(super) no_opendir: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
     /// Whether this process is not the real root: an ordinary user, or the root of a user namespace. Some owners and attributes cannot be set
     /// then, and a copy_up goes without them.
@@ -78,6 +80,7 @@ impl Union {
             handles: RwLock::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
+            no_opendir: AtomicBool::new(false),
             notifier: OnceLock::new(),
             restricted: !rustix::process::geteuid().is_root()
                 // Where /proc does not say, no more is dared than a namespace allows.

@@ -1,0 +1,132 @@
+//! What a write takes away.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use super::fixture::{each_mode, real_root, write_all};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+fn as_user(at: &Path, script: &str) {
+    let status = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-ec", script])
+        .current_dir(at)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{script}");
+}
+
+#[test]
+fn every_kind_of_write_by_a_user_takes_set_id_bits_away() {
+    const WAYS: [(&str, &str); 5] = [
+        ("append", "echo y >> FILE"),
+        ("overwrite", "printf z | dd of=FILE conv=notrunc status=none"),
+        ("truncate", "truncate -s 1 FILE"),
+        ("open with O_TRUNC", ": > FILE"),
+        ("fallocate", "fallocate -l 8192 FILE"),
+    ];
+    each_mode(
+        "privileges::every_kind_of_write_by_a_user_takes_set_id_bits_away",
+        1,
+        |s| {
+            for n in 0..WAYS.len() {
+                write_all(&s.lower(0), &[(&format!("f{n}"), "content")]);
+                fs::set_permissions(s.lower(0).join(format!("f{n}")), fs::Permissions::from_mode(0o6777)).unwrap();
+            }
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            for (n, (way, script)) in WAYS.iter().enumerate() {
+                let name = format!("f{n}");
+                as_user(&s.mnt(), &script.replace("FILE", &name));
+                assert_eq!(mode(&s.mnt().join(&name)), 0o777, "{way}");
+                assert_eq!(mode(&s.upper().join(&name)), 0o777, "{way}, upper");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_users_write_takes_them_away_also_while_root_has_the_file_open() {
+    each_mode(
+        "privileges::a_users_write_takes_them_away_also_while_root_has_the_file_open",
+        1,
+        |s| {
+            for name in ["read", "written"] {
+                write_all(&s.lower(0), &[(name, "content")]);
+                fs::set_permissions(s.lower(0).join(name), fs::Permissions::from_mode(0o4777)).unwrap();
+            }
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            let reader = File::open(s.mnt().join("read")).unwrap();
+            let writer = OpenOptions::new().write(true).open(s.mnt().join("written")).unwrap();
+            for name in ["read", "written"] {
+                as_user(&s.mnt(), &format!("echo y >> {name}"));
+                assert_eq!(mode(&s.mnt().join(name)), 0o777, "{name}");
+                assert_eq!(fs::read_to_string(s.mnt().join(name)).unwrap(), "contenty\n", "{name}");
+            }
+            drop((reader, writer));
+        },
+    );
+}
+
+#[test]
+fn roots_write_leaves_set_id_bits_as_they_are() {
+    each_mode(
+        "privileges::roots_write_leaves_set_id_bits_as_they_are",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "content")]);
+            fs::set_permissions(s.lower(0).join("f"), fs::Permissions::from_mode(0o6755)).unwrap();
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: root of a namespace has no CAP_FSETID over files of others");
+                return;
+            }
+            fs::write(s.mnt().join("f"), "other").unwrap();
+            assert_eq!(mode(&s.mnt().join("f")), 0o6755);
+        },
+    );
+}
+
+#[test]
+fn a_write_takes_file_capabilities_away() {
+    // struct vfs_cap_data, revision 2: cap_net_raw permitted.
+    const CAPABILITY: [u8; 20] = [0, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    each_mode(
+        "privileges::a_write_takes_file_capabilities_away",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "content")]);
+            if real_root() {
+                let path = s.lower(0).join("f");
+                rustix::fs::setxattr(path, "security.capability", &CAPABILITY, rustix::fs::XattrFlags::empty())
+                    .unwrap();
+            }
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: file capabilities need root");
+                return;
+            }
+            let path = s.mnt().join("f");
+            let mut value = [0; 64];
+            assert_eq!(rustix::fs::getxattr(&path, "security.capability", &mut value).unwrap(), CAPABILITY.len());
+            fs::write(&path, "other").unwrap();
+            let gone = rustix::fs::getxattr(&path, "security.capability", &mut value);
+            assert_eq!(gone, Err(rustix::io::Errno::NODATA));
+        },
+    );
+}
