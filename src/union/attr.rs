@@ -59,6 +59,7 @@ impl Union {
             };
             target.utimens(&times)?;
         }
+        self.face_changed(node);
         target.stat()
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, XattrFlags};
 
+use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
 use super::state::{Target, Union};
@@ -52,14 +53,15 @@ impl Union {
 
     /// Copies and commits. False if the inode was renamed meanwhile.
     fn copy_up_once(&self, inode: &Arc<Inode>, data: Data) -> Res<bool> {
-        let (name, source) = {
+        let (name, source, layer) = {
             let place = read(&inode.place);
-            (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?)
+            (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?, place.layer)
         };
         let scratch = self.layers.scratch()?;
         let temporary = self.scratch_name();
         let copied = self.copy_to(&source, inode.kind, scratch, &temporary, data);
-        let committed = copied.and_then(|()| match name {
+        let committed = copied.and_then(|stat| match name {
+            _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &temporary),
             Some((parent, name)) => self.commit(inode, &parent, &name, &temporary),
             None => self.commit_orphan(inode, scratch, &temporary),
         });
@@ -93,7 +95,7 @@ impl Union {
     }
 
     /// Keeps the finished copy of a file that has no name.
-    fn commit_orphan(&self, inode: &Inode, scratch: BorrowedFd<'_>, temporary: &OsStr) -> Res<bool> {
+    pub(super) fn commit_orphan(&self, inode: &Inode, scratch: BorrowedFd<'_>, temporary: &OsStr) -> Res<bool> {
         let fd =
             rustix::fs::openat(scratch, temporary, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         let flags = if inode.dir.is_some() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
@@ -104,15 +106,16 @@ impl Union {
         Ok(true)
     }
 
-    /// Copies one file, with everything but the content of a directory, to `name` in `dir`.
-    fn copy_to(&self, source: &Target, kind: FileType, dir: BorrowedFd<'_>, name: &OsStr, data: Data) -> Res<()> {
+    /// Copies one file, with everything but the content of a directory, to `name` in `dir`. Returns the attributes of the source.
+    fn copy_to(&self, source: &Target, kind: FileType, dir: BorrowedFd<'_>, name: &OsStr, data: Data) -> Res<Stat> {
         let stat = source.stat()?;
         let private = Mode::RUSR | Mode::WUSR;
         match kind {
             FileType::RegularFile => {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let to = rustix::fs::openat(dir, name, flags, private)?;
-                if data == Data::Whole && stat.st_size > 0 {
+                // A file with several names gets them one after the other: none may show an empty file meanwhile.
+                if (data == Data::Whole || stat.st_nlink > 1) && stat.st_size > 0 {
                     let from = open_quietly(source)?;
                     copy_data(from.as_fd(), to.as_fd(), stat.st_size as u64)?;
                     if self.options.fsync {
@@ -129,7 +132,8 @@ impl Union {
             special => rustix::fs::mknodat(dir, name, special, private, stat.st_rdev)?,
         }
         let to = Target::At(Arc::new(dir.try_clone_to_owned().map_err(super::state::errno)?), name.to_os_string());
-        self.copy_metadata(source, &to, &stat)
+        self.copy_metadata(source, &to, &stat)?;
+        Ok(stat)
     }
 
     /// Owner, extended attributes (ACLs and capabilities among them), mode, times: in this order, because chown clears capabilities and

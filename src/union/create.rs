@@ -77,7 +77,7 @@ impl Union {
                     self.table.forget(found.node.id, 1);
                     return Err(Errno::EXIST);
                 }
-                return match self.open(&found.node, flags, maker.uid, make) {
+                return match self.open(&found.node, flags, (maker.uid, 0), make) {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
                         self.table.forget(found.node.id, 1);

@@ -76,8 +76,14 @@ impl Union {
         read(&self.handles).get(&id).cloned().ok_or(Errno::BADF)
     }
 
-    /// Opens a regular file.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, uid: u32, make: MakeBacking<'_>) -> Res<Opened> {
+    /// Opens a regular file for the user `uid` and the thread `tid` (0: not known).
+    pub(super) fn open(
+        &self,
+        node: &Arc<Node>,
+        flags: OFlags,
+        (uid, tid): (u32, u32),
+        make: MakeBacking<'_>,
+    ) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
         let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
@@ -92,7 +98,7 @@ impl Union {
             // Only who opens through a link in /proc comes here a second time: the name leads to the other node by now. Reading the
             // old data is what the descriptor that the link stands for does.
             let known = self.table.get(inode.face()).is_some_and(|face| face.is_looked_up());
-            if writable || !known || !io.holds_lower() {
+            if writable || !known || !io.holds_lower() || !self.comes_again(inode, tid) {
                 return Err(Errno::STALE);
             }
             // The directory's index comes before the inode in the order of locks.
@@ -101,6 +107,9 @@ impl Union {
             let backing = io.share();
             drop(io);
             return Ok(self.opened(node, file, false, backing, false));
+        }
+        if inode.face() != inode.ino {
+            lock(&self.sent_back).remove(&(inode.ino, tid));
         }
         if truncate && !writable && io.is_open() {
             // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
@@ -135,6 +144,20 @@ impl Union {
         }
         drop((io, place));
         Ok(self.opened(node, file, upper, backing, writable))
+    }
+
+    /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file, and
+    /// goes on to the other one when it is sent back; a link in /proc leads a thread to the same node again at once.
+    fn comes_again(&self, inode: &Inode, tid: u32) -> bool {
+        if inode.names().len() < 2 {
+            return true;
+        }
+        let mut sent_back = lock(&self.sent_back);
+        let again = sent_back.remove(&(inode.ino, tid));
+        if !again && tid != 0 {
+            sent_back.insert((inode.ino, tid));
+        }
+        again
     }
 
     /// What the kernel does itself wherever else a file is written: a truncation takes set-id bits (unless root does it) and capabilities
@@ -216,10 +239,19 @@ impl Union {
     }
 
     /// Tells the kernel to forget the attributes of a node.
-    fn attributes_changed(&self, node: &Node) {
+    pub(super) fn attributes_changed(&self, node: &Node) {
         if let Some(notifier) = self.notifier.get() {
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
+        }
+    }
+
+    /// What was changed through a node that only serves old opens has to show under the other one, too.
+    pub(super) fn face_changed(&self, node: &Node) {
+        if node.superseded()
+            && let Some(face) = self.table.get(node.inode.face())
+        {
+            self.attributes_changed(&face);
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, StatFs};
 use rustix::io::Errno;
 
 use super::{Res, UnionConfig, UnionError};
@@ -187,8 +187,20 @@ pub(super) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
+/// Whether a file system is made of others (overlay, FUSE).
+pub(super) fn is_stacked(statfs: &StatFs) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+    matches!(statfs.f_type, OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC)
+}
+
 /// Calls `visit` with every name of a directory but `.` and `..`, and its type (Unknown where the file system does not say).
 pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType)) -> Res<()> {
+    read_entries(dir, |name, kind, _| visit(name, kind))
+}
+
+/// As [`read_dir`], with the inode numbers that the directory holds.
+pub(super) fn read_entries(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
     let mut buffer = Vec::with_capacity(32 * 1024);
@@ -197,7 +209,7 @@ pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileTy
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            visit(name, entry.file_type());
+            visit(name, entry.file_type(), entry.ino());
         }
     }
     Ok(())

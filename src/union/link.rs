@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::copy_up::Data;
 use super::create::remove_whiteout;
+use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Node, lock, read};
 use super::state::{Found, Target, Union};
@@ -39,7 +40,7 @@ impl Union {
             remove_whiteout(dir.as_fd(), name);
         }
         let stat = rustix::fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
-        lock(&self.links).insert(stat.st_ino, inode.ino);
+        lock(&self.links).insert(LinkKey::new(UPPER, &stat), inode.ino);
         index.put(name, inode.kind, inode.ino, false);
         inode.add_name(&parent, name);
         Ok(Found { node: self.table.look_up(inode), stat })

@@ -1,6 +1,6 @@
 //! The union itself: layers, nodes, open files; and how a child, a descriptor or an attribute is found.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetx
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::file::Handle;
+use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
@@ -31,8 +32,12 @@ pub(super) struct Union {
     pub(super) tree: RwLock<()>,
     /// Taken by what needs the indexes of two directories at once.
     pub(super) two_dirs: Mutex<()>,
-    /// Upper files with several links: the upper's inode number to ours, so that all names lead to one inode.
-    pub(super) links: Mutex<HashMap<u64, u64>>,
+    /// Files with several links: what they are in their layer to our inode number, so that all names lead to one inode.
+    pub(super) links: Mutex<HashMap<LinkKey, u64>>,
+    /// Hard links of the lowers, as far as they were needed.
+    pub(super) known_links: Mutex<KnownLinks>,
+    /// Inodes and the threads whose open of them was sent back to find another node; used where an inode has two.
+    pub(super) sent_back: Mutex<HashSet<(u64, u32)>>,
     pub(super) handles: RwLock<HashMap<u64, Arc<Handle>>>,
     pub(super) next_handle: AtomicU64,
     /// Cleared when the kernel refuses.
@@ -75,6 +80,8 @@ impl Union {
             tree: RwLock::new(()),
             two_dirs: Mutex::new(()),
             links: Mutex::new(HashMap::new()),
+            known_links: Mutex::new(KnownLinks::new()),
+            sent_back: Mutex::new(HashSet::new()),
             handles: RwLock::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
@@ -98,11 +105,8 @@ impl Union {
     /// How deep file systems may be stacked below a passthrough file. One more than usual if a layer is on a stacked file system itself;
     /// this mount then cannot be a layer of another one.
     pub(super) fn stack_depth(&self) -> u32 {
-        const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-        const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
         let stacked = (0..self.layers.depth()).map(|n| n as Layer).chain([UPPER]).any(|layer| {
-            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type);
-            matches!(kind, Ok(OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC))
+            self.layers.root(layer).and_then(rustix::fs::fstatfs).is_ok_and(|statfs| layers::is_stacked(&statfs))
         });
         if stacked { 2 } else { 1 }
     }
@@ -216,10 +220,9 @@ impl Union {
             // Somebody changed the layer behind our back.
             return Err(Errno::STALE);
         }
-        let link_ino = || (layer == UPPER && kind != FileType::Directory && stat.st_nlink > 1).then_some(stat.st_ino);
-        let ino = match link_ino() {
-            Some(upper_ino) => {
-                let ino = *lock(&self.links).entry(upper_ino).or_insert_with(|| entry.ino(|| self.table.fresh()));
+        let ino = match LinkKey::of(layer, kind, &stat) {
+            Some(key) => {
+                let ino = *lock(&self.links).entry(key).or_insert_with(|| entry.ino(|| self.table.fresh()));
                 entry.set_ino(ino);
                 ino
             }
@@ -235,7 +238,10 @@ impl Union {
         } else {
             self.table.inode(ino, || Inode::file(ino, kind, layer, own_name()))
         };
-        inode.add_name(parent, name);
+        if inode.add_name(parent, name) {
+            // It had lost all names that were known: this is another one.
+            write(&inode.place).orphan = None;
+        }
         Ok((inode, stat))
     }
 
