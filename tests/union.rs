@@ -4,6 +4,8 @@
 
 #[path = "union/fixture.rs"]
 mod fixture;
+#[path = "union/hard_links.rs"]
+mod hard_links;
 #[path = "union/merge.rs"]
 mod merge;
 #[path = "union/metadata.rs"]

@@ -62,6 +62,7 @@ impl Union {
             };
             target.utimens(&times)?;
         }
+        self.face_changed(node);
         target.stat()
     }
 

@@ -1,23 +1,28 @@
 //! copy_up: the first write to a lower file makes an upper one of it.
 //!
-//! The copy is made in the scratch directory with its owner, mode, extended attributes, ACLs and times, and then renamed: a crash leaves
-//! the old file or the new one. Only the rename happens under the lock of the directory, so that copying a large file delays nobody
-//! but those who need this very file.
+//! The copy gets its content, owner, mode, extended attributes, ACLs and times before it gets its name: a crash leaves the old file or the new
+//! one. Only the naming happens under the lock of the directory, so that copying a large file delays nobody but those who need this
+//! very file.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, XattrFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
+use super::create::set_umask;
+use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
-use super::state::{Target, Union};
+use super::state::Union;
+use super::target::Target;
 use super::{Errno, Res};
 
 /// The bits that let a program run as its owner or group.
 const SET_ID: u32 = 0o6000;
+/// The bits of a mode that chmod(2) sets.
+const PERMISSIONS: u32 = 0o7777;
 
 /// How much of a file's data is wanted in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +33,82 @@ pub(super) enum Data {
     None,
 }
 
+/// A finished copy on the file system of the upper, before it has its name there.
+#[derive(Debug)]
+pub(super) enum Fresh {
+    /// A regular file that has no name at all (O_TMPFILE), open for reading and writing. Nothing is left of it if we die.
+    Unnamed(Arc<OwnedFd>),
+    /// A name in the scratch directory: whatever is no regular file, and files where there is no O_TMPFILE.
+    Scratch(OsString),
+}
+
+/// What became of one attempt.
+enum Attempt {
+    /// The inode is in the upper; the copy, if it is open.
+    Done(Option<Arc<OwnedFd>>),
+    /// It was renamed meanwhile.
+    Renamed,
+}
+
+impl Fresh {
+    fn target(&self, scratch: BorrowedFd<'_>) -> Res<Target> {
+        Ok(match self {
+            Fresh::Unnamed(file) => Target::Open(Arc::clone(file)),
+            Fresh::Scratch(name) => {
+                Target::At(Arc::new(scratch.try_clone_to_owned().map_err(super::state::errno)?), name.clone())
+            }
+        })
+    }
+
+    pub(super) fn stat(&self, scratch: BorrowedFd<'_>) -> Res<Stat> {
+        match self {
+            Fresh::Unnamed(file) => rustix::fs::fstat(&**file),
+            Fresh::Scratch(name) => rustix::fs::statat(scratch, name, AtFlags::SYMLINK_NOFOLLOW),
+        }
+    }
+
+    /// Gives it a name, of which it may get several.
+    pub(super) fn link(&self, scratch: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
+        match self {
+            Fresh::Scratch(own) => rustix::fs::linkat(scratch, own, dir, name, AtFlags::empty()),
+            Fresh::Unnamed(file) => match rustix::fs::linkat(file, "", dir, name, AtFlags::EMPTY_PATH) {
+                // Without CAP_DAC_READ_SEARCH; the way round it is that of open(2), "O_TMPFILE".
+                Err(Errno::NOENT) => {
+                    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+                    rustix::fs::linkat(CWD, path, dir, name, AtFlags::SYMLINK_FOLLOW)
+                }
+                other => other,
+            },
+        }
+    }
+
+    /// Gives it its only name.
+    fn name(&self, scratch: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
+        match self {
+            Fresh::Unnamed(_) => self.link(scratch, dir, name),
+            Fresh::Scratch(own) => rustix::fs::renameat(scratch, own, dir, name),
+        }
+    }
+
+    /// Takes away the name in the scratch directory, if there is one.
+    pub(super) fn drop_scratch_name(&self, scratch: BorrowedFd<'_>) -> Res<()> {
+        match self {
+            Fresh::Unnamed(_) => Ok(()),
+            Fresh::Scratch(own) => layers::remove_tree(scratch, own, FileType::Unknown),
+        }
+    }
+}
+
 impl Union {
     /// Makes sure that an inode is in the upper, with all its directories. To be called with no lock held. Afterwards it stays there.
     pub(super) fn copy_up(&self, inode: &Arc<Inode>, data: Data) -> Res<()> {
+        self.copy_up_open(inode, data).map(drop)
+    }
+
+    /// As [`copy_up`](Union::copy_up); returns the file, open for reading and writing, if it was copied just now and is open.
+    pub(super) fn copy_up_open(&self, inode: &Arc<Inode>, data: Data) -> Res<Option<Arc<OwnedFd>>> {
         if inode.is_upper() {
-            return Ok(());
+            return Ok(None);
         }
         if !self.layers.writable() {
             return Err(Errno::ROFS);
@@ -43,35 +119,44 @@ impl Union {
                 self.copy_up(&parent, Data::Whole)?;
             }
             let _once = lock(&inode.copying);
-            if inode.is_upper() || self.copy_up_once(inode, data)? {
-                return Ok(());
+            if inode.is_upper() {
+                return Ok(None);
+            }
+            if let Attempt::Done(file) = self.copy_up_once(inode, data)? {
+                return Ok(file);
             }
         }
         Err(Errno::STALE)
     }
 
-    /// Copies and commits. False if the inode was renamed meanwhile.
-    fn copy_up_once(&self, inode: &Arc<Inode>, data: Data) -> Res<bool> {
-        let (name, source) = {
+    /// Copies and commits.
+    fn copy_up_once(&self, inode: &Arc<Inode>, data: Data) -> Res<Attempt> {
+        let (name, source, layer) = {
             let place = read(&inode.place);
-            (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?)
+            (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?, place.layer)
         };
-        let scratch = self.layers.scratch()?;
-        let temporary = self.scratch_name();
-        let copied = self.copy_to(&source, inode.kind, scratch, &temporary, data);
-        let committed = copied.and_then(|()| match name {
-            Some((parent, name)) => self.commit(inode, &parent, &name, &temporary),
-            None => self.commit_orphan(inode, scratch, &temporary),
-        });
+        let (fresh, stat) = match inode.kind {
+            FileType::RegularFile => self.copy_file(source, data)?,
+            kind => self.copy_other(&source, kind)?,
+        };
+        let committed = match name {
+            _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &fresh),
+            Some((parent, name)) => self.commit(inode, &parent, &name, &fresh),
+            None => self.commit_orphan(inode, &fresh),
+        };
         if !matches!(committed, Ok(true)) {
             // The error that matters is the first one; what stays in scratch is removed by the next mount.
-            let _ = layers::remove_tree(scratch, &temporary, FileType::Unknown);
+            let _ = fresh.drop_scratch_name(self.layers.scratch()?);
         }
-        committed
+        Ok(match (committed?, fresh) {
+            (true, Fresh::Unnamed(file)) => Attempt::Done(Some(file)),
+            (true, Fresh::Scratch(_)) => Attempt::Done(None),
+            (false, _) => Attempt::Renamed,
+        })
     }
 
-    /// Gives the finished copy its name.
-    fn commit(&self, inode: &Arc<Inode>, parent: &Arc<Inode>, name: &OsStr, temporary: &OsStr) -> Res<bool> {
+    /// Gives the finished copy its name. False if the inode has another name by now.
+    fn commit(&self, inode: &Arc<Inode>, parent: &Arc<Inode>, name: &OsStr, fresh: &Fresh) -> Res<bool> {
         let mut index = self.write_index(parent)?;
         let mut place = write(&inode.place);
         if !inode.is_named(parent, name) {
@@ -79,62 +164,117 @@ impl Union {
             if inode.name().is_some() {
                 return Ok(false);
             }
-            return self.commit_orphan(inode, self.layers.scratch()?, temporary);
+            return self.commit_orphan(inode, fresh);
         }
         let entry = index.get_mut(name).ok_or(Errno::STALE)?;
-        let parent_fd = self.dir_fd(parent, UPPER)?;
-        let before = rustix::fs::statat(&*parent_fd, ".", AtFlags::SYMLINK_NOFOLLOW)?;
-        rustix::fs::renameat(self.layers.scratch()?, temporary, &*parent_fd, name)?;
+        let dir = self.dir_fd(parent, UPPER)?;
+        let before = rustix::fs::statat(&*dir, ".", AtFlags::SYMLINK_NOFOLLOW)?;
+        fresh.name(self.layers.scratch()?, dir.as_fd(), name)?;
         entry.upper = Some(inode.kind);
         place.layer = UPPER;
         // Nobody has changed the directory as far as anybody can see. A failure here costs no more than a newer mtime.
-        let _ = Target::At(parent_fd, OsString::from(".")).utimens(&times_of(&before));
+        let _ = Target::At(dir, OsString::from(".")).utimens(&times_of(&before));
         Ok(true)
     }
 
     /// Keeps the finished copy of a file that has no name.
-    fn commit_orphan(&self, inode: &Inode, scratch: BorrowedFd<'_>, temporary: &OsStr) -> Res<bool> {
-        let fd =
-            rustix::fs::openat(scratch, temporary, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        let flags = if inode.dir.is_some() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        rustix::fs::unlinkat(scratch, temporary, flags)?;
+    pub(super) fn commit_orphan(&self, inode: &Inode, fresh: &Fresh) -> Res<bool> {
+        let scratch = self.layers.scratch()?;
+        let file = match fresh {
+            Fresh::Unnamed(file) => Arc::clone(file),
+            Fresh::Scratch(name) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Arc::new(rustix::fs::openat(scratch, name, flags, Mode::empty())?)
+            }
+        };
+        fresh.drop_scratch_name(scratch)?;
         let mut place = write(&inode.place);
-        place.orphan = Some(Arc::new(fd));
+        place.orphan = Some(file);
         place.layer = UPPER;
         Ok(true)
     }
 
-    /// Copies one file, with everything but the content of a directory, to `name` in `dir`.
-    fn copy_to(&self, source: &Target, kind: FileType, dir: BorrowedFd<'_>, name: &OsStr, data: Data) -> Res<()> {
+    /// Copies a regular file. Returns the copy, and the attributes of the source.
+    fn copy_file(&self, source: Target, data: Data) -> Res<(Fresh, Stat)> {
+        let source = match open_quietly(&source) {
+            Ok(file) => Target::Open(Arc::new(file)),
+            // Of a file that its reader may only write, nothing but the attributes is wanted.
+            Err(Errno::ACCESS) if data == Data::None => source,
+            Err(errno) => return Err(errno),
+        };
         let stat = source.stat()?;
-        let private = Mode::RUSR | Mode::WUSR;
-        match kind {
-            FileType::RegularFile => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let to = rustix::fs::openat(dir, name, flags, private)?;
-                if data == Data::Whole && stat.st_size > 0 {
-                    let from = open_quietly(source)?;
-                    copy_data(from.as_fd(), to.as_fd(), stat.st_size as u64)?;
-                    if self.options.fsync {
-                        rustix::fs::fdatasync(&to)?;
-                    }
-                }
+        if stat.st_nlink > 1 && !matches!(source, Target::Open(_)) {
+            // All its names get the copy, and only one of them will be truncated.
+            return Err(Errno::ACCESS);
+        }
+        let (fresh, to) = self.new_file(&stat)?;
+        let copied = self.fill(&source, &to, &stat, data);
+        if let Err(errno) = copied {
+            // The error that matters is the first one; what stays in scratch is removed by the next mount.
+            let _ = fresh.drop_scratch_name(self.layers.scratch()?);
+            return Err(errno);
+        }
+        Ok((fresh, stat))
+    }
+
+    /// An empty file for a copy, with the mode that the copy will have where chown(2) would not take anything from it.
+    fn new_file(&self, stat: &Stat) -> Res<(Fresh, Arc<OwnedFd>)> {
+        let mode = if stat.st_mode & SET_ID == 0 { stat.st_mode & PERMISSIONS } else { 0o600 };
+        let (mode, scratch) = (Mode::from_raw_mode(mode), self.layers.scratch()?);
+        set_umask(0)?;
+        match rustix::fs::openat(scratch, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
+            Ok(file) => {
+                let file = Arc::new(file);
+                return Ok((Fresh::Unnamed(Arc::clone(&file)), file));
             }
-            FileType::Directory => rustix::fs::mkdirat(dir, name, Mode::RWXU)?,
+            // A file system without O_TMPFILE; or a kernel: then this opens a directory for writing.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        let name = self.scratch_name();
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(scratch, &name, flags, mode)?;
+        Ok((Fresh::Scratch(name), Arc::new(file)))
+    }
+
+    fn fill(&self, source: &Target, to: &Arc<OwnedFd>, stat: &Stat, data: Data) -> Res<()> {
+        // A file with several names gets them one after the other: none may show an empty file meanwhile.
+        if (data == Data::Whole || stat.st_nlink > 1)
+            && let Target::Open(from) = source
+        {
+            self.copier.copy(from.as_fd(), to.as_fd(), stat)?;
+            if self.options.fsync && stat.st_size > 0 {
+                rustix::fs::fdatasync(to)?;
+            }
+        }
+        self.copy_metadata(source, &Target::Open(Arc::clone(to)), stat)
+    }
+
+    /// Copies what is no regular file, without the content of a directory. Returns the copy, and the attributes of the source.
+    fn copy_other(&self, source: &Target, kind: FileType) -> Res<(Fresh, Stat)> {
+        let stat = source.stat()?;
+        let (scratch, name) = (self.layers.scratch()?, self.scratch_name());
+        match kind {
+            FileType::Directory => rustix::fs::mkdirat(scratch, &name, Mode::RWXU)?,
             FileType::Symlink => {
                 let Target::At(from, from_name) = source else { return Err(Errno::STALE) };
                 let target = rustix::fs::readlinkat(&**from, from_name, Vec::new())?;
-                rustix::fs::symlinkat(target, dir, name)?;
+                rustix::fs::symlinkat(target, scratch, &name)?;
             }
-            special => rustix::fs::mknodat(dir, name, special, private, stat.st_rdev)?,
+            special => rustix::fs::mknodat(scratch, &name, special, Mode::RUSR | Mode::WUSR, stat.st_rdev)?,
         }
-        let to = Target::At(Arc::new(dir.try_clone_to_owned().map_err(super::state::errno)?), name.to_os_string());
-        self.copy_metadata(source, &to, &stat)
+        let fresh = Fresh::Scratch(name);
+        if let Err(errno) = self.copy_metadata(source, &fresh.target(scratch)?, &stat) {
+            // As above.
+            let _ = fresh.drop_scratch_name(scratch);
+            return Err(errno);
+        }
+        Ok((fresh, stat))
     }
 
     /// Owner, extended attributes (ACLs and capabilities among them), mode, times: in this order, because chown clears capabilities and
     /// set-id bits, and everything else changes times.
-    pub(super) fn copy_metadata(&self, source: &Target, to: &Target, stat: &Stat) -> Res<()> {
+    fn copy_metadata(&self, source: &Target, to: &Target, stat: &Stat) -> Res<()> {
         let now = to.stat()?;
         let mut mode = stat.st_mode;
         if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
@@ -146,17 +286,20 @@ impl Union {
                 Err(errno) => return Err(errno),
             }
         }
-        self.copy_xattrs(source, to)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        let has_xattrs = self.copy_xattrs(source, to)?;
+        // An ACL among the attributes has a say in the mode.
+        let right = !has_xattrs && now.st_mode & PERMISSIONS == mode & PERMISSIONS;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink && !right {
             to.chmod(mode)?;
         }
         to.utimens(&times_of(stat))
     }
 
-    fn copy_xattrs(&self, source: &Target, to: &Target) -> Res<()> {
+    /// Whether there were any.
+    fn copy_xattrs(&self, source: &Target, to: &Target) -> Res<bool> {
         let names = match source.list_xattrs() {
             Ok(names) => names,
-            Err(Errno::OPNOTSUPP) => return Ok(()),
+            Err(Errno::OPNOTSUPP) => return Ok(false),
             Err(errno) => return Err(errno),
         };
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
@@ -169,7 +312,7 @@ impl Union {
                 Err(errno) => return Err(errno),
             }
         }
-        Ok(())
+        Ok(!names.is_empty())
     }
 }
 
@@ -187,76 +330,4 @@ pub(super) fn open_quietly(source: &Target) -> Res<OwnedFd> {
         Err(Errno::PERM) => source.open(OFlags::RDONLY),
         other => other,
     }
-}
-
-/// Copies `size` bytes: shares the blocks where the file system can (FICLONE), else copies only what is data, so that holes stay holes.
-fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res<()> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    let mut in_kernel = true;
-    let mut position = 0;
-    while position < size {
-        let start = match rustix::fs::seek(from, SeekFrom::Data(position)) {
-            Ok(start) => start,
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => break,
-            // A file system that knows no holes.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => position,
-            Err(errno) => return Err(errno),
-        };
-        let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(size).clamp(start, size);
-        if end == start {
-            break;
-        }
-        copy_range(from, to, start, end, &mut in_kernel)?;
-        position = end;
-    }
-    // The size of a file that ends in a hole.
-    rustix::fs::ftruncate(to, size)
-}
-
-fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64, in_kernel: &mut bool) -> Res<()> {
-    let mut position = start;
-    while *in_kernel && position < end {
-        let (mut off_in, mut off_out) = (position, position);
-        let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), length) {
-            Ok(0) => return Ok(()),
-            Ok(copied) => position += copied as u64,
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => *in_kernel = false,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    let mut buffer = vec![0; usize::try_from(end - position).unwrap_or(usize::MAX).min(128 * 1024)];
-    while position < end {
-        let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(buffer.len());
-        let part = buffer.get_mut(..length).ok_or(Errno::IO)?;
-        let got = match rustix::io::pread(from, &mut *part, position) {
-            Ok(0) => return Ok(()),
-            Ok(got) => got,
-            Err(Errno::INTR) => continue,
-            Err(errno) => return Err(errno),
-        };
-        write_all(to, part.get(..got).ok_or(Errno::IO)?, position)?;
-        position += got as u64;
-    }
-    Ok(())
-}
-
-/// Writes all of `data` at `offset`.
-pub(super) fn write_all(to: BorrowedFd<'_>, mut data: &[u8], mut offset: u64) -> Res<()> {
-    while !data.is_empty() {
-        match rustix::io::pwrite(to, data, offset) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => {
-                data = data.get(written..).unwrap_or_default();
-                offset += written as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
 }

@@ -12,14 +12,12 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 use super::copy_up::Data;
 use super::file::Opened;
 use super::index::DirIndex;
-use super::layers::{self, UPPER};
+use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::node::{Inode, lock, write};
 use super::passthrough::{MakeBacking, Serve};
-use super::state::{Found, Target, Union};
+use super::state::{Found, Union};
+use super::target::Target;
 use super::{Errno, Res};
-
-/// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
-const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 /// Who makes a file, and with which mode.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +75,7 @@ impl Union {
                     self.table.forget(found.node.id, 1);
                     return Err(Errno::EXIST);
                 }
-                return match self.open(&found.node, flags, maker.uid, make) {
+                return match self.open(&found.node, flags, (maker.uid, 0), make) {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
                         self.table.forget(found.node.id, 1);
@@ -97,7 +95,7 @@ impl Union {
             Serve::Daemon => None,
             Serve::OtherNode => return Err(Errno::IO),
         };
-        let opened = self.opened(&found.node, file, true, backing, writable);
+        let opened = self.opened(&found.node, Arc::new(file), true, backing, writable);
         Ok((found, opened))
     }
 
@@ -231,14 +229,19 @@ impl Union {
 }
 
 /// Sets the umask of this thread alone. Usually all threads of a process share one.
-fn set_umask(mask: u32) -> Res<()> {
-    thread_local!(static OWN: Cell<bool> = const { Cell::new(false) });
-    if !OWN.get() {
+pub(super) fn set_umask(mask: u32) -> Res<()> {
+    thread_local!(static OWN: Cell<Option<u32>> = const { Cell::new(None) });
+    let mask = mask & 0o777;
+    let own = OWN.get();
+    if own == Some(mask) {
+        return Ok(());
+    }
+    if own.is_none() {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)
             .map_err(|errno| Errno::from_raw_os_error(errno as i32))?;
-        OWN.set(true);
     }
-    rustix::process::umask(Mode::from_raw_mode(mask & 0o777));
+    rustix::process::umask(Mode::from_raw_mode(mask));
+    OWN.set(Some(mask));
     Ok(())
 }
 

@@ -7,11 +7,13 @@ use std::sync::{Arc, RwLock};
 use fuser::BackingId;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
-use super::copy_up::{Data, open_quietly, write_all};
+use super::copy_data::write_all;
+use super::copy_up::{Data, open_quietly};
 use super::layers::UPPER;
 use super::node::{Inode, Node, lock, read, write};
 use super::passthrough::{MakeBacking, Serve};
-use super::state::{Target, Union};
+use super::state::Union;
+use super::target::Target;
 use super::{Errno, Res};
 
 /// An open regular file.
@@ -50,13 +52,20 @@ impl Union {
         read(&self.handles).get(&id).cloned().ok_or(Errno::BADF)
     }
 
-    /// Opens a regular file.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, uid: u32, make: MakeBacking<'_>) -> Res<Opened> {
+    /// Opens a regular file for the user `uid` and the thread `tid` (0: not known).
+    pub(super) fn open(
+        &self,
+        node: &Arc<Node>,
+        flags: OFlags,
+        (uid, tid): (u32, u32),
+        make: MakeBacking<'_>,
+    ) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
         let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let mut fresh = None;
         if writable || truncate {
-            self.copy_up(inode, if truncate { Data::None } else { Data::Whole })?;
+            fresh = self.copy_up_open(inode, if truncate { Data::None } else { Data::Whole })?;
         }
         let mut io = lock(&node.io);
         let place = read(&inode.place);
@@ -66,15 +75,18 @@ impl Union {
             // Only who opens through a link in /proc comes here a second time: the name leads to the other node by now. Reading the
             // old data is what the descriptor that the link stands for does.
             let known = self.table.get(inode.face()).is_some_and(|face| face.is_looked_up());
-            if writable || !known || !io.holds_lower() {
+            if writable || !known || !io.holds_lower() || !self.comes_again(inode, tid) {
                 return Err(Errno::STALE);
             }
             // The directory's index comes before the inode in the order of locks.
             drop(place);
-            let file = self.open_lower(inode)?;
+            let file = Arc::new(self.open_lower(inode)?);
             let backing = io.share();
             drop(io);
             return Ok(self.opened(node, file, false, backing, false));
+        }
+        if inode.face() != inode.ino {
+            lock(&self.sent_back).remove(&(inode.ino, tid));
         }
         if truncate && !writable && io.is_open() {
             // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
@@ -82,10 +94,11 @@ impl Union {
             return Err(Errno::TXTBSY);
         }
         let target = self.target(inode, place.layer, place.orphan.as_ref())?;
-        let file = match (upper, writable || truncate) {
-            (true, true) => target.open(OFlags::RDWR | OFlags::NONBLOCK)?,
-            (true, false) => target.open(OFlags::RDONLY | OFlags::NONBLOCK)?,
-            (false, _) => open_quietly(&target)?,
+        let file = match (fresh, upper, writable || truncate) {
+            (Some(file), ..) => file,
+            (None, true, true) => Arc::new(target.open(OFlags::RDWR | OFlags::NONBLOCK)?),
+            (None, true, false) => Arc::new(target.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
+            (None, false, _) => Arc::new(open_quietly(&target)?),
         };
         let writer = writable.then_some(uid);
         let serve = io.open(file.as_fd(), upper, writer, &self.passthrough, make);
@@ -109,6 +122,20 @@ impl Union {
         }
         drop((io, place));
         Ok(self.opened(node, file, upper, backing, writable))
+    }
+
+    /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file, and
+    /// goes on to the other one when it is sent back; a link in /proc leads a thread to the same node again at once.
+    fn comes_again(&self, inode: &Inode, tid: u32) -> bool {
+        if inode.names().len() < 2 {
+            return true;
+        }
+        let mut sent_back = lock(&self.sent_back);
+        let again = sent_back.remove(&(inode.ino, tid));
+        if !again && tid != 0 {
+            sent_back.insert((inode.ino, tid));
+        }
+        again
     }
 
     /// Gives the inode another node; this one only serves the opens that it has.
@@ -138,14 +165,14 @@ impl Union {
     pub(super) fn opened(
         &self,
         node: &Arc<Node>,
-        file: OwnedFd,
+        file: Arc<OwnedFd>,
         upper: bool,
         backing: Option<Arc<BackingId>>,
         writable: bool,
     ) -> Opened {
         let open = OpenFile {
             node: Arc::clone(node),
-            file: RwLock::new(Held { file: Arc::new(file), upper }),
+            file: RwLock::new(Held { file, upper }),
             backing: backing.clone(),
             writable,
         };
@@ -171,6 +198,15 @@ impl Union {
         if let Some(notifier) = self.notifier.get() {
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
+        }
+    }
+
+    /// What was changed through a node that only serves old opens has to show under the other one, too.
+    pub(super) fn face_changed(&self, node: &Node) {
+        if node.superseded()
+            && let Some(face) = self.table.get(node.inode.face())
+        {
+            self.attributes_changed(&face);
         }
     }
 

@@ -304,10 +304,9 @@ impl fuser::Filesystem for Edge {
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self
-            .0
-            .node(ino.0)
-            .and_then(|node| self.0.open(&node, open_flags(flags.0), req.uid(), &|file| reply.open_backing(file)));
+        let opened = self.0.node(ino.0).and_then(|node| {
+            self.0.open(&node, open_flags(flags.0), (req.uid(), req.pid()), &|file| reply.open_backing(file))
+        });
         match opened {
             Ok(opened) => match &opened.backing {
                 Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, StatFs};
 use rustix::io::Errno;
 
 use super::{Res, UnionConfig, UnionError};
@@ -23,6 +23,8 @@ pub(super) const WHITEOUT: &[u8] = b".wh.";
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Prefix of aufs's own names (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, the opaque marker).
 const RESERVED: &[u8] = b".wh..wh.";
+/// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
+pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
 /// Longest name of a file, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -141,6 +143,11 @@ impl Layers {
         }
         let scratch = open_dir_at(work.as_fd(), OsStr::new("tmp")).map_err(|_| tmp())?;
         empty_dir(scratch.as_fd()).map_err(|errno| UnionError::io("empty", work_path.join("tmp"), errno))?;
+        // A default ACL that it got from the directory above would be inherited by every copy.
+        match rustix::fs::removexattr(work_path.join("tmp"), DEFAULT_ACL) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(UnionError::io("remove default ACL of", work_path.join("tmp"), errno)),
+        }
         Ok(Layers { lower, upper: Some(upper), scratch: Some(scratch), _work: Some(work) })
     }
 
@@ -187,8 +194,20 @@ pub(super) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
     rustix::fs::openat(dir, name, flags, Mode::empty())
 }
 
+/// Whether a file system is made of others (overlay, FUSE).
+pub(super) fn is_stacked(statfs: &StatFs) -> bool {
+    const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
+    const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
+    matches!(statfs.f_type, OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC)
+}
+
 /// Calls `visit` with every name of a directory but `.` and `..`, and its type (Unknown where the file system does not say).
 pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType)) -> Res<()> {
+    read_entries(dir, |name, kind, _| visit(name, kind))
+}
+
+/// As [`read_dir`], with the inode numbers that the directory holds.
+pub(super) fn read_entries(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
     let mut buffer = Vec::with_capacity(32 * 1024);
@@ -197,7 +216,7 @@ pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileTy
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if name != "." && name != ".." {
-            visit(name, entry.file_type());
+            visit(name, entry.file_type(), entry.ino());
         }
     }
     Ok(())

@@ -8,9 +8,11 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::copy_up::Data;
 use super::create::remove_whiteout;
+use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Node, lock, read};
-use super::state::{Found, Target, Union};
+use super::state::{Found, Union};
+use super::target::Target;
 use super::{Errno, Res};
 
 impl Union {
@@ -39,7 +41,7 @@ impl Union {
             remove_whiteout(dir.as_fd(), name);
         }
         let stat = rustix::fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
-        lock(&self.links).insert(stat.st_ino, inode.ino);
+        lock(&self.links).insert(LinkKey::new(UPPER, &stat), inode.ino);
         index.put(name, inode.kind, inode.ino, false);
         inode.add_name(&parent, name);
         Ok(Found { node: self.table.look_up(inode), stat })
@@ -49,7 +51,7 @@ impl Union {
         let place = read(&node.inode.place);
         match self.target(&node.inode, place.layer, place.orphan.as_ref())? {
             Target::At(dir, name) => rustix::fs::readlinkat(&*dir, &name, Vec::new()),
-            Target::Fd(fd) => rustix::fs::readlinkat(&*fd, "", Vec::new()),
+            Target::Fd(fd) | Target::Open(fd) => rustix::fs::readlinkat(&*fd, "", Vec::new()),
         }
         .map(|target| target.into_bytes())
     }

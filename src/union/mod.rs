@@ -9,7 +9,9 @@
 //!   this daemon, so that a look-up afterwards costs no search, at any depth.
 //! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting, inode numbers.
 //! - `state`: the union itself; finds a child, an attribute, a descriptor.
-//! - `copy_up`: a lower file becomes an upper one, in the work directory first, then by rename.
+//! - `target`: a way to one file of one layer, and the system calls on it.
+//! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
+//! - `hard_links`: finds all names of a lower file, and gives them to its copy.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node.
 //! - `privileges`: set-id bits, which a write takes away.
@@ -22,16 +24,22 @@
 //!
 //! # What differs from a plain file system
 //! - `rename(2)` of a directory that has anything in a lower layer is EXDEV.
-//! - A copy_up breaks the hard links of a lower file: the other names keep the lower content (as in overlay without `index`).
+//! - `st_nlink` of a lower file counts its names in that layer, also those that are hidden or removed; from its copy_up on it counts the
+//!   names that the merged tree shows. All names stay one file throughout; a daemon that dies in the middle of a copy_up may leave
+//!   some names with the copy and some with the lower file, of the same content.
+//! - A lower name of more than 251 bytes cannot be removed or renamed (ENAMETOOLONG): `.wh.` before it would not fit. It can be
+//!   written, since that needs no whiteout.
 //! - With passthrough, a file opened for reading before the copy_up keeps reading the lower data (as in overlay). Without passthrough
 //!   it sees the new data, as on a plain file system.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
 
 mod attr;
+mod copy_data;
 mod copy_up;
 mod create;
 mod file;
 mod fs;
+mod hard_links;
 mod index;
 mod layers;
 mod link;
@@ -44,6 +52,7 @@ mod privileges;
 mod remove;
 mod rename;
 mod state;
+mod target;
 mod xattr;
 
 use std::path::PathBuf;

@@ -131,15 +131,23 @@ impl Inode {
         lock(&self.names).first().cloned()
     }
 
+    /// All names that are known.
+    pub(super) fn names(&self) -> Vec<Name> {
+        lock(&self.names).clone()
+    }
+
     pub(super) fn is_named(&self, parent: &Inode, name: &OsStr) -> bool {
         lock(&self.names).iter().any(|(p, n)| p.ino == parent.ino && n == name)
     }
 
-    pub(super) fn add_name(&self, parent: &Arc<Inode>, name: &OsStr) {
+    /// Adds a name; true if there was none.
+    pub(super) fn add_name(&self, parent: &Arc<Inode>, name: &OsStr) -> bool {
         let mut names = lock(&self.names);
+        let first = names.is_empty();
         if !names.iter().any(|(p, n)| p.ino == parent.ino && n == name) {
             names.push((Arc::clone(parent), name.to_os_string()));
         }
+        first
     }
 
     /// Removes a name; true if it was the last one.

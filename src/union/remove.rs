@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, remove_whiteout};
+use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, write};
 use super::state::Union;
@@ -46,7 +47,7 @@ impl Union {
         }
         if in_upper && stat.st_nlink <= 1 {
             // The number can be used again below.
-            lock(&self.links).remove(&stat.st_ino);
+            lock(&self.links).remove(&LinkKey::new(UPPER, &stat));
         }
         Ok(())
     }
@@ -103,7 +104,7 @@ impl Union {
     }
 
     /// Bookkeeping for an inode whose name was taken over by another one.
-    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, upper_ino: Option<u64>) {
+    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, gone: Option<LinkKey>) {
         let mut place = write(&inode.place);
         if inode.remove_name(parent, name) {
             place.orphan = Some(Arc::new(last));
@@ -111,8 +112,8 @@ impl Union {
         if let Some(state) = &inode.dir {
             state.drop_fds();
         }
-        if let Some(upper_ino) = upper_ino {
-            lock(&self.links).remove(&upper_ino);
+        if let Some(gone) = gone {
+            lock(&self.links).remove(&gone);
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, RenameFlags as Renameat};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, mark_opaque, remove_whiteout};
+use super::hard_links::LinkKey;
 use super::index::Entry;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, write};
@@ -100,8 +101,8 @@ impl Union {
         if new.whiteout {
             remove_whiteout(target.fd.as_fd(), target.name);
         }
-        if let (Some(inode), Some((last, upper_ino))) = (replaced, last) {
-            self.replaced(&inode, &target.parent, target.name, last, upper_ino);
+        if let (Some(inode), Some((last, gone))) = (replaced, last) {
+            self.replaced(&inode, &target.parent, target.name, last, gone);
         }
         indexes.get(0).take(source.name, old.in_lower);
         indexes.get(1).put(target.name, kind, moved.ino, false);
@@ -150,11 +151,14 @@ impl Union {
         self.child(&end.parent, end.name, entry).map(|(inode, _)| inode)
     }
 
-    /// The way to an inode that is about to lose this name, and its number in the upper if that goes with it.
-    fn last_way(&self, end: &End<'_>, inode: &Inode, in_upper: bool) -> Res<(OwnedFd, Option<u64>)> {
+    /// The way to an inode that is about to lose this name, and what it is in the upper if that goes with the name.
+    fn last_way(&self, end: &End<'_>, inode: &Inode, in_upper: bool) -> Res<(OwnedFd, Option<LinkKey>)> {
         if in_upper {
             let stat = rustix::fs::statat(&*end.fd, end.name, AtFlags::SYMLINK_NOFOLLOW)?;
-            return Ok((open_path(end.fd.as_fd(), end.name)?, (stat.st_nlink <= 1).then_some(stat.st_ino)));
+            return Ok((
+                open_path(end.fd.as_fd(), end.name)?,
+                (stat.st_nlink <= 1).then(|| LinkKey::new(UPPER, &stat)),
+            ));
         }
         let layer = super::node::read(&inode.place).layer;
         Ok((open_path(self.dir_fd(&end.parent, layer)?.as_fd(), end.name)?, None))

@@ -1,25 +1,23 @@
 //! The union itself: layers, nodes, open files; and how a child, a descriptor or an attribute is found.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
-use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetxattr, removexattr, setxattr};
+use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::copy_data::Copier;
 use super::file::OpenFile;
+use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
+use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
-
-/// The longest value of an extended attribute, and the longest list of names, that Linux knows (include/uapi/linux/limits.h).
-const XATTR_SIZE_MAX: usize = 65536;
 
 /// A mounted union.
 #[derive(Debug)]
@@ -31,8 +29,12 @@ pub(super) struct Union {
     pub(super) tree: RwLock<()>,
     /// Taken by what needs the indexes of two directories at once.
     pub(super) two_dirs: Mutex<()>,
-    /// Upper files with several links: the upper's inode number to ours, so that all names lead to one inode.
-    pub(super) links: Mutex<HashMap<u64, u64>>,
+    /// Files with several links: what they are in their layer to our inode number, so that all names lead to one inode.
+    pub(super) links: Mutex<HashMap<LinkKey, u64>>,
+    /// Hard links of the lowers, as far as they were needed.
+    pub(super) known_links: Mutex<KnownLinks>,
+    /// Inodes and the threads whose open of them was sent back to find another node; used where an inode has two.
+    pub(super) sent_back: Mutex<HashSet<(u64, u32)>>,
     pub(super) handles: RwLock<HashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
     /// Cleared when the kernel refuses.
@@ -43,6 +45,7 @@ pub(super) struct Union {
     /// Whether this process is not the real root: an ordinary user, or the root of a user namespace. Some owners and attributes cannot be set
     /// then, and a copy_up goes without them.
     pub(super) restricted: bool,
+    pub(super) copier: Copier,
     next_scratch: AtomicU64,
     max_cached_fds: usize,
 }
@@ -52,15 +55,6 @@ pub(super) struct Union {
 pub(super) struct Found {
     pub(super) node: Arc<Node>,
     pub(super) stat: Stat,
-}
-
-/// A way to one file of one layer, for system calls.
-#[derive(Debug)]
-pub(super) enum Target {
-    /// A name in a directory; `.` for the directory itself.
-    At(Arc<OwnedFd>, OsString),
-    /// The file (O_PATH): it has no name any more.
-    Fd(Arc<OwnedFd>),
 }
 
 impl Union {
@@ -77,6 +71,8 @@ impl Union {
             tree: RwLock::new(()),
             two_dirs: Mutex::new(()),
             links: Mutex::new(HashMap::new()),
+            known_links: Mutex::new(KnownLinks::new()),
+            sent_back: Mutex::new(HashSet::new()),
             handles: RwLock::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             passthrough: AtomicBool::new(config.options.passthrough),
@@ -85,6 +81,7 @@ impl Union {
             restricted: !rustix::process::geteuid().is_root()
                 // Where /proc does not say, no more is dared than a namespace allows.
                 || crate::sys::namespace::in_user_namespace().unwrap_or(true),
+            copier: Copier::default(),
             next_scratch: AtomicU64::new(0),
             max_cached_fds,
         };
@@ -101,11 +98,8 @@ impl Union {
     /// How deep file systems may be stacked below a passthrough file. One more than usual if a layer is on a stacked file system itself;
     /// this mount then cannot be a layer of another one.
     pub(super) fn stack_depth(&self) -> u32 {
-        const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
-        const FUSE_SUPER_MAGIC: i64 = 0x6573_5546;
         let stacked = (0..self.layers.depth()).map(|n| n as Layer).chain([UPPER]).any(|layer| {
-            let kind = self.layers.root(layer).and_then(rustix::fs::fstatfs).map(|statfs| statfs.f_type);
-            matches!(kind, Ok(OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC))
+            self.layers.root(layer).and_then(rustix::fs::fstatfs).is_ok_and(|statfs| layers::is_stacked(&statfs))
         });
         if stacked { 2 } else { 1 }
     }
@@ -219,10 +213,9 @@ impl Union {
             // Somebody changed the layer behind our back.
             return Err(Errno::STALE);
         }
-        let link_ino = || (layer == UPPER && kind != FileType::Directory && stat.st_nlink > 1).then_some(stat.st_ino);
-        let ino = match link_ino() {
-            Some(upper_ino) => {
-                let ino = *lock(&self.links).entry(upper_ino).or_insert_with(|| entry.ino(|| self.table.fresh()));
+        let ino = match LinkKey::of(layer, kind, &stat) {
+            Some(key) => {
+                let ino = *lock(&self.links).entry(key).or_insert_with(|| entry.ino(|| self.table.fresh()));
                 entry.set_ino(ino);
                 ino
             }
@@ -238,7 +231,10 @@ impl Union {
         } else {
             self.table.inode(ino, || Inode::file(ino, kind, layer, own_name()))
         };
-        inode.add_name(parent, name);
+        if inode.add_name(parent, name) {
+            // It had lost all names that were known: this is another one.
+            write(&inode.place).orphan = None;
+        }
         Ok((inode, stat))
     }
 
@@ -278,108 +274,6 @@ impl std::ops::Deref for IndexWrite<'_> {
 impl std::ops::DerefMut for IndexWrite<'_> {
     fn deref_mut(&mut self) -> &mut DirIndex {
         self.0.get_or_insert_with(DirIndex::default)
-    }
-}
-
-impl Target {
-    /// A path for the calls that know no descriptors. /proc has to be mounted.
-    fn proc_path(&self) -> OsString {
-        match self {
-            Target::At(dir, name) => {
-                let mut path = OsString::from(format!("/proc/self/fd/{}/", dir.as_raw_fd()));
-                path.push(name);
-                path
-            }
-            Target::Fd(fd) => OsString::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
-        }
-    }
-
-    /// A symbolic link in the path of a name is the file itself; the link in /proc has to be followed.
-    fn follows(&self) -> bool {
-        matches!(self, Target::Fd(_))
-    }
-
-    /// The names of all extended attributes, each with a NUL behind it.
-    pub(super) fn list_xattrs(&self) -> Res<Vec<u8>> {
-        let path = self.proc_path();
-        // Few files have many: one call does for most.
-        let mut capacity = 256;
-        loop {
-            let mut names = Vec::with_capacity(capacity);
-            let spare = spare_capacity(&mut names);
-            match if self.follows() { listxattr(&path, spare) } else { llistxattr(&path, spare) } {
-                Ok(_) => return Ok(names),
-                Err(Errno::RANGE) if capacity < XATTR_SIZE_MAX => capacity = XATTR_SIZE_MAX,
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-
-    /// The value of an extended attribute; `None` if there is none of that name.
-    pub(super) fn xattr(&self, name: &OsStr) -> Res<Option<Vec<u8>>> {
-        let path = self.proc_path();
-        // Most attributes that anybody asks for are short (capabilities: 20 bytes) or missing: one call does for both.
-        let mut capacity = 256;
-        loop {
-            let mut value = Vec::with_capacity(capacity);
-            let spare = spare_capacity(&mut value);
-            match if self.follows() { getxattr(&path, name, spare) } else { lgetxattr(&path, name, spare) } {
-                Ok(_) => return Ok(Some(value)),
-                Err(Errno::NODATA) => return Ok(None),
-                Err(Errno::RANGE) if capacity < XATTR_SIZE_MAX => capacity = XATTR_SIZE_MAX,
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-
-    pub(super) fn set_xattr(&self, name: &OsStr, value: &[u8], flags: XattrFlags) -> Res<()> {
-        let path = self.proc_path();
-        if self.follows() { setxattr(&path, name, value, flags) } else { lsetxattr(&path, name, value, flags) }
-    }
-
-    pub(super) fn remove_xattr(&self, name: &OsStr) -> Res<()> {
-        let path = self.proc_path();
-        if self.follows() { removexattr(&path, name) } else { lremovexattr(&path, name) }
-    }
-
-    pub(super) fn stat(&self) -> Res<Stat> {
-        match self {
-            Target::At(dir, name) => rustix::fs::statat(&**dir, name, AtFlags::SYMLINK_NOFOLLOW),
-            Target::Fd(fd) => rustix::fs::fstat(&**fd),
-        }
-    }
-
-    pub(super) fn open(&self, flags: OFlags) -> Res<OwnedFd> {
-        match self {
-            Target::At(dir, name) => {
-                rustix::fs::openat(&**dir, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            }
-            Target::Fd(_) => rustix::fs::openat(CWD, self.proc_path(), flags | OFlags::CLOEXEC, Mode::empty()),
-        }
-    }
-
-    pub(super) fn chown(&self, uid: Option<u32>, gid: Option<u32>) -> Res<()> {
-        let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-        match self {
-            Target::At(dir, name) => rustix::fs::chownat(&**dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
-            Target::Fd(fd) => rustix::fs::chownat(&**fd, "", uid, gid, AtFlags::EMPTY_PATH),
-        }
-    }
-
-    /// Not for symbolic links: they have no mode.
-    pub(super) fn chmod(&self, mode: u32) -> Res<()> {
-        let mode = Mode::from_raw_mode(mode & 0o7777);
-        match self {
-            Target::At(dir, name) => rustix::fs::chmodat(&**dir, name, mode, AtFlags::empty()),
-            Target::Fd(_) => rustix::fs::chmodat(CWD, self.proc_path(), mode, AtFlags::empty()),
-        }
-    }
-
-    pub(super) fn utimens(&self, times: &Timestamps) -> Res<()> {
-        match self {
-            Target::At(dir, name) => rustix::fs::utimensat(&**dir, name, times, AtFlags::SYMLINK_NOFOLLOW),
-            Target::Fd(_) => rustix::fs::utimensat(CWD, self.proc_path(), times, AtFlags::empty()),
-        }
     }
 }
 

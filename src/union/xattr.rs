@@ -28,7 +28,10 @@ impl Union {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
-        target.set_xattr(name, value, flags)
+        target.set_xattr(name, value, flags)?;
+        // An ACL is a mode as well.
+        self.face_changed(node);
+        Ok(())
     }
 
     pub(super) fn removexattr(&self, node: &Node, name: &OsStr) -> Res<()> {
@@ -37,6 +40,8 @@ impl Union {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
-        target.remove_xattr(name)
+        target.remove_xattr(name)?;
+        self.face_changed(node);
+        Ok(())
     }
 }

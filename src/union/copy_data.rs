@@ -1,0 +1,135 @@
+//! The bytes of a copy_up: shared where the file system can, copied inside the kernel where it cannot, and holes left out.
+
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{SeekFrom, Stat};
+
+use super::{Errno, Res};
+
+/// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
+const SMALL_BYTES: u64 = 64 << 10;
+/// A piece, where the kernel does not copy by itself.
+const PIECE_BYTES: usize = 128 << 10;
+
+/// How the file system of the upper copies, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Copier {
+    /// It said that it cannot share blocks.
+    cannot_share: AtomicBool,
+}
+
+impl Copier {
+    /// Copies the content of `from`, whose attributes are given, to the empty file `to`.
+    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<()> {
+        let size = stat.st_size as u64;
+        // In units of 512 bytes, whatever the file system's own are (stat(2)).
+        let dense = (stat.st_blocks as u64).saturating_mul(512) >= size;
+        if size == 0 {
+            return Ok(());
+        }
+        if dense && size < SMALL_BYTES {
+            return copy_through_buffer(from, to, 0, size);
+        }
+        if self.share(from, to) {
+            return Ok(());
+        }
+        if dense {
+            return copy_range(from, to, 0, size);
+        }
+        let end = copy_what_is_data(from, to, size)?;
+        // The size of a file that ends in a hole.
+        if end < size { rustix::fs::ftruncate(to, size) } else { Ok(()) }
+    }
+
+    /// FICLONE: both files get the same blocks. Whether it worked.
+    fn share(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> bool {
+        if self.cannot_share.load(Ordering::Relaxed) {
+            return false;
+        }
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => true,
+            Err(Errno::OPNOTSUPP | Errno::NOTTY) => {
+                self.cannot_share.store(true, Ordering::Relaxed);
+                false
+            }
+            // This file cannot (EXDEV: its layer is on another file system); others may.
+            Err(_) => false,
+        }
+    }
+}
+
+/// Copies all but the holes, and returns where the last data ended.
+fn copy_what_is_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res<u64> {
+    let mut position = 0;
+    while position < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            // Nothing but a hole up to the end.
+            Err(Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => position,
+            Err(errno) => return Err(errno),
+        };
+        let end = rustix::fs::seek(from, SeekFrom::Hole(start)).unwrap_or(size).clamp(start, size);
+        if end == start {
+            break;
+        }
+        copy_range(from, to, start, end)?;
+        position = end;
+    }
+    Ok(position)
+}
+
+/// Copies inside the kernel, or through a buffer where it cannot.
+fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Res<()> {
+    let mut position = start;
+    while position < end {
+        let (mut off_in, mut off_out) = (position, position);
+        let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), length) {
+            Ok(0) => return Ok(()),
+            Ok(copied) => position += copied as u64,
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                return copy_through_buffer(from, to, position, end);
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn copy_through_buffer(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Res<()> {
+    let mut position = start;
+    let mut buffer = vec![0; usize::try_from(end - position).unwrap_or(usize::MAX).min(PIECE_BYTES)];
+    while position < end {
+        let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(buffer.len());
+        let part = buffer.get_mut(..length).ok_or(Errno::IO)?;
+        let got = match rustix::io::pread(from, &mut *part, position) {
+            Ok(0) => return Ok(()),
+            Ok(got) => got,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno),
+        };
+        write_all(to, part.get(..got).ok_or(Errno::IO)?, position)?;
+        position += got as u64;
+    }
+    Ok(())
+}
+
+/// Writes all of `data` at `offset`.
+pub(super) fn write_all(to: BorrowedFd<'_>, mut data: &[u8], mut offset: u64) -> Res<()> {
+    while !data.is_empty() {
+        match rustix::io::pwrite(to, data, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                data = data.get(written..).unwrap_or_default();
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
