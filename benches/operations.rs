@@ -53,7 +53,7 @@ fn first_write(group: &mut BenchmarkGroup<WallTime>, host: &Host, stack: &LayerS
                 let mut total = 0;
                 let mut left = iterations;
                 while left > 0 {
-                    let container = Container::new(driver, &options, stack, scratch, "container");
+                    let container = Container::new(driver, &options, stack, scratch);
                     let folder = container.data();
                     // The directory's own copy_up is not a file's.
                     let extra = container.merged.join("data/directory-copied-up");
@@ -95,7 +95,7 @@ fn lookups(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &Path)
         let files = names(paths);
         let mut group = criterion.benchmark_group(group);
         for (label, driver, options) in variants(host) {
-            let container = Container::new(driver, &options, &stack, scratch, "container");
+            let container = Container::new(driver, &options, &stack, scratch);
             let folder = container.data();
             let mut next = files.iter().cycle();
             group.bench_function(BenchmarkId::new(label, format!("{DEEP} layers")), |bencher| {
@@ -118,7 +118,7 @@ fn cached_reads(criterion: &mut Criterion, host: &Host, store: &Path, scratch: &
     group.throughput(Throughput::Bytes(SIZE));
     let mut buffer = vec![0; probe::READ_BUFFER_BYTES];
     for (label, driver, options) in variants(host) {
-        let container = Container::new(driver, &options, &stack, scratch, "container");
+        let container = Container::new(driver, &options, &stack, scratch);
         let path = container.merged.join(&stack.targets().hits[0]);
         group.bench_function(BenchmarkId::new(label, "1MiB"), |bencher| {
             bencher.iter(|| {

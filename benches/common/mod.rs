@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use layerbench::driver::{Driver, Mount, MountRequest};
 use layerbench::stack::{LayerForm, LayerStack};
@@ -16,24 +17,36 @@ pub use scratch::Scratch;
 /// A mounted container.
 pub struct Container {
     mount: Option<Mount>,
-    folder: PathBuf,
     pub merged: PathBuf,
 }
 
 impl Container {
-    /// Mounts a stack in `<scratch>/<name>`.
-    pub fn new(driver: &dyn Driver, options: &[String], stack: &LayerStack, scratch: &Path, name: &str) -> Container {
-        let folder = scratch.join(name);
-        let upper = make(&folder, "upper");
-        if driver.layer_form() == LayerForm::Flat {
-            stack.populate_flat(&upper).unwrap();
-        }
-        Container::of(driver, options, &stack.lowers(driver.layer_form()).unwrap(), scratch, name)
+    /// Mounts a stack, with an upper of its own.
+    pub fn new(driver: &dyn Driver, options: &[String], stack: &LayerStack, scratch: &Path) -> Container {
+        let lower = stack.lowers(driver.layer_form()).unwrap();
+        Container::filled(driver, options, &lower, scratch, |upper| {
+            if driver.layer_form() == LayerForm::Flat {
+                stack.populate_flat(upper).unwrap();
+            }
+        })
     }
 
-    /// Mounts layers, the top one first, in `<scratch>/<name>`.
-    pub fn of(driver: &dyn Driver, options: &[String], lower: &[PathBuf], scratch: &Path, name: &str) -> Container {
-        let folder = scratch.join(name);
+    /// Mounts layers, the top one first, with an upper of its own.
+    #[allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
+    pub fn of(driver: &dyn Driver, options: &[String], lower: &[PathBuf], scratch: &Path) -> Container {
+        Container::filled(driver, options, lower, scratch, |_| ())
+    }
+
+    fn filled(
+        driver: &dyn Driver,
+        options: &[String],
+        lower: &[PathBuf],
+        scratch: &Path,
+        fill: impl FnOnce(&Path),
+    ) -> Container {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let folder = scratch.join(format!("container-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        fill(&make(&folder, "upper"));
         let (upper, work, merged) = (make(&folder, "upper"), make(&folder, "work"), make(&folder, "merged"));
         let mount = driver
             .mount(&MountRequest {
@@ -45,7 +58,7 @@ impl Container {
                 layerbench: Path::new(env!("CARGO_BIN_EXE_layerbench")),
             })
             .unwrap();
-        Container { mount: Some(mount), folder, merged }
+        Container { mount: Some(mount), merged }
     }
 
     /// The process that serves the mount, if there is one.
@@ -61,11 +74,12 @@ impl Container {
 }
 
 impl Drop for Container {
+    /// What it wrote goes with the scratch folder, at the end: ext4 avoids inodes that were freed a moment ago, which would make whoever
+    /// comes after a removal pay for it.
     fn drop(&mut self) {
         if let Some(mount) = self.mount.take() {
             mount.unmount().unwrap();
         }
-        fs::remove_dir_all(&self.folder).unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use layerbench::sys;
@@ -99,35 +99,33 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
     fs::copy(lower.join("written"), &native).unwrap();
     rustix::fs::sync();
     let places = places(size / BLOCK as u64, bench.scale.of(100_000));
-    let union = || {
-        Container::of(
-            bench.union.driver,
-            &bench.union.options,
-            std::slice::from_ref(&lower),
-            &bench.scratch,
-            "container",
-        )
-    };
+    let union =
+        || Container::of(bench.union.driver, &bench.union.options, std::slice::from_ref(&lower), &bench.scratch);
     read_through(&lower.join("read"), size);
     let (mut ours, mut theirs) = (vec![Turns::new(); 5], vec![Turns::new(); 5]);
     for turn in 0..bench.scale.turns {
-        for our_turn in if turn % 2 == 0 { [true, false] } else { [false, true] } {
-            let container = our_turn.then(union);
-            let (read, written) = match &container {
-                Some(container) => (container.merged.join("read"), container.merged.join("written")),
-                None => (lower.join("read"), native.clone()),
+        let container = union();
+        let merged = (container.merged.join("read"), container.merged.join("written"));
+        // The first write copies it up; only then is it a file of the upper.
+        OpenOptions::new().write(true).open(&merged.1).unwrap().write_all_at(&[1], 0).unwrap();
+        let below = (lower.join("read"), native.clone());
+        // Question by question, so that little time lies between the two sides.
+        for question in 0..ours.len() {
+            let answer = |(read, written): &(PathBuf, PathBuf)| match question {
+                0 | 1 => read_through(read, size),
+                2 => read_at_random(read, &places),
+                3 => write_through(written, size),
+                _ => write_at_random(written, &places),
             };
-            // The first write copies it up; only then is it a file of the upper.
-            OpenOptions::new().write(true).open(&written).unwrap().write_all_at(&[1], 0).unwrap();
-            let rates = [
-                read_through(&read, size),
-                read_through(&read, size),
-                read_at_random(&read, &places),
-                write_through(&written, size),
-                write_at_random(&written, &places),
-            ];
-            let sides = if our_turn { &mut ours } else { &mut theirs };
-            sides.iter_mut().zip(rates).for_each(|(side, rate)| side.push(rate));
+            let (a, b) = if turn % 2 == 0 {
+                let ours = answer(&merged);
+                (ours, answer(&below))
+            } else {
+                let theirs = answer(&below);
+                (answer(&merged), theirs)
+            };
+            ours[question].push(a);
+            theirs[question].push(b);
         }
     }
     let questions = [
@@ -154,17 +152,9 @@ pub fn one_copy(bench: &Bench, table: &mut Table) {
     let lower = bench.scratch.join("shared-lower");
     fs::create_dir_all(&lower).unwrap();
     fs::write(lower.join("file"), vec![5; 1 << 20]).unwrap();
-    let containers: Vec<_> = (0..MOUNTS)
-        .map(|n| {
-            Container::of(
-                bench.union.driver,
-                &bench.union.options,
-                std::slice::from_ref(&lower),
-                &bench.scratch,
-                &format!("c{n}"),
-            )
-        })
-        .collect();
+    let layers = std::slice::from_ref(&lower);
+    let mount = || Container::of(bench.union.driver, &bench.union.options, layers, &bench.scratch);
+    let containers: Vec<_> = (0..MOUNTS).map(|_| mount()).collect();
     let mut frames = BTreeSet::new();
     let mut pages = 0;
     for container in &containers {

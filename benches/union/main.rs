@@ -8,6 +8,8 @@
 //! Processors are kept awake meanwhile (PM QoS, /dev/cpu_dma_latency): on a virtual machine the wake-up of a sleeping one takes several times as
 //! long as what is measured, and FUSE needs two for each question it asks.
 //!
+//! Everything lies on a new ext4 in a file, so that no earlier use of a disk has a say, and nothing is removed before the end.
+//!
 //! overlay2 is mounted `volatile`, since our default does not wait for the disk either. Under `cargo test` each question is asked once,
 //! in small, which proves that the answers are right and nothing about time.
 
@@ -28,6 +30,7 @@ use layerbench::record::{Feature, Privileges};
 use layerbench::{host, sys};
 
 use common::Scratch;
+use store::Disk;
 use table::Table;
 
 /// How much is measured.
@@ -66,7 +69,7 @@ pub struct Bench {
     pub scale: Scale,
     pub union: Side,
     pub overlay: Side,
-    /// On the file system that the benchmark was started on.
+    /// On a new ext4.
     pub scratch: PathBuf,
     words: Vec<String>,
 }
@@ -117,11 +120,15 @@ fn main() {
     // Before any thread: mounts made here are nobody else's, and go when this process goes.
     sys::namespace::enter_private(true).unwrap();
     let scratch = Scratch::new(Path::new(env!("CARGO_TARGET_TMPDIR")), "union");
+    let disk = match Disk::new("ext4", &["-F"], &scratch.0) {
+        Ok(disk) => disk,
+        Err(reason) => return eprintln!("skipped: {reason} (needs e2fsprogs and a loop device)"),
+    };
     let bench = Bench {
         scale: if measure { Scale { turns: 9, divisor: 1 } } else { Scale { turns: 1, divisor: 32 } },
         union: side("fuse-union", "fuse-union", &[]),
         overlay: side("overlay2 volatile", "overlay2", &["volatile"]),
-        scratch: scratch.0.clone(),
+        scratch: disk.0.clone(),
         words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
     };
     let _awake = keep_processors_awake();

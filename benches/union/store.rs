@@ -14,7 +14,7 @@ use crate::{Bench, Side};
 
 /// One virgin file after the other, in a new container. The directory has been copied up.
 fn first_write(side: &Side, stack: &LayerStack, scratch: &Path) -> f64 {
-    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+    let container = Container::new(side.driver, &side.options, stack, scratch);
     let folder = container.data();
     let extra = container.merged.join("data/directory-copied-up");
     std::fs::write(&extra, "").unwrap();
@@ -49,22 +49,22 @@ pub fn first_writes(bench: &Bench, table: &mut Table) {
     }
 }
 
-/// An XFS in a file of its own. The mount goes with the benchmark's mount namespace, and the loop device with the mount.
-struct Xfs(PathBuf);
+/// A new file system in a file of its own. The mount goes with the benchmark's mount namespace, and the loop device with the mount.
+pub struct Disk(pub PathBuf);
 
-impl Xfs {
-    fn new(scratch: &Path) -> Result<Xfs, String> {
-        let image = scratch.join("xfs.img");
-        let at = scratch.join("xfs");
+impl Disk {
+    pub fn new(kind: &str, options: &[&str], scratch: &Path) -> Result<Disk, String> {
+        let image = scratch.join(format!("{kind}.img"));
+        let at = scratch.join(kind);
         std::fs::create_dir_all(&at).unwrap();
-        std::fs::File::create(&image).and_then(|file| file.set_len(8 << 30)).unwrap();
-        run(Command::new("mkfs.xfs").arg("-q").arg("-m").arg("reflink=1").arg(&image))?;
+        std::fs::File::create(&image).and_then(|file| file.set_len(16 << 30)).unwrap();
+        run(Command::new(format!("mkfs.{kind}")).arg("-q").args(options).arg(&image))?;
         run(Command::new("mount").arg("-o").arg("loop").arg(&image).arg(&at))?;
-        Ok(Xfs(at))
+        Ok(Disk(at))
     }
 }
 
-impl Drop for Xfs {
+impl Drop for Disk {
     fn drop(&mut self) {
         run(Command::new("umount").arg(&self.0)).unwrap();
     }
@@ -83,7 +83,7 @@ pub fn shared_blocks(bench: &Bench, table: &mut Table) {
     if !bench.asks(QUESTION) {
         return;
     }
-    let xfs = match Xfs::new(&bench.scratch) {
+    let xfs = match Disk::new("xfs", &["-m", "reflink=1"], &bench.scratch) {
         Ok(xfs) => xfs,
         Err(reason) => return table.skipped(QUESTION, &format!("{reason} (needs xfsprogs and a loop device)")),
     };

@@ -7,6 +7,8 @@ pub enum Wanted {
     AtMost(f64),
     /// Not less than this.
     AtLeast(f64),
+    /// Nothing is promised.
+    Nothing,
 }
 
 /// The lines that have been printed.
@@ -52,6 +54,7 @@ fn verdict(value: f64, wanted: Wanted) -> String {
     let (met, text) = match wanted {
         Wanted::AtMost(limit) => (value <= limit, format!("<= {limit}")),
         Wanted::AtLeast(limit) => (value >= limit, format!(">= {limit}")),
+        Wanted::Nothing => return "-".into(),
     };
     format!("{text} {}", if met { "met" } else { "MISSED" })
 }

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use layerbench::probe;
 use layerbench::stack::{LayerForm, LayerStack, StackDefinition};
+use layerbench::{probe, sys};
 
 use crate::common::{Container, names, open_dir};
 use crate::null::{self, Mounted};
-use crate::table::{Table, Turns, Wanted, in_turns, microseconds};
+use crate::table::{Table, Turns, Wanted, in_turns, median, microseconds};
 use crate::{Bench, Side};
 
 const SIZE: u64 = 4 << 10;
@@ -33,12 +33,24 @@ fn ask(folder: BorrowedFd<'_>, names: &[CString], present: bool) -> f64 {
     microseconds(&samples)
 }
 
-/// Cold hits, cold misses, misses asked again, in one new container.
-fn cold(side: &Side, stack: &LayerStack, scratch: &Path) -> [f64; 3] {
-    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+/// Which caches are empty.
+#[derive(Clone, Copy, PartialEq)]
+enum Cold {
+    /// Those of the new mount.
+    Mount,
+    /// Those of the layers too: dentries and inodes of all file systems are dropped.
+    Layers,
+}
+
+/// Hits, misses, and the misses asked again, in one new container.
+fn cold(side: &Side, stack: &LayerStack, scratch: &Path, cold: Cold) -> [f64; 3] {
+    let container = Container::new(side.driver, &side.options, stack, scratch);
     let folder = container.data();
     let targets = stack.targets();
     let (hits, misses) = (names(&targets.hits), names(&targets.misses));
+    if cold == Cold::Layers {
+        sys::cache::drop_caches().unwrap();
+    }
     let hit = ask(folder.as_fd(), &hits, true);
     let miss = ask(folder.as_fd(), &misses, false);
     [hit, miss, ask(folder.as_fd(), &misses, false)]
@@ -63,7 +75,7 @@ pub fn lookups(bench: &Bench, table: &mut Table) {
     let stacks: Vec<_> = depths.iter().map(|depth| stack(bench, *depth, files)).collect();
     let overlaid = depths.iter().position(|depth| *depth == 120).unwrap();
     let (mut ours, mut null_hit, mut null_miss) = (vec![Vec::new(); depths.len()], Turns::new(), Turns::new());
-    let mut overlay = Vec::new();
+    let (mut overlay, mut cold_ours, mut cold_overlay) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..bench.scale.turns {
         let [hit, miss] = cold_null(&bench.scratch, files);
         null_hit.push(hit);
@@ -71,49 +83,36 @@ pub fn lookups(bench: &Bench, table: &mut Table) {
         // Another depth first in every turn.
         for n in 0..depths.len() {
             let n = (n + turn) % depths.len();
-            ours[n].push(cold(&bench.union, &stacks[n], &bench.scratch));
+            ours[n].push(cold(&bench.union, &stacks[n], &bench.scratch, Cold::Mount));
         }
-        overlay.push(cold(&bench.overlay, &stacks[overlaid], &bench.scratch));
+        overlay.push(cold(&bench.overlay, &stacks[overlaid], &bench.scratch, Cold::Mount));
+        cold_ours.push(cold(&bench.union, &stacks[overlaid], &bench.scratch, Cold::Layers));
+        cold_overlay.push(cold(&bench.overlay, &stacks[overlaid], &bench.scratch, Cold::Layers));
     }
     let column = |rows: &[[f64; 3]], n: usize| rows.iter().map(|row| row[n]).collect::<Turns>();
-    for (n, depth) in depths.iter().enumerate() {
-        let question = |kind| format!("look-up, cold {kind}, {depth} layers, against null");
-        table.ratio(&question("hit"), "us", &column(&ours[n], 0), &null_hit, Wanted::AtMost(1.3));
-        table.ratio(&question("miss"), "us", &column(&ours[n], 1), &null_miss, Wanted::AtMost(1.3));
-    }
     for (n, kind) in ["hit", "miss"].into_iter().enumerate() {
-        // By turn: the dearest depth against the cheapest.
-        let of = |turn: usize| ours.iter().map(|rows| rows[turn][n]).collect::<Vec<_>>();
-        let pick = |best: fn(f64, f64) -> f64| {
-            (0..bench.scale.turns).map(|turn| of(turn).into_iter().reduce(best).unwrap()).collect::<Turns>()
-        };
-        table.ratio(
-            &format!("look-up, cold {kind}, dearest depth against cheapest"),
-            "us",
-            &pick(f64::max),
-            &pick(f64::min),
-            Wanted::AtMost(1.15),
-        );
-        table.ratio(
-            &format!("look-up, cold {kind}, 120 layers, overlay2 against ours"),
-            "us",
-            &column(&overlay, n),
-            &column(&ours[overlaid], n),
-            Wanted::AtLeast(3.0),
-        );
+        let null = [&null_hit, &null_miss][n];
+        for (depth, rows) in depths.iter().zip(&ours) {
+            let question = format!("look-up, cold {kind}, {depth} layers, to null");
+            table.ratio(&question, "us", &column(rows, n), null, Wanted::AtMost(1.3));
+        }
+        let medians = ours.iter().map(|rows| median(&mut column(rows, n)));
+        let (cheapest, dearest) =
+            medians.fold((f64::MAX, 0.0), |(low, high), median| (median.min(low), median.max(high)));
+        let question = format!("look-up, cold {kind}, dearest depth to cheapest");
+        table.ratio(&question, "us", &vec![dearest], &vec![cheapest], Wanted::AtMost(1.15));
+        let question = format!("look-up, new mount, {kind}, 120 layers, overlay2 to ours");
+        table.ratio(&question, "us", &column(&overlay, n), &column(&ours[overlaid], n), Wanted::Nothing);
+        let question = format!("look-up, cold layers, {kind}, 120 layers, overlay2 to ours");
+        table.ratio(&question, "us", &column(&cold_overlay, n), &column(&cold_ours, n), Wanted::AtLeast(3.0));
     }
-    table.ratio(
-        "look-up, same miss again, against overlay2",
-        "us",
-        &column(&ours[overlaid], 2),
-        &column(&overlay, 2),
-        Wanted::AtMost(1.5),
-    );
+    let again = (column(&ours[overlaid], 2), column(&overlay, 2));
+    table.ratio("look-up, same miss again, to overlay2", "us", &again.0, &again.1, Wanted::AtMost(1.5));
 }
 
 /// Lists a directory of a new container and asks for everything in it. Milliseconds.
 fn list_and_stat(side: &Side, stack: &LayerStack, entries: usize, scratch: &Path) -> f64 {
-    let container = Container::new(side.driver, &side.options, stack, scratch, "container");
+    let container = Container::new(side.driver, &side.options, stack, scratch);
     let start = Instant::now();
     let mut found = 0;
     for entry in fs::read_dir(container.merged.join("data")).unwrap() {
@@ -141,7 +140,7 @@ pub fn listing(bench: &Bench, table: &mut Table) {
 
 /// Cold look-ups a second, by one thread or by two that share the names.
 fn rate(bench: &Bench, stack: &LayerStack, threads: usize) -> f64 {
-    let container = Container::new(bench.union.driver, &bench.union.options, stack, &bench.scratch, "container");
+    let container = Container::new(bench.union.driver, &bench.union.options, stack, &bench.scratch);
     let names = names(&stack.targets().hits);
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -183,7 +182,7 @@ pub fn mounting(bench: &Bench, table: &mut Table) {
     let (mut times, mut own) = (Turns::new(), Turns::new());
     for _ in 0..bench.scale.turns {
         let start = Instant::now();
-        let container = Container::new(bench.union.driver, &bench.union.options, &stack, &bench.scratch, "container");
+        let container = Container::new(bench.union.driver, &bench.union.options, &stack, &bench.scratch);
         fs::metadata(container.merged.join("data")).unwrap();
         times.push(start.elapsed().as_secs_f64() * 1e3);
         let pid = container.daemon_pid().unwrap();
@@ -236,8 +235,8 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
     work_tree(&lower, bench.scale.of(50_000));
     let lowers: [PathBuf; 1] = [lower.clone()];
     assert_eq!(bench.union.driver.layer_form(), LayerForm::Aufs);
-    let containers = [&bench.union, &bench.overlay]
-        .map(|side| Container::of(side.driver, &side.options, &lowers, &bench.scratch, side.name));
+    let containers =
+        [&bench.union, &bench.overlay].map(|side| Container::of(side.driver, &side.options, &lowers, &bench.scratch));
     // GNU tar notices /dev/null and reads nothing then.
     for (question, script) in
         [(STATUS, "git status --porcelain | wc -l"), (TAR, "tar cf - --exclude=.git . | tar tf - | wc -l")]

@@ -172,7 +172,6 @@ impl fuser::Filesystem for Edge {
             InitFlags::FUSE_POSIX_ACL,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ASYNC_DIO,
             // Without it the kernel asks for `security.capability` before every write. It leaves the set-id bits to us: see `privileges`.
