@@ -36,6 +36,7 @@
 mod attr;
 mod copy_data;
 mod copy_up;
+mod counters;
 mod create;
 mod file;
 mod fs;
@@ -49,6 +50,7 @@ mod node;
 mod options;
 mod passthrough;
 mod privileges;
+mod refusal;
 mod remove;
 mod rename;
 mod state;

@@ -151,7 +151,7 @@ impl UnionMount {
 
     /// Whether the kernel reads and writes files by itself (FUSE passthrough). Known for sure once a file has been opened.
     pub fn passthrough(&self) -> bool {
-        self.union.passthrough.load(std::sync::atomic::Ordering::Relaxed)
+        self.union.passthrough.is_on()
     }
 
     /// Unmounts and waits until everything is released.
