@@ -1,8 +1,5 @@
 //! fuse-union: our own union, served by this program in a process of its own.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
 use std::process::Command;
 
 use super::availability::available_to_mount;
@@ -10,7 +7,7 @@ use super::options::OptionError;
 use super::{Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
-use crate::union::UnionOptions;
+use crate::union::{UnionOptions, escape};
 use crate::workload::DEPTH_MAX;
 
 const NAME: &str = "fuse-union";
@@ -60,7 +57,7 @@ pub fn foreground_command(driver: &str, request: &MountRequest) -> Command {
     let mut command = Command::new(request.layerbench);
     command.args(["mount", "--driver", driver, "--foreground"]);
     for layer in request.lower {
-        command.arg("--lower").arg(escape_colons(layer));
+        command.arg("--lower").arg(escape(layer.as_os_str()));
     }
     command.arg("--upper").arg(request.upper).arg("--work").arg(request.work);
     for option in request.options {
@@ -68,27 +65,4 @@ pub fn foreground_command(driver: &str, request: &MountRequest) -> Command {
     }
     command.arg("--").arg(request.merged);
     command
-}
-
-/// A path as one piece of a list between colons.
-fn escape_colons(path: &Path) -> OsString {
-    let mut escaped = Vec::new();
-    for byte in path.as_os_str().as_bytes() {
-        if b":\\".contains(byte) {
-            escaped.push(b'\\');
-        }
-        escaped.push(*byte);
-    }
-    OsString::from_vec(escaped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colons_and_backslashes_of_a_path_are_escaped() {
-        assert_eq!(escape_colons(Path::new("/a:b\\c")), r"/a\:b\\c");
-        assert_eq!(escape_colons(Path::new("/plain")), "/plain");
-    }
 }

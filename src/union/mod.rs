@@ -53,14 +53,18 @@ mod privileges;
 mod refusal;
 mod remove;
 mod rename;
+mod serve;
 mod state;
 mod target;
 mod xattr;
 
 use std::path::PathBuf;
 
-pub use mount::{UnionMount, mount_background, serve};
-pub use options::UnionOptions;
+pub use counters::Report;
+pub use mount::{UnionMount, mount_background};
+pub use options::{MountOptions, UnionOptions, describe_options, escape, split_layers};
+pub use refusal::NO_PASSTHROUGH;
+pub use serve::serve;
 
 /// What to merge.
 #[derive(Debug, Clone)]
