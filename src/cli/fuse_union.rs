@@ -26,8 +26,8 @@ struct Args {
     /// Stay in the foreground; without it, return when the mount answers
     #[arg(short = 'f', long = "foreground")]
     foreground: bool,
-    /// A name for the mount table, which mount(8) gives, and where to mount
-    #[arg(value_names = ["SOURCE", "MOUNTPOINT"], num_args = 1..=2, required = true)]
+    /// Where to mount. Before it may stand a name for the mount table, as mount(8) gives one
+    #[arg(value_name = "MOUNTPOINT", num_args = 1..=2, required = true)]
     operands: Vec<OsString>,
     /// Tell the process that started this one when the mount answers
     #[arg(long, hide = true)]
@@ -37,12 +37,13 @@ struct Args {
 fn after_help() -> String {
     format!(
         "Options behind -o:\n{}\n\
-         Signals: SIGTERM, SIGINT and SIGHUP unmount (what is busy for a second is detached); SIGUSR1 writes the counters.\n\
+         Signals: SIGTERM, SIGINT and SIGHUP unmount (what is busy for a second is detached);\n\
+         SIGUSR1 writes the counters.\n\
          Exit status: 0 mounted (with -f: served to the end), 1 not mounted, 2 bad usage.\n\n\
-         As root:        mount -t fuse.fuse-union NAME /mnt -o lowerdir=/top:/base,upperdir=/up,workdir=/work\n\
-         As anybody:     unshare --user --map-root-user --mount, then the same with fuse-union; or fuse-union with fusermount3\n\
-         In Podman:      podman --storage-opt overlay.mount_program=/usr/local/bin/fuse-union ...\n\
-         To end it:      umount /mnt, or fusermount3 -u /mnt",
+         As root:     mount -t fuse.fuse-union NAME /mnt -o lowerdir=/top:/base,upperdir=/up\n\
+         As anybody:  fuse-union /mnt -o ..., with fusermount3 or in a user namespace\n\
+         In Podman:   podman --storage-opt overlay.mount_program=/usr/local/bin/fuse-union ...\n\
+         To end it:   umount /mnt, or fusermount3 -u /mnt",
         union::describe_options()
     )
 }

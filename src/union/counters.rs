@@ -108,6 +108,7 @@ pub(super) struct Counters {
     requests: [AtomicU64; KINDS.len()],
     found: AtomicU64,
     missing: AtomicU64,
+    listed: AtomicU64,
     opens: AtomicU64,
     passthrough_opens: AtomicU64,
     copied_files: AtomicU64,
@@ -139,6 +140,7 @@ impl Counters {
             requests: std::array::from_fn(|_| zero()),
             found: zero(),
             missing: zero(),
+            listed: zero(),
             opens: zero(),
             passthrough_opens: zero(),
             copied_files: zero(),
@@ -166,6 +168,11 @@ impl Counters {
             // Neither here nor missing: a fault.
             Err(_) => {}
         }
+    }
+
+    /// An entry of a directory has been listed with its attributes, which the kernel takes for a look-up.
+    pub(super) fn listed(&self) {
+        add(&self.listed, 1);
     }
 
     /// A file has been opened, for the kernel to read and write by itself or not.
@@ -250,6 +257,7 @@ struct Passthrough {
 struct Lookups {
     found_count: u64,
     missing_count: u64,
+    listed_count: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -298,7 +306,11 @@ impl Union {
             age_ns: nanoseconds(c.since.elapsed()),
             passthrough: Passthrough { state, refused_because },
             requests_count: KINDS.iter().copied().zip(c.requests.iter().map(get)).collect(),
-            lookups: Lookups { found_count: get(&c.found), missing_count: get(&c.missing) },
+            lookups: Lookups {
+                found_count: get(&c.found),
+                missing_count: get(&c.missing),
+                listed_count: get(&c.listed),
+            },
             opens: Opens { all_count: get(&c.opens), passthrough_count: get(&c.passthrough_opens) },
             copy_ups: CopyUps {
                 files_count: get(&c.copied_files),

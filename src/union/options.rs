@@ -168,9 +168,20 @@ const WORDS: &[Word] = &[
 
 /// The words with what they do, a line each, for `--help` and the manual.
 pub fn describe_options() -> String {
+    const COLUMNS: usize = 72;
     let mut text = String::new();
     for (word, value, _, about) in WORDS.iter().filter(|(_, _, _, about)| !about.is_empty()) {
-        text.push_str(&format!("  {:<26} {about}\n", format!("{word}{value}")));
+        let mut line = format!("  {:<24}", format!("{word}{value}"));
+        for part in about.split(' ') {
+            if line.chars().count() + part.chars().count() >= COLUMNS {
+                text.push_str(&line);
+                line = format!("\n  {:<24}", "");
+            }
+            line.push(' ');
+            line.push_str(part);
+        }
+        text.push_str(&line);
+        text.push('\n');
     }
     let others = |class: Class| {
         let words: Vec<&str> =
