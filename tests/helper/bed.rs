@@ -63,6 +63,8 @@ impl Bed {
     /// Mounts in the foreground, as a child.
     pub fn foreground(&self, more: &str) -> Foreground {
         let words = self.words(more);
+        // Those of an earlier mount would be taken for this one's.
+        fs::remove_file(self.at("c.json")).ok();
         let stderr = fs::File::create(self.at("said")).unwrap();
         let child = self.program(&["-f", "-o", &words, "mnt"]).stderr(stderr).spawn().unwrap();
         let foreground = Foreground { child, said: self.at("said") };
