@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::bed::{Bed, wait_until};
+use crate::bed::{Bed, has_ended, wait_until};
 use crate::fixture::{here, real_root, text};
 
 fn number(counters: &Value, path: &str) -> u64 {
@@ -102,7 +102,9 @@ fn a_report_is_replaced_as_a_whole() {
     }
     let first: Value = serde_json::from_reader(held).unwrap();
     assert_eq!(first["report_number"], 1, "who has opened a report keeps it");
+    let pid = bed.pid();
     bed.unmount();
+    wait_until("the last report", || has_ended(pid));
     let names = crate::fixture::names(bed.dir.path());
     assert_eq!(names.iter().filter(|name| name.starts_with("c.json")).count(), 1, "{names:?}");
 }
