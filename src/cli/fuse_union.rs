@@ -1,6 +1,6 @@
 //! `fuse-union`: mounts our FUSE union as mount(8) and Podman ask a mount helper to, without anything else of layerbench.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -89,6 +89,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn config(args: &Args, source: Option<&OsString>) -> anyhow::Result<UnionConfig> {
+    let source = source.filter(|source| !source.is_empty());
     let words = source.map(|source| named(source)).into_iter().chain(args.options.iter().cloned());
     UnionConfig::parse(words).map_err(|error| match error {
         UnionError::Option { .. } => super::bad_input(format!("-o {error}")),
@@ -97,7 +98,7 @@ fn config(args: &Args, source: Option<&OsString>) -> anyhow::Result<UnionConfig>
 }
 
 /// The operand as the option that it stands for.
-fn named(source: &OsString) -> OsString {
+fn named(source: &OsStr) -> OsString {
     let mut word = OsString::from("fsname=");
     word.push(union::escape(source));
     word
