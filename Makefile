@@ -1,16 +1,20 @@
 # layerbench: the common tasks. `make` alone lists them.
 CARGO ?= cargo
-BIN := target/release/layerbench
+BUILT ?= target/release
+BIN := $(BUILT)/layerbench
 WORKLOAD ?= workloads/quick.toml
 STORE ?= store
+PREFIX ?= /usr/local
+SHARE := $(DESTDIR)$(PREFIX)/share
+PROGRAMS := layerbench fuse-union
 
 .DEFAULT_GOAL := help
-.PHONY: help build report test bench lint clean
+.PHONY: help build report test bench lint install uninstall clean
 
 help: ## List the tasks
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## Build the release binary
+build: ## Build the release binaries
 	$(CARGO) build --release --locked
 
 report: build ## Measure this machine and render reports/latest/index.html
@@ -30,6 +34,28 @@ bench: ## Run the criterion benchmarks
 lint: ## Check format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# Nothing is built here, so that root need not have a compiler: `make build && sudo make install`.
+install: ## Install the programs, their manual and completions; PREFIX and DESTDIR say where
+	@for program in $(PROGRAMS); do \
+	    [ -x $(BUILT)/$$program ] || { echo "$(BUILT)/$$program is not there: make build, then make install" >&2; exit 1; }; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
+	    $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
+	install -m 755 $(PROGRAMS:%=$(BUILT)/%) $(DESTDIR)$(PREFIX)/bin
+	$(BIN) man --out $(SHARE)/man/man1
+	set -e; for program in $(PROGRAMS); do \
+	    $(BIN) completions bash --of $$program > $(SHARE)/bash-completion/completions/$$program; \
+	    $(BIN) completions zsh --of $$program > $(SHARE)/zsh/site-functions/_$$program; \
+	    $(BIN) completions fish --of $$program > $(SHARE)/fish/vendor_completions.d/$$program.fish; \
+	done
+
+uninstall: ## Remove what `make install` put there
+	for program in $(PROGRAMS); do \
+	    rm -f $(DESTDIR)$(PREFIX)/bin/$$program $(SHARE)/man/man1/$$program.1 $(SHARE)/man/man1/$$program-*.1 \
+	        $(SHARE)/bash-completion/completions/$$program $(SHARE)/zsh/site-functions/_$$program \
+	        $(SHARE)/fish/vendor_completions.d/$$program.fish; \
+	done
 
 clean: ## Remove what runs left, the stacks and the build
 	@if [ -x $(BIN) ]; then $(BIN) clean --store $(STORE); fi

@@ -25,6 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
         ],
     ),
+    // A program is a call of cli.
+    ("bin", &["cli"]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

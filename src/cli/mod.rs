@@ -5,6 +5,7 @@
 mod case;
 mod clean;
 mod doctor;
+mod fuse_union;
 mod list;
 mod manual;
 mod mount;
@@ -12,6 +13,8 @@ mod report;
 mod run;
 mod stack;
 mod umount;
+
+pub use fuse_union::main as fuse_union;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,9 +76,9 @@ enum Command {
     Umount(umount::UmountArgs),
     /// Remove what earlier runs left: mounts, loop devices, scratch folders, stacks
     Clean(clean::CleanArgs),
-    /// Print completions for a shell
+    /// Print completions for a shell, of layerbench or of fuse-union
     Completions(manual::CompletionsArgs),
-    /// Write the manual pages
+    /// Write the manual pages of layerbench and fuse-union
     Man(manual::ManArgs),
     /// Run one case read from standard input (used by `run`)
     #[command(hide = true)]

@@ -1,7 +1,6 @@
 //! `layerbench mount`: mounts layers with a driver, for a person; and serves our FUSE union in the foreground, for the driver.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::driver::{self, MountRequest};
@@ -36,7 +35,7 @@ pub(super) struct MountArgs {
 pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     let driver = driver::by_name(&args.driver).map_err(super::bad_input)?;
     driver.check_options(&args.option).map_err(super::bad_input)?;
-    let lower: Vec<PathBuf> = args.lower.iter().flat_map(|text| split_colons(text)).collect();
+    let lower: Vec<PathBuf> = args.lower.iter().flat_map(|text| union::split_layers(text)).collect();
     for (what, folder) in lower
         .iter()
         .map(|path| ("--lower", path))
@@ -60,7 +59,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     if args.driver == "fuse-union" && args.foreground {
         let options = UnionOptions::parse(&args.option).map_err(super::bad_input)?;
         let config = UnionConfig { lower, upper: Some(upper), work: Some(work), options };
-        return Ok(union::serve(config, &merged, || ())?);
+        return Ok(union::serve(config, &merged, leave_folder)?);
     }
     if let Feature::Missing { reason, remedy } = driver.availability_with(&args.option, &host::fingerprint()) {
         return Err(anyhow::anyhow!("{}: {reason}; to get it: {remedy}", args.driver));
@@ -78,6 +77,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
         layerbench: &layerbench,
     };
     if args.foreground {
+        leave_folder();
         return foreground(driver, &request);
     }
     if args.driver.starts_with("fuse") {
@@ -96,29 +96,6 @@ fn beside(upper: &Path) -> anyhow::Result<PathBuf> {
     Ok(upper.with_file_name(name))
 }
 
-/// Pieces between colons; `\:` is a colon and `\\` a backslash. Empty pieces are left out.
-fn split_colons(text: &OsStr) -> Vec<PathBuf> {
-    let mut pieces = vec![Vec::new()];
-    let mut bytes = text.as_bytes().iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b':' => pieces.push(Vec::new()),
-            b'\\' if bytes.peek().is_some_and(|next| b":\\".contains(next)) => {
-                let next = bytes.next();
-                if let Some(piece) = pieces.last_mut() {
-                    piece.extend(next);
-                }
-            }
-            _ => {
-                if let Some(piece) = pieces.last_mut() {
-                    piece.push(byte);
-                }
-            }
-        }
-    }
-    pieces.into_iter().filter(|piece| !piece.is_empty()).map(|piece| PathBuf::from(OsString::from_vec(piece))).collect()
-}
-
 /// Mounts and stays until the mount is gone. The daemon is a child that dies with this process.
 fn foreground(driver: &dyn driver::Driver, request: &MountRequest) -> anyhow::Result<()> {
     let mount = driver.mount(request)?;
@@ -131,25 +108,14 @@ fn foreground(driver: &dyn driver::Driver, request: &MountRequest) -> anyhow::Re
     Ok(())
 }
 
-/// Starts this program again with --foreground, detached from the terminal and from the folder it was started in, and returns when its
-/// mount answers.
+/// Starts this program again with --foreground, detached from the terminal, and returns when its mount answers.
 fn background(driver: &str, request: &MountRequest) -> anyhow::Result<()> {
-    let mut command = driver::foreground_command(driver, request);
-    command.current_dir("/");
-    Ok(driver::start_detached(command, request.merged)?)
+    Ok(driver::start_detached(driver::foreground_command(driver, request), request.merged)?)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn colons_separate_and_can_be_escaped() {
-        let split = |text: &str| -> Vec<String> {
-            split_colons(OsStr::new(text)).iter().map(|p| p.display().to_string()).collect()
-        };
-        assert_eq!(split("a:b:c"), ["a", "b", "c"]);
-        assert_eq!(split(r"a\:b:c\\:\d"), ["a:b", r"c\", r"\d"]);
-        assert!(split("").is_empty() && split("::").is_empty());
+/// A daemon must not keep the folder busy that it was started in. Its relative paths have been opened by then.
+pub(super) fn leave_folder() {
+    if let Err(error) = std::env::set_current_dir("/") {
+        eprintln!("leave the folder of the start: {error}");
     }
 }

@@ -126,7 +126,7 @@ impl Daemon {
     }
 
     /// The beginning of what it said.
-    fn said(&self) -> String {
+    pub(super) fn said(&self) -> String {
         let mut buffer = [0; SHOWN_BYTES];
         // That it cannot be read matters less than what is being reported.
         let length = self.said.read_at(&mut buffer, 0).unwrap_or(0);

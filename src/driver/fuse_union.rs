@@ -1,19 +1,18 @@
 //! fuse-union: our own union, served by this program in a process of its own.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
 use std::process::Command;
 
 use super::availability::available_to_mount;
 use super::options::OptionError;
-use super::{Driver, Mount, MountError, MountRequest, daemon};
+use super::{Deviation, Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
-use crate::union::UnionOptions;
-use crate::workload::DEPTH_MAX;
+use crate::union::{NO_PASSTHROUGH, UnionOptions, escape};
+use crate::workload::{DEPTH_MAX, DriverVariant};
 
 const NAME: &str = "fuse-union";
+/// What a host without passthrough makes of every mount, as an option.
+const NO_PASSTHROUGH_OPTION: &str = "passthrough=off";
 
 /// The driver.
 pub(super) struct FuseUnion;
@@ -50,8 +49,27 @@ impl Driver for FuseUnion {
         available_to_mount(host, &format!("layerbench {}, {passthrough}", env!("CARGO_PKG_VERSION")))
     }
 
+    fn variant_on(&self, host: &Host, variant: &DriverVariant) -> DriverVariant {
+        let wants = UnionOptions::parse(&variant.options).is_ok_and(|options| options.passthrough);
+        let mut variant = variant.clone();
+        if wants && !host.capabilities.fuse_passthrough.is_available() {
+            variant.options.push(NO_PASSTHROUGH_OPTION.to_owned());
+            variant.label.push_str(" (no passthrough)");
+        }
+        variant
+    }
+
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        daemon::serve(NAME, foreground_command(NAME, request), request.merged)
+        let mount = daemon::serve(NAME, foreground_command(NAME, request), request.merged)?;
+        // Said before the mount answered, where it is said at all.
+        let refused = mount.daemon_said().lines().find_map(|line| line.strip_prefix(NO_PASSTHROUGH)).map(str::to_owned);
+        Ok(match refused {
+            Some(reason) => mount.deviating(Deviation {
+                reason: format!("passthrough was asked for and refused: {reason}"),
+                remedy: format!("measure it as a variant of its own, with options = [{NO_PASSTHROUGH_OPTION:?}]"),
+            }),
+            None => mount,
+        })
     }
 }
 
@@ -60,7 +78,7 @@ pub fn foreground_command(driver: &str, request: &MountRequest) -> Command {
     let mut command = Command::new(request.layerbench);
     command.args(["mount", "--driver", driver, "--foreground"]);
     for layer in request.lower {
-        command.arg("--lower").arg(escape_colons(layer));
+        command.arg("--lower").arg(escape(layer.as_os_str()));
     }
     command.arg("--upper").arg(request.upper).arg("--work").arg(request.work);
     for option in request.options {
@@ -70,25 +88,25 @@ pub fn foreground_command(driver: &str, request: &MountRequest) -> Command {
     command
 }
 
-/// A path as one piece of a list between colons.
-fn escape_colons(path: &Path) -> OsString {
-    let mut escaped = Vec::new();
-    for byte in path.as_os_str().as_bytes() {
-        if b":\\".contains(byte) {
-            escaped.push(b'\\');
-        }
-        escaped.push(*byte);
-    }
-    OsString::from_vec(escaped)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host;
 
     #[test]
-    fn colons_and_backslashes_of_a_path_are_escaped() {
-        assert_eq!(escape_colons(Path::new("/a:b\\c")), r"/a\:b\\c");
-        assert_eq!(escape_colons(Path::new("/plain")), "/plain");
+    fn a_host_without_passthrough_measures_another_variant() {
+        let mut host = host::fingerprint();
+        let variant = |options: &[&str]| DriverVariant {
+            driver: NAME.into(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            label: NAME.into(),
+        };
+        host.capabilities.fuse_passthrough = Feature::available("Linux 6.18");
+        assert_eq!(FuseUnion.variant_on(&host, &variant(&[])), variant(&[]));
+        host.capabilities.fuse_passthrough = Feature::missing("Linux before 6.9", "a newer kernel");
+        let here = FuseUnion.variant_on(&host, &variant(&["threads=2"]));
+        assert_eq!(here.options, ["threads=2", "passthrough=off"]);
+        assert_eq!(here.label, "fuse-union (no passthrough)");
+        assert_eq!(FuseUnion.variant_on(&host, &variant(&["passthrough=off"])), variant(&["passthrough=off"]));
     }
 }

@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 
 pub use daemon::start_detached;
 pub use fuse_union::foreground_command;
-pub use mount::{Mount, MountError, find_mount, unmount};
+pub use mount::{Deviation, Mount, MountError, find_mount, unmount};
 pub use options::OptionError;
 pub use registry::Registry;
 
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
-use crate::workload::hint;
+use crate::workload::{DriverVariant, hint};
 
 /// What to mount, and where.
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +59,11 @@ pub trait Driver: Sync {
     /// The same for a variant: options may need more than the driver does. The options have been checked.
     fn availability_with(&self, _options: &[String], host: &Host) -> Feature {
         self.availability(host)
+    }
+    /// What this host makes of a variant. An option that the host refuses is spelled out, in the label too, so that nobody compares the
+    /// numbers with those of a host that grants it.
+    fn variant_on(&self, _host: &Host, variant: &DriverVariant) -> DriverVariant {
+        variant.clone()
     }
     /// Mounts; returns when the mount answers.
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError>;

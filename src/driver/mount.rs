@@ -85,6 +85,15 @@ impl MountError {
     }
 }
 
+/// How a mount differs from what was asked for, where that makes its numbers those of another variant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deviation {
+    /// What is different, and why.
+    pub reason: String,
+    /// How to measure it all the same.
+    pub remedy: String,
+}
+
 /// A mounted driver. Dropping it detaches the mount and ends its daemon; [`Mount::unmount`] does the same and reports errors.
 #[derive(Debug)]
 pub struct Mount {
@@ -93,12 +102,14 @@ pub struct Mount {
     options: String,
     daemon: Option<Daemon>,
     mounted: bool,
+    deviation: Option<Deviation>,
 }
 
 impl Mount {
     /// Takes charge of what has just been mounted at `merged`, and of its daemon.
     pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Daemon>) -> Result<Mount, MountError> {
-        let mut mount = Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true };
+        let mut mount =
+            Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true, deviation: None };
         let real = std::fs::canonicalize(merged).map_err(MountError::at(driver, "resolve", merged))?;
         let table = mount_table().map_err(MountError::at(driver, "read", Path::new("/proc/self/mountinfo")))?;
         let entry = table.iter().rev().find(|entry| entry.mountpoint == real).ok_or_else(|| MountError::Request {
@@ -122,6 +133,21 @@ impl Mount {
     /// Process of the FUSE daemon.
     pub fn daemon_pid(&self) -> Option<u32> {
         self.daemon.as_ref().map(Daemon::pid)
+    }
+
+    /// What is not as it was asked for. Such a mount must not be measured under the name of the variant.
+    pub fn deviation(&self) -> Option<&Deviation> {
+        self.deviation.as_ref()
+    }
+
+    pub(super) fn deviating(mut self, deviation: Deviation) -> Mount {
+        self.deviation = Some(deviation);
+        self
+    }
+
+    /// The beginning of what its daemon has written to standard error.
+    pub(super) fn daemon_said(&self) -> String {
+        self.daemon.as_ref().map(Daemon::said).unwrap_or_default()
     }
 
     /// Unmounts and waits for the daemon to end. After an error the mount is detached and the daemon killed, as by dropping.

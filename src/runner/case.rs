@@ -66,14 +66,18 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
     trial.warm_layers()?;
     let mut mounts = Vec::new();
     for (container, work) in places.containers.iter().zip(&places.works) {
-        mounts.push(driver.mount(&MountRequest {
+        let mount = driver.mount(&MountRequest {
             lower: &lower,
             upper: &container.upper,
             work,
             merged: &container.merged,
             options: &case.driver.options,
             layerbench: &job.layerbench,
-        })?);
+        })?;
+        if let Some(deviation) = mount.deviation() {
+            return Ok(Outcome::Skipped { reason: deviation.reason.clone(), remedy: deviation.remedy.clone() });
+        }
+        mounts.push(mount);
     }
     let options = mounts.first().map(|mount| mount.options().to_owned()).unwrap_or_default();
 

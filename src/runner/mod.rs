@@ -8,6 +8,7 @@ mod plan;
 mod store;
 
 pub use case::{CaseJob, run_job};
+use plan::on_host;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
 pub use store::{Leftovers, Store, StoreError, clean};
 
@@ -96,7 +97,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         command: request.command.clone(),
         seed: plan.seed,
         smoke: request.smoke,
-        workloads: request.workloads.clone(),
+        workloads: request.workloads.iter().map(|workload| on_host(workload, &plan.host)).collect(),
         host: plan.host.clone(),
         stores: plan.stores.clone(),
         drivers: plan.drivers.clone(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::driver;
 use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
-use crate::workload::{CacheState, Case, Workload, expand, format_size, hint, shuffle};
+use crate::workload::{CacheState, Case, DriverVariant, Workload, expand, format_size, hint, shuffle};
 
 use super::store::{Store, StoreError};
 
@@ -100,7 +100,8 @@ impl Plan {
             infos.push(host::store_info_of(label, path)?);
         }
         let host = host::fingerprint();
-        let workloads = select(workloads, only)?;
+        let workloads: Vec<Workload> =
+            select(workloads, only)?.iter().map(|workload| on_host(workload, &host)).collect();
         let drivers = variants(&workloads, &host)?;
         let availability: BTreeMap<&str, &Feature> =
             drivers.iter().map(|info| (info.label.as_str(), &info.availability)).collect();
@@ -190,6 +191,21 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
         }
     }
     Ok(selected)
+}
+
+/// A workload as this host can measure it: variants that the host turns into others have their names. What becomes one that the workload has
+/// already is left out.
+pub(super) fn on_host(workload: &Workload, host: &Host) -> Workload {
+    let mut here = workload.clone();
+    here.drivers.retain_mut(|variant| {
+        let Ok(driver) = driver::by_name(&variant.driver) else { return true };
+        let made = driver.variant_on(host, variant);
+        let is_there = |other: &&DriverVariant| other.driver == made.driver && other.options == made.options;
+        let keep = made == *variant || !workload.drivers.iter().any(|other| is_there(&other));
+        *variant = made;
+        keep
+    });
+    here
 }
 
 /// Driver variants of all workloads, each label once, with availability.

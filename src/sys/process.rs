@@ -26,11 +26,22 @@ pub fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// Starts the child in a session of its own, so that no terminal's signals reach it.
+/// Starts the child in a session of its own, so that no terminal's signals reach it, with none of our descriptors but the standard ones: a
+/// daemon must not hold locks and pipes of whoever started it.
 pub fn new_session(command: &mut Command) {
-    // SAFETY: between fork and exec the closure makes one system call, setsid, which is async-signal-safe.
+    /// CLOSE_RANGE_CLOEXEC of <linux/close_range.h>.
+    const CLOEXEC: libc::c_uint = 1 << 2;
+    // SAFETY: between fork and exec the closure makes two system calls, setsid and close_range, and touches no memory: both are
+    // async-signal-safe, and the second marks descriptors without closing any of them before exec.
     unsafe {
-        command.pre_exec(|| if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) });
+        command.pre_exec(|| {
+            if libc::setsid() < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // Before Linux 5.11 there is no such call, and what was inherited stays.
+            libc::syscall(libc::SYS_close_range, 3 as libc::c_uint, libc::c_uint::MAX, CLOEXEC);
+            Ok(())
+        });
     }
 }
 

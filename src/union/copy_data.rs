@@ -19,27 +19,39 @@ pub(super) struct Copier {
     cannot_share: AtomicBool,
 }
 
+/// How bytes got there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// So many were copied, holes not counted.
+    Copied(u64),
+    /// The file of this size shares its blocks.
+    Shared(u64),
+}
+
 impl Copier {
     /// Copies the content of `from`, whose attributes are given, to the empty file `to`.
-    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<()> {
+    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<Moved> {
         let size = stat.st_size as u64;
         // In units of 512 bytes, whatever the file system's own are (stat(2)).
         let dense = (stat.st_blocks as u64).saturating_mul(512) >= size;
         if size == 0 {
-            return Ok(());
+            return Ok(Moved::Copied(0));
         }
         if dense && size < SMALL_BYTES {
-            return copy_through_buffer(from, to, 0, size);
+            return copy_through_buffer(from, to, 0, size).map(|()| Moved::Copied(size));
         }
         if self.share(from, to) {
-            return Ok(());
+            return Ok(Moved::Shared(size));
         }
         if dense {
-            return copy_range(from, to, 0, size);
+            return copy_range(from, to, 0, size).map(|()| Moved::Copied(size));
         }
-        let end = copy_what_is_data(from, to, size)?;
-        // The size of a file that ends in a hole.
-        if end < size { rustix::fs::ftruncate(to, size) } else { Ok(()) }
+        let (end, copied) = copy_what_is_data(from, to, size)?;
+        if end < size {
+            // The size of a file that ends in a hole.
+            rustix::fs::ftruncate(to, size)?;
+        }
+        Ok(Moved::Copied(copied))
     }
 
     /// FICLONE: both files get the same blocks. Whether it worked.
@@ -59,9 +71,9 @@ impl Copier {
     }
 }
 
-/// Copies all but the holes, and returns where the last data ended.
-fn copy_what_is_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res<u64> {
-    let mut position = 0;
+/// Copies all but the holes. Returns where the last data ended, and how much there was.
+fn copy_what_is_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res<(u64, u64)> {
+    let (mut position, mut copied) = (0, 0);
     while position < size {
         let start = match rustix::fs::seek(from, SeekFrom::Data(position)) {
             Ok(start) => start,
@@ -76,9 +88,10 @@ fn copy_what_is_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res
             break;
         }
         copy_range(from, to, start, end)?;
+        copied += end - start;
         position = end;
     }
-    Ok(position)
+    Ok((position, copied))
 }
 
 /// Copies inside the kernel, or through a buffer where it cannot.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
+use super::counters::{CopyUpClock, Step};
 use super::create::set_umask;
 use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
@@ -122,7 +123,9 @@ impl Union {
             if inode.is_upper() {
                 return Ok(None);
             }
-            if let Attempt::Done(file) = self.copy_up_once(inode, data)? {
+            let mut clock = self.counters.copy_up(inode.kind);
+            if let Attempt::Done(file) = self.copy_up_once(inode, data, &mut clock)? {
+                clock.done();
                 return Ok(file);
             }
         }
@@ -130,20 +133,21 @@ impl Union {
     }
 
     /// Copies and commits.
-    fn copy_up_once(&self, inode: &Arc<Inode>, data: Data) -> Res<Attempt> {
+    fn copy_up_once(&self, inode: &Arc<Inode>, data: Data, clock: &mut CopyUpClock<'_>) -> Res<Attempt> {
         let (name, source, layer) = {
             let place = read(&inode.place);
             (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?, place.layer)
         };
         let (fresh, stat) = match inode.kind {
-            FileType::RegularFile => self.copy_file(source, data)?,
-            kind => self.copy_other(&source, kind)?,
+            FileType::RegularFile => self.copy_file(source, data, clock)?,
+            kind => self.copy_other(&source, kind, clock)?,
         };
         let committed = match name {
             _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &fresh),
             Some((parent, name)) => self.commit(inode, &parent, &name, &fresh),
             None => self.commit_orphan(inode, &fresh),
         };
+        clock.lap(Step::Rename);
         if !matches!(committed, Ok(true)) {
             // The error that matters is the first one; what stays in scratch is removed by the next mount.
             let _ = fresh.drop_scratch_name(self.layers.scratch()?);
@@ -195,7 +199,7 @@ impl Union {
     }
 
     /// Copies a regular file. Returns the copy, and the attributes of the source.
-    fn copy_file(&self, source: Target, data: Data) -> Res<(Fresh, Stat)> {
+    fn copy_file(&self, source: Target, data: Data, clock: &mut CopyUpClock<'_>) -> Res<(Fresh, Stat)> {
         let source = match open_quietly(&source) {
             Ok(file) => Target::Open(Arc::new(file)),
             // Of a file that its reader may only write, nothing but the attributes is wanted.
@@ -207,8 +211,9 @@ impl Union {
             // All its names get the copy, and only one of them will be truncated.
             return Err(Errno::ACCESS);
         }
+        clock.lap(Step::LookUp);
         let (fresh, to) = self.new_file(&stat)?;
-        let copied = self.fill(&source, &to, &stat, data);
+        let copied = self.fill(&source, &to, (&stat, data), clock);
         if let Err(errno) = copied {
             // The error that matters is the first one; what stays in scratch is removed by the next mount.
             let _ = fresh.drop_scratch_name(self.layers.scratch()?);
@@ -237,22 +242,34 @@ impl Union {
         Ok((Fresh::Scratch(name), Arc::new(file)))
     }
 
-    fn fill(&self, source: &Target, to: &Arc<OwnedFd>, stat: &Stat, data: Data) -> Res<()> {
+    fn fill(
+        &self,
+        source: &Target,
+        to: &Arc<OwnedFd>,
+        (stat, data): (&Stat, Data),
+        clock: &mut CopyUpClock<'_>,
+    ) -> Res<()> {
         // A file with several names gets them one after the other: none may show an empty file meanwhile.
         if (data == Data::Whole || stat.st_nlink > 1)
             && let Target::Open(from) = source
         {
-            self.copier.copy(from.as_fd(), to.as_fd(), stat)?;
+            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
             if self.options.fsync && stat.st_size > 0 {
+                clock.lap(Step::Data);
                 rustix::fs::fdatasync(to)?;
+                clock.lap(Step::Fsync);
             }
         }
-        self.copy_metadata(source, &Target::Open(Arc::clone(to)), stat)
+        clock.lap(Step::Data);
+        self.copy_metadata(source, &Target::Open(Arc::clone(to)), stat)?;
+        clock.lap(Step::Attributes);
+        Ok(())
     }
 
     /// Copies what is no regular file, without the content of a directory. Returns the copy, and the attributes of the source.
-    fn copy_other(&self, source: &Target, kind: FileType) -> Res<(Fresh, Stat)> {
+    fn copy_other(&self, source: &Target, kind: FileType, clock: &mut CopyUpClock<'_>) -> Res<(Fresh, Stat)> {
         let stat = source.stat()?;
+        clock.lap(Step::LookUp);
         let (scratch, name) = (self.layers.scratch()?, self.scratch_name());
         match kind {
             FileType::Directory => rustix::fs::mkdirat(scratch, &name, Mode::RWXU)?,
@@ -264,11 +281,13 @@ impl Union {
             special => rustix::fs::mknodat(scratch, &name, special, Mode::RUSR | Mode::WUSR, stat.st_rdev)?,
         }
         let fresh = Fresh::Scratch(name);
+        clock.lap(Step::Data);
         if let Err(errno) = self.copy_metadata(source, &fresh.target(scratch)?, &stat) {
             // As above.
             let _ = fresh.drop_scratch_name(scratch);
             return Err(errno);
         }
+        clock.lap(Step::Attributes);
         Ok((fresh, stat))
     }
 

@@ -170,6 +170,7 @@ impl Union {
         backing: Option<Arc<BackingId>>,
         writable: bool,
     ) -> Opened {
+        self.counters.opened(backing.is_some());
         let open = OpenFile {
             node: Arc::clone(node),
             file: RwLock::new(Held { file, upper }),

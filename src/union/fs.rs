@@ -16,6 +16,7 @@ use fuser::{
 use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Timespec, XattrFlags};
 
 use super::attr::Change;
+use super::counters::Kind as Op;
 use super::create::{Maker, New};
 use super::list::Room;
 use super::node::{Node, lock};
@@ -186,7 +187,9 @@ impl fuser::Filesystem for Edge {
             let depth = self.0.stack_depth();
             let offered = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok();
             if !offered || config.set_max_stack_depth(depth).is_err() {
-                self.0.passthrough.store(false, Ordering::Relaxed);
+                self.0
+                    .passthrough
+                    .refuse("the kernel offers none (Linux before 6.9, or without CONFIG_FUSE_PASSTHROUGH)");
             }
         }
         // One request for what readahead and large writes ask for at once. Where the kernel allows less, that is an error that changes
@@ -197,7 +200,10 @@ impl fuser::Filesystem for Edge {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.0.look_up(parent.0, name) {
+        self.0.counters.request(Op::Lookup);
+        let found = self.0.look_up(parent.0, name);
+        self.0.counters.looked_up(&found);
+        match found {
             Err(rustix::io::Errno::NOENT) if self.0.options.ttl_seconds > 0 => {
                 // Node 0: the kernel remembers that there is no such name.
                 let nothing = FileAttr { ino: INodeNo(0), ..NO_ATTRIBUTES };
@@ -208,10 +214,12 @@ impl fuser::Filesystem for Edge {
     }
 
     fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
+        self.0.counters.request(Op::Forget);
         self.0.table.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.0.counters.request(Op::Getattr);
         let found = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| (node, stat)));
         match found {
             Ok((node, stat)) => {
@@ -239,6 +247,7 @@ impl fuser::Filesystem for Edge {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        self.0.counters.request(Op::Setattr);
         let change = Change { mode, uid, gid, size, atime: atime.map(timespec), mtime: mtime.map(timespec) };
         // A handle that is gone is no reason to fail: the node is enough.
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
@@ -255,6 +264,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        self.0.counters.request(Op::Readlink);
         match self.0.node(ino.0).and_then(|node| self.0.readlink(&node)) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(code(errno)),
@@ -262,6 +272,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
+        self.0.counters.request(Op::Mknod);
         let new = match Kind::from_raw_mode(mode) {
             Kind::RegularFile => New::File,
             kind => New::Special(kind, user_device(rdev)),
@@ -270,18 +281,22 @@ impl fuser::Filesystem for Edge {
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        self.0.counters.request(Op::Mkdir);
         self.entry(self.0.make(parent.0, name, maker(req, mode, umask), New::Directory), reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Unlink);
         Self::empty(self.0.unlink(parent.0, name), reply);
     }
 
     fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Rmdir);
         Self::empty(self.0.rmdir(parent.0, name), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
+        self.0.counters.request(Op::Symlink);
         self.entry(self.0.make(parent.0, link_name, maker(req, 0o777, 0), New::Symlink(target)), reply);
     }
 
@@ -295,14 +310,17 @@ impl fuser::Filesystem for Edge {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        self.0.counters.request(Op::Rename);
         Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags), reply);
     }
 
     fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        self.0.counters.request(Op::Link);
         self.entry(self.0.node(ino.0).and_then(|node| self.0.link(&node, newparent.0, newname)), reply);
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.0.counters.request(Op::Open);
         let opened = self.0.node(ino.0).and_then(|node| {
             self.0.open(&node, open_flags(flags.0), (req.uid(), req.pid()), &|file| reply.open_backing(file))
         });
@@ -325,6 +343,7 @@ impl fuser::Filesystem for Edge {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        self.0.counters.request(Op::Create);
         let made =
             self.0.create(parent.0, name, maker(req, mode, umask), open_flags(flags), &|file| reply.open_backing(file));
         match made {
@@ -351,6 +370,7 @@ impl fuser::Filesystem for Edge {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        self.0.counters.request(Op::Read);
         let mut buffer = vec![0; size as usize];
         match self.0.read(fh.0, &mut buffer, offset) {
             Ok(got) => reply.data(buffer.get(..got).unwrap_or_default()),
@@ -370,6 +390,7 @@ impl fuser::Filesystem for Edge {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        self.0.counters.request(Op::Write);
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         match self.0.write(fh.0, data, offset, kill) {
             Ok(()) => reply.written(data.len() as u32),
@@ -378,6 +399,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Flush);
         // Nothing is buffered here. ENOSYS tells the kernel not to ask at every close(2).
         reply.error(Errno::ENOSYS);
     }
@@ -392,15 +414,18 @@ impl fuser::Filesystem for Edge {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        self.0.counters.request(Op::Release);
         self.0.release(fh.0);
         reply.ok();
     }
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Fsync);
         Self::empty(self.0.fsync(fh.0, datasync), reply);
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.0.counters.request(Op::Opendir);
         if self.0.no_opendir.load(Ordering::Relaxed) {
             // The kernel then neither asks again, nor tells when a directory is closed, and keeps listings.
             reply.error(Errno::ENOSYS);
@@ -410,6 +435,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        self.0.counters.request(Op::Readdir);
         let listed = self.0.list(ino.0, offset, |listed| {
             room(reply.add(INodeNo(listed.ino), listed.cookie, file_type(listed.kind), listed.name))
         });
@@ -420,6 +446,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        self.0.counters.request(Op::Readdirplus);
         let listed = self.0.list_with_look_ups(ino.0, offset, |listed, found| {
             let (id, ttls, attr) = match found {
                 Some(found) => {
@@ -441,10 +468,12 @@ impl fuser::Filesystem for Edge {
     }
 
     fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Fsyncdir);
         Self::empty(self.0.fsyncdir(ino.0), reply);
     }
 
     fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        self.0.counters.request(Op::Statfs);
         match self.0.statfs() {
             Ok(s) => reply.statfs(
                 s.f_blocks,
@@ -470,19 +499,23 @@ impl fuser::Filesystem for Edge {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        self.0.counters.request(Op::Setxattr);
         let flags = XattrFlags::from_bits_retain(flags as u32);
         Self::empty(self.0.node(ino.0).and_then(|node| self.0.setxattr(&node, name, value, flags)), reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.0.counters.request(Op::Getxattr);
         Self::bytes(self.0.node(ino.0).and_then(|node| self.0.getxattr(&node, name)), size, reply);
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.0.counters.request(Op::Listxattr);
         Self::bytes(self.0.node(ino.0).and_then(|node| self.0.listxattr(&node)), size, reply);
     }
 
     fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.0.counters.request(Op::Removexattr);
         Self::empty(self.0.node(ino.0).and_then(|node| self.0.removexattr(&node, name)), reply);
     }
 
@@ -496,11 +529,13 @@ impl fuser::Filesystem for Edge {
         mode: i32,
         reply: ReplyEmpty,
     ) {
+        self.0.counters.request(Op::Fallocate);
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         Self::empty(self.0.fallocate(fh.0, mode, offset, length, req.uid()), reply);
     }
 
     fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        self.0.counters.request(Op::Lseek);
         let to = match (u64::try_from(offset), whence) {
             (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
             (Ok(offset), libc::SEEK_HOLE) => SeekFrom::Hole(offset),
@@ -527,6 +562,7 @@ impl fuser::Filesystem for Edge {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        self.0.counters.request(Op::CopyFileRange);
         match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, req.uid()) {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),

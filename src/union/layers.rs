@@ -169,6 +169,16 @@ impl Layers {
         }
     }
 
+    /// A regular file to try things with: an unnamed one in scratch, or where there is none, this program.
+    pub(super) fn file_to_probe(&self) -> Option<OwnedFd> {
+        let scratch = self.scratch.as_ref().and_then(|scratch| {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            rustix::fs::openat(scratch, ".", flags, Mode::RUSR | Mode::WUSR).ok()
+        });
+        scratch
+            .or_else(|| rustix::fs::openat(CWD, "/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok())
+    }
+
     /// The directory for temporary files, on the file system of the upper.
     pub(super) fn scratch(&self) -> Res<BorrowedFd<'_>> {
         self.scratch.as_ref().map(AsFd::as_fd).ok_or(Errno::ROFS)

@@ -60,6 +60,8 @@ impl Union {
             if room == Room::None {
                 drop(child);
                 self.table.forget(found.node.id, 1);
+            } else {
+                self.counters.listed();
             }
             room
         })

@@ -36,6 +36,7 @@
 mod attr;
 mod copy_data;
 mod copy_up;
+mod counters;
 mod create;
 mod file;
 mod fs;
@@ -49,16 +50,21 @@ mod node;
 mod options;
 mod passthrough;
 mod privileges;
+mod refusal;
 mod remove;
 mod rename;
+mod serve;
 mod state;
 mod target;
 mod xattr;
 
 use std::path::PathBuf;
 
-pub use mount::{UnionMount, mount_background, serve};
-pub use options::UnionOptions;
+pub use counters::Report;
+pub use mount::{UnionMount, mount_background};
+pub use options::{MountOptions, UnionOptions, describe_options, escape, split_layers};
+pub use refusal::NO_PASSTHROUGH;
+pub use serve::serve;
 
 /// What to merge.
 #[derive(Debug, Clone)]

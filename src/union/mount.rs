@@ -1,47 +1,44 @@
-//! Mounting, serving, unmounting.
+//! Mounting and unmounting. Serving to the end of a process is `serve`.
 //!
-//! mount(2) is called here and not by fuser, so that the mount shows as `fuse.layerbench` and works in a user namespace without any
+//! mount(2) is called here and not by fuser, so that the mount shows as `fuse.fuse-union` and works in a user namespace without any
 //! helper program. fuser's own way (the setuid fusermount3) is the fallback for an ordinary user outside a namespace.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags};
 
+use super::counters::Report;
 use super::fs::Edge;
 use super::state::Union;
 use super::{UnionConfig, UnionError};
 
-/// Type of the mount in /proc/self/mountinfo.
-const FS_TYPE: &str = "fuse.layerbench";
-/// Source of the mount there.
-const SOURCE: &str = "layerbench";
+/// Type of the mount in /proc/self/mountinfo: what `mount -t fuse.fuse-union` is told, too.
+const FS_TYPE: &str = "fuse.fuse-union";
+const SUBTYPE: &str = "fuse-union";
+/// The setuid program that mounts and unmounts for ordinary users.
+const HELPER: &str = "fusermount3";
+/// How long a mount may stay busy after its last file was closed: the kernel lets go of a file behind close(2).
+const BUSY_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the daemon of a mount that has just gone may hold the work directory: it ends after umount(2) has returned.
+const WORK_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A union that is mounted and served by threads of this process. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct UnionMount {
-    session: Option<BackgroundSession>,
+    pub(super) session: Option<BackgroundSession>,
     mountpoint: PathBuf,
-    /// Whether fuser made the mount, and so has to undo it.
-    by_fuser: bool,
-    union: Arc<Union>,
-}
-
-/// Mounts a union and serves it until somebody unmounts it. `ready` is called once it is mounted and served.
-///
-/// # Errors
-/// What kept the union from being mounted, or what ended its serving other than an unmount.
-pub fn serve(config: UnionConfig, mountpoint: &Path, ready: impl FnOnce()) -> Result<(), UnionError> {
-    let mut mount = mount_background(config, mountpoint)?;
-    ready();
-    match mount.session.take() {
-        Some(session) => ended(session.join()).map_err(|error| UnionError::io("serve", mountpoint, error)),
-        None => Ok(()),
-    }
+    /// Whether fusermount3 made the mount, and so has to undo it.
+    by_helper: bool,
+    pub(super) union: Arc<Union>,
 }
 
 /// Mounts a union and serves it in the background.
@@ -51,24 +48,25 @@ pub fn serve(config: UnionConfig, mountpoint: &Path, ready: impl FnOnce()) -> Re
 pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionMount, UnionError> {
     let failed = |operation| move |error: std::io::Error| UnionError::io(operation, mountpoint, error);
     let mountpoint = mountpoint.canonicalize().map_err(failed("find mount point"))?;
-    let union = Arc::new(Union::new(&config)?);
+    let union = Arc::new(open_union(&config)?);
     let edge = Edge(Arc::clone(&union));
-    let (session, by_fuser) = match mount_directly(&config, &mountpoint) {
+    let (session, by_helper) = match mount_directly(&config, &mountpoint) {
         Ok(device) => {
             let session = Session::from_fd(edge, device, SessionACL::All, fuser_config(&config, SessionACL::All));
-            (session.inspect_err(|_| detach(&mountpoint)).map_err(failed("start serving"))?, false)
+            (session.inspect_err(|_| detach(&mountpoint, false)).map_err(failed("start serving"))?, false)
         }
         Err(UnionError::Io { operation: "mount", errno, .. }) if errno.raw_os_error() == Some(libc::EPERM) => {
-            (mount_with_helper(edge, &union, &config, &mountpoint).map_err(failed("mount with fusermount3 on"))?, true)
+            (mount_with_helper(edge, &config, &mountpoint)?, true)
         }
         Err(error) => return Err(error),
     };
+    if let Some(file) = union.layers.file_to_probe() {
+        union.passthrough.probe(session.as_fd(), file);
+    }
     let session = match session.spawn() {
         Ok(session) => session,
         Err(error) => {
-            if !by_fuser {
-                detach(&mountpoint);
-            }
+            detach(&mountpoint, by_helper);
             return Err(failed("start serving")(error));
         }
     };
@@ -76,7 +74,25 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     let _ = union.notifier.set(session.notifier());
     // Nobody here asks the mount whether it answers: a process that is killed while it waits for itself can never be ended, since the
     // thread that would answer is gone and the one that waits keeps the device open. The kernel holds requests back until we serve.
-    Ok(UnionMount { session: Some(session), mountpoint, by_fuser, union })
+    Ok(UnionMount { session: Some(session), mountpoint, by_helper, union })
+}
+
+/// Opens the layers. Who unmounts and mounts again finds the work directory still locked, for a moment.
+fn open_union(config: &UnionConfig) -> Result<Union, UnionError> {
+    let start = Instant::now();
+    loop {
+        match Union::new(config) {
+            Err(UnionError::InUse(_)) if start.elapsed() < WORK_PATIENCE => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+}
+
+/// What mount(2) is told in its flags.
+fn flags(config: &UnionConfig) -> MsFlags {
+    let mut flags = config.options.mount.flags;
+    flags.set(MsFlags::MS_RDONLY, flags.contains(MsFlags::MS_RDONLY) || config.upper.is_none());
+    flags
 }
 
 fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> Result<OwnedFd, UnionError> {
@@ -87,32 +103,38 @@ fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> Result<OwnedFd, Un
         .open(DEVICE)
         .map_err(|error| UnionError::io("open", DEVICE, error))?;
     // The kernel checks permissions from the attributes it is told, for everybody who gets there.
-    let options = format!(
+    let mut options = OsString::from(format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",
         device.as_raw_fd(),
         rustix::process::getuid().as_raw(),
         rustix::process::getgid().as_raw()
-    );
-    let mut flags = MsFlags::empty();
-    if config.upper.is_none() {
-        flags |= MsFlags::MS_RDONLY;
+    ));
+    // As mount(8) does: where there is no SELinux, its words mean nothing.
+    if Path::new("/sys/fs/selinux").exists() {
+        for word in &config.options.mount.security {
+            options.push(",");
+            options.push(word);
+        }
     }
-    nix::mount::mount(Some(SOURCE), mountpoint, Some(FS_TYPE), flags, Some(options.as_str()))
+    let source = config.options.mount.source.as_os_str();
+    nix::mount::mount(Some(source), mountpoint, Some(FS_TYPE), flags(config), Some(options.as_os_str()))
         .map_err(|errno| UnionError::io("mount", mountpoint, errno))?;
     Ok(device.into())
 }
 
 /// An ordinary user outside a namespace. fusermount3 refuses `allow_other` unless /etc/fuse.conf has `user_allow_other`.
-fn mount_with_helper(
-    edge: Edge,
-    union: &Arc<Union>,
-    config: &UnionConfig,
-    mountpoint: &Path,
-) -> std::io::Result<Session<Edge>> {
-    match Session::new(edge, mountpoint, &fuser_config(config, SessionACL::All)) {
-        Err(_) => Session::new(Edge(Arc::clone(union)), mountpoint, &fuser_config(config, SessionACL::Owner)),
-        mounted => mounted,
-    }
+fn mount_with_helper(edge: Edge, config: &UnionConfig, mountpoint: &Path) -> Result<Session<Edge>, UnionError> {
+    let acl = if config.options.mount.allow_other { SessionACL::All } else { SessionACL::Owner };
+    Session::new(edge, mountpoint, &fuser_config(config, acl)).map_err(|error| {
+        let place = mountpoint.display();
+        UnionError::Config(match error.kind() {
+            std::io::ErrorKind::NotFound => format!(
+                "mount on {place}: an ordinary user needs {HELPER} (package fuse3), or a user namespace (unshare --user \
+                 --map-root-user --mount)"
+            ),
+            _ => format!("mount on {place}: {}", error.to_string().trim()),
+        })
+    })
 }
 
 fn fuser_config(config: &UnionConfig, acl: SessionACL) -> Config {
@@ -120,17 +142,30 @@ fn fuser_config(config: &UnionConfig, acl: SessionACL) -> Config {
     options.acl = acl;
     options.n_threads = Some(config.options.threads);
     options.clone_fd = true;
+    // fusermount3 takes a comma or a backslash in a name when it is escaped.
+    let source = config.options.mount.source.to_string_lossy().replace('\\', "\\\\").replace(',', "\\,");
     options.mount_options =
-        vec![MountOption::FSName(SOURCE.into()), MountOption::Subtype(SOURCE.into()), MountOption::DefaultPermissions];
-    if config.upper.is_none() {
-        options.mount_options.push(MountOption::RO);
+        vec![MountOption::FSName(source), MountOption::Subtype(SUBTYPE.into()), MountOption::DefaultPermissions];
+    let flags = flags(config);
+    for (flag, option) in [
+        (MsFlags::MS_RDONLY, MountOption::RO),
+        (MsFlags::MS_NOSUID, MountOption::NoSuid),
+        (MsFlags::MS_NODEV, MountOption::NoDev),
+        (MsFlags::MS_NOEXEC, MountOption::NoExec),
+        (MsFlags::MS_NOATIME, MountOption::NoAtime),
+        (MsFlags::MS_SYNCHRONOUS, MountOption::Sync),
+        (MsFlags::MS_DIRSYNC, MountOption::DirSync),
+    ] {
+        if flags.contains(flag) {
+            options.mount_options.push(option);
+        }
     }
     options
 }
 
 /// How serving ended, where an end is what was wanted. A thread that reads the device while the mount goes is told ENODEV or, when the
 /// kernel was a step further, ECONNABORTED (fs/fuse/dev.c, `fuse_dev_do_read`); fuser knows the first alone.
-fn ended(result: std::io::Result<()>) -> std::io::Result<()> {
+pub(super) fn ended(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
         other => other,
@@ -138,9 +173,27 @@ fn ended(result: std::io::Result<()>) -> std::io::Result<()> {
 }
 
 /// Takes the mount away from the tree at once; the kernel ends it when nobody uses it any more.
-fn detach(mountpoint: &Path) {
+fn detach(mountpoint: &Path, by_helper: bool) {
     // Used where there is an error to report already.
-    let _ = nix::mount::umount2(mountpoint, MntFlags::MNT_DETACH);
+    let _ = umount(mountpoint, by_helper, true);
+}
+
+fn umount(mountpoint: &Path, by_helper: bool, lazily: bool) -> std::io::Result<()> {
+    let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+    match nix::mount::umount2(mountpoint, flags) {
+        Ok(()) => Ok(()),
+        // Somebody else has unmounted it.
+        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Err(nix::errno::Errno::EPERM) if by_helper => {
+            let lazily = lazily.then_some("-z");
+            let mut command = Command::new(HELPER);
+            command.arg("-u").args(lazily).arg("--").arg(mountpoint);
+            let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            // It says why in words only; what it mounted itself it refuses to unmount for one reason.
+            if done.success() { Ok(()) } else { Err(nix::errno::Errno::EBUSY.into()) }
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 impl UnionMount {
@@ -151,7 +204,12 @@ impl UnionMount {
 
     /// Whether the kernel reads and writes files by itself (FUSE passthrough). Known for sure once a file has been opened.
     pub fn passthrough(&self) -> bool {
-        self.union.passthrough.load(std::sync::atomic::Ordering::Relaxed)
+        self.union.passthrough.is_on()
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> Report {
+        self.union.report(0)
     }
 
     /// Unmounts and waits until everything is released.
@@ -164,27 +222,28 @@ impl UnionMount {
 
     fn end(&mut self) -> Result<(), UnionError> {
         let Some(session) = self.session.take() else { return Ok(()) };
-        let failed = |error| UnionError::io("unmount", &self.mountpoint, error);
-        if self.by_fuser {
-            return ended(session.umount_and_join()).map_err(failed);
-        }
-        let deadline = Instant::now() + Duration::from_secs(1);
+        self.take_down()?;
+        ended(session.join()).map_err(|error| UnionError::io("unmount", &self.mountpoint, error))
+    }
+
+    /// Takes the mount out of the tree, without waiting for the end of serving. What is busy for a second is detached.
+    ///
+    /// # Errors
+    /// EBUSY if it was busy.
+    pub(super) fn take_down(&self) -> Result<(), UnionError> {
+        let start = Instant::now();
         loop {
-            match nix::mount::umount2(&self.mountpoint, MntFlags::empty()) {
-                Ok(()) => break,
-                // Somebody else has unmounted it.
-                Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => break,
-                // Also an open that was closed a moment ago keeps it busy.
-                Err(nix::errno::Errno::EBUSY) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(1))
+            match umount(&self.mountpoint, self.by_helper, false) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < BUSY_PATIENCE => {
+                    std::thread::sleep(PAUSE);
                 }
-                Err(errno) => {
-                    detach(&self.mountpoint);
-                    return Err(failed(errno.into()));
+                Err(error) => {
+                    detach(&self.mountpoint, self.by_helper);
+                    return Err(UnionError::io("unmount", &self.mountpoint, error));
                 }
             }
         }
-        ended(session.join()).map_err(failed)
     }
 }
 

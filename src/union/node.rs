@@ -199,6 +199,11 @@ impl Table {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// How many nodes there are.
+    pub(super) fn count(&self) -> usize {
+        read(&self.nodes).len()
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<Arc<Node>> {
         read(&self.nodes).get(&id).cloned()
     }

@@ -8,11 +8,11 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use fuser::BackingId;
 
 use super::privileges::{after_write, as_ordinary_writer};
+use super::refusal::PassthroughSwitch;
 
 /// How the opens of one node are served.
 #[derive(Debug, Default)]
@@ -70,31 +70,24 @@ impl NodeIo {
     }
 
     /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `writer` is the user of an
-    /// open that can write. `enabled` is cleared when the kernel refuses passthrough to this process altogether.
+    /// open that can write. `switch` is told what the kernel refuses.
     pub(super) fn open(
         &mut self,
         file: BorrowedFd<'_>,
         upper: bool,
         writer: Option<u32>,
-        enabled: &AtomicBool,
+        switch: &PassthroughSwitch,
         make: MakeBacking<'_>,
     ) -> Serve {
         if self.opens == 0 {
             self.backing = None;
-            if enabled.load(Ordering::Relaxed) {
+            if switch.is_on() {
                 // Who opens first decides for all who share it; a reader has no say.
                 let keeps_set_id = writer == Some(0);
                 let made = if keeps_set_id { make(file) } else { as_ordinary_writer(|| make(file)) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
-                    // No CAP_SYS_ADMIN in the initial user namespace, or a kernel without passthrough: no other file will fare better.
-                    Err(error)
-                        if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOTTY | libc::EOPNOTSUPP)) =>
-                    {
-                        enabled.store(false, Ordering::Relaxed);
-                    }
-                    // This file cannot (ELOOP: the layer is itself on a stacked file system); others may.
-                    Err(_) => {}
+                    Err(error) => switch.refused(&error),
                 }
             }
         } else if let Some(backing) = &self.backing {

@@ -11,11 +11,13 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::copy_data::Copier;
+use super::counters::Counters;
 use super::file::OpenFile;
 use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
+use super::refusal::PassthroughSwitch;
 use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
 
@@ -37,8 +39,8 @@ pub(super) struct Union {
     pub(super) sent_back: Mutex<HashSet<(u64, u32)>>,
     pub(super) handles: RwLock<HashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
-    /// Cleared when the kernel refuses.
-    pub(super) passthrough: AtomicBool,
+    pub(super) passthrough: PassthroughSwitch,
+    pub(super) counters: Counters,
     /// Whether the kernel lets us do without opendir (Linux 5.1).
     pub(super) no_opendir: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
@@ -75,7 +77,8 @@ impl Union {
             sent_back: Mutex::new(HashSet::new()),
             handles: RwLock::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
-            passthrough: AtomicBool::new(config.options.passthrough),
+            passthrough: PassthroughSwitch::new(config.options.passthrough),
+            counters: Counters::new(),
             no_opendir: AtomicBool::new(false),
             notifier: OnceLock::new(),
             restricted: !rustix::process::geteuid().is_root()

@@ -199,7 +199,7 @@ fn the_mount_is_recognisable_and_its_work_directory_is_locked() {
     s.mount("");
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = table.lines().find(|line| line.contains(s.mnt().to_str().unwrap())).unwrap();
-    assert!(line.contains("- fuse.layerbench layerbench "), "{line}");
+    assert!(line.contains("- fuse.fuse-union fuse-union "), "{line}");
     let other = scratch();
     let error = layerbench::union::mount_background(s.config(""), other.path()).unwrap_err();
     assert!(matches!(error, layerbench::union::UnionError::InUse(_)), "{error}");

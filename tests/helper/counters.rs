@@ -1,0 +1,110 @@
+//! What is counted, exactly, for a known sequence of operations.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::bed::{Bed, has_ended, wait_until};
+use crate::fixture::{here, real_root, text};
+
+fn number(counters: &Value, path: &str) -> u64 {
+    counters.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {counters}"))
+}
+
+#[test]
+fn counts_are_exact_and_times_belong_to_their_steps() {
+    if !here("counters::counts_are_exact_and_times_belong_to_their_steps") {
+        return;
+    }
+    for options in ["passthrough=on", "passthrough=off,fsync=on"] {
+        let bed = Bed::new();
+        fs::create_dir(bed.at("base/e")).unwrap();
+        std::os::unix::fs::symlink("nowhere", bed.at("base/e/link")).unwrap();
+        bed.mount(options);
+        let first = bed.counters();
+        assert_eq!(number(&first, "/report_number"), 1);
+        assert_eq!(first["lookups"], json!({"found_count": 0, "missing_count": 0, "listed_count": 0}));
+
+        fs::metadata(bed.at("mnt/t")).unwrap();
+        for _ in 0..3 {
+            // The kernel remembers both answers.
+            fs::metadata(bed.at("mnt/t")).unwrap();
+            fs::metadata(bed.at("mnt/missing")).unwrap_err();
+        }
+        // Two look-ups, d and low; one directory and one file are copied up.
+        let opened = fs::OpenOptions::new().append(true).open(bed.at("mnt/d/low")).unwrap();
+        // Two look-ups; a directory and a symbolic link.
+        let link = bed.at("mnt/e/link");
+        let (uid, gid) = (nix::unistd::getuid(), nix::unistd::getgid());
+        nix::unistd::fchownat(
+            nix::fcntl::AT_FDCWD,
+            &link,
+            Some(uid),
+            Some(gid),
+            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .unwrap();
+        // A look-up and an open for reading.
+        assert_eq!(text(bed.at("mnt/b")), "of the base");
+        // A look-up that misses, then a file that nobody copied: neither it nor its directory counts.
+        fs::write(bed.at("mnt/e/new"), "12345").unwrap();
+
+        // The kernel lets go of a file behind close(2).
+        wait_until("the release of two files", || number(&bed.new_counters(), "/now/open_files_count") == 1);
+        let now = bed.new_counters();
+        assert_eq!(now["lookups"], json!({"found_count": 6, "missing_count": 2, "listed_count": 0}), "{options}");
+        let requests = |kind: &str| number(&now, &format!("/requests_count/{kind}"));
+        assert_eq!((requests("lookup"), requests("open"), requests("create"), requests("mkdir")), (8, 2, 1, 0));
+        assert_eq!((requests("setattr"), requests("readdir") + requests("readdirplus")), (1, 0));
+        let passthrough = real_root() && options == "passthrough=on";
+        assert_eq!(now["opens"], json!({"all_count": 3, "passthrough_count": if passthrough { 3 } else { 0 }}));
+        assert_eq!((requests("write"), requests("read")), if passthrough { (0, 0) } else { (1, requests("read")) });
+        assert!(passthrough || requests("read") > 0);
+        let copy_ups = |field: &str| number(&now, &format!("/copy_ups/{field}"));
+        assert_eq!((copy_ups("files_count"), copy_ups("directories_count"), copy_ups("others_count")), (1, 2, 1));
+        // Eight bytes, by whichever of the two the file system can.
+        assert_eq!(copy_ups("copied_bytes") + copy_ups("shared_bytes"), 8);
+        for step in ["look_up_ns", "parents_ns", "data_ns", "attributes_ns", "rename_ns"] {
+            assert!(copy_ups(step) > 0, "{step}");
+        }
+        assert_eq!(copy_ups("fsync_ns") > 0, options.contains("fsync=on"));
+        let age = number(&now, "/age_ns");
+        let steps = ["look_up_ns", "parents_ns", "data_ns", "attributes_ns", "rename_ns", "fsync_ns"];
+        let sum: u64 = steps.into_iter().map(copy_ups).sum();
+        assert!(sum < age, "{sum} ns in copy_ups of a mount of {age} ns");
+        assert!(number(&now, "/now/nodes_count") >= 7 && number(&now, "/now/cached_descriptors_count") > 0);
+        let state = match (options, real_root()) {
+            ("passthrough=on", true) => "on",
+            ("passthrough=on", false) => "refused",
+            _ => "off",
+        };
+        assert_eq!(now["passthrough"]["state"], state);
+
+        drop(opened);
+        assert_eq!(fs::read_dir(bed.at("mnt/d")).unwrap().count(), 2);
+        let last = bed.new_counters();
+        assert!(number(&last, "/requests_count/readdirplus") > 0);
+        assert_eq!(number(&last, "/lookups/listed_count"), 2);
+        bed.unmount();
+    }
+}
+
+#[test]
+fn a_report_is_replaced_as_a_whole() {
+    if !here("counters::a_report_is_replaced_as_a_whole") {
+        return;
+    }
+    let bed = Bed::new();
+    bed.mount("");
+    let held = fs::File::open(bed.at("c.json")).unwrap();
+    for number in 2..20 {
+        assert_eq!(bed.new_counters()["report_number"], number);
+    }
+    let first: Value = serde_json::from_reader(held).unwrap();
+    assert_eq!(first["report_number"], 1, "who has opened a report keeps it");
+    let pid = bed.pid();
+    bed.unmount();
+    wait_until("the last report", || has_ended(pid));
+    let names = crate::fixture::names(bed.dir.path());
+    assert_eq!(names.iter().filter(|name| name.starts_with("c.json")).count(), 1, "{names:?}");
+}

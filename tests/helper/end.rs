@@ -1,0 +1,183 @@
+//! How a daemon ends: told to, unmounted, killed, or by a fault of its own. Callers never hang, and no file is half copied.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use layerbench::union::{UnionConfig, serve};
+use nix::sys::signal::Signal;
+
+use crate::bed::{Bed, has_ended, signal, wait_until};
+use crate::fixture::{self, errno, here, text};
+
+#[test]
+fn a_signal_unmounts_and_is_a_good_end() {
+    if !here("end::a_signal_unmounts_and_is_a_good_end") {
+        return;
+    }
+    for which in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let bed = Bed::new();
+        let daemon = bed.foreground("");
+        fs::write(bed.at("mnt/b"), "written").unwrap();
+        daemon.signal(which);
+        let (status, said) = daemon.end();
+        assert_eq!(status.code(), Some(0), "{which}: {said}");
+        assert!(bed.mounted().is_none(), "{which}");
+        assert_eq!((text(bed.at("upper/b")), fixture::names(&bed.at("mnt"))), ("written".into(), vec![]));
+        assert_eq!(bed.counters()["copy_ups"]["files_count"], 1, "the end is worth a last report");
+    }
+}
+
+#[test]
+fn an_unmount_by_somebody_else_is_a_good_end() {
+    if !here("end::an_unmount_by_somebody_else_is_a_good_end") {
+        return;
+    }
+    let bed = Bed::new();
+    let daemon = bed.foreground("");
+    assert_eq!(text(bed.at("mnt/b")), "of the base");
+    bed.unmount();
+    let (status, said) = daemon.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[test]
+fn a_busy_mount_is_detached_and_who_holds_it_is_told() {
+    if !here("end::a_busy_mount_is_detached_and_who_holds_it_is_told") {
+        return;
+    }
+    let bed = Bed::new();
+    let daemon = bed.foreground("");
+    let held = fs::File::open(bed.at("mnt/d")).unwrap();
+    daemon.signal(Signal::SIGTERM);
+    let (status, said) = daemon.end();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("busy") && said.contains("detached"), "{said}");
+    assert!(bed.mounted().is_none());
+    let asked = rustix::fs::openat(&held, "never asked", rustix::fs::OFlags::RDONLY, rustix::fs::Mode::empty());
+    assert_eq!(asked.unwrap_err(), rustix::io::Errno::NOTCONN);
+}
+
+#[test]
+fn sigusr1_without_a_file_is_no_end() {
+    if !here("end::sigusr1_without_a_file_is_no_end") {
+        return;
+    }
+    let bed = Bed::new();
+    let daemon = bed.foreground("");
+    let other = bed.at("other");
+    fs::create_dir(&other).unwrap();
+    let said = fs::File::create(bed.at("said2")).unwrap();
+    let mut child = bed.program(&["-f", "other", "-o", "lowerdir=top"]).stderr(said).spawn().unwrap();
+    wait_until("the second mount", || other.join("t").exists());
+    signal(child.id(), Signal::SIGUSR1);
+    wait_until("its answer", || text(bed.at("said2")).contains("no counters=FILE"));
+    assert_eq!(text(other.join("t")), "of the top");
+    signal(child.id(), Signal::SIGTERM);
+    assert!(child.wait().unwrap().success());
+    daemon.signal(Signal::SIGTERM);
+    daemon.end();
+}
+
+/// Whether a process has a file open.
+fn holds(pid: u32, file: &Path) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == file))
+}
+
+/// A file large enough to be caught half copied.
+const LARGE: usize = 96 << 20;
+
+#[test]
+fn a_daemon_killed_while_it_copies_leaves_the_old_file_or_the_new_one() {
+    if !here("end::a_daemon_killed_while_it_copies_leaves_the_old_file_or_the_new_one") {
+        return;
+    }
+    let bed = Bed::new();
+    let old: Vec<u8> = (0..LARGE).map(|n| (n / 4096 + n % 251) as u8).collect();
+    fs::write(bed.at("base/large"), &old).unwrap();
+    let scratch = bed.at("work/tmp");
+    let mut cut_short = 0;
+    for round in 0..4 {
+        let pid = bed.mount("");
+        let writer = {
+            let path = bed.at("mnt/large");
+            std::thread::spawn(move || {
+                let mut file = fs::OpenOptions::new().write(true).open(path)?;
+                file.write_all(b"new")
+            })
+        };
+        // Rounds differ in how far the copy gets.
+        let source = bed.at("base/large").canonicalize().unwrap();
+        wait_until("the copy to begin", || holds(pid, &source) || bed.at("upper/large").exists());
+        std::thread::sleep(std::time::Duration::from_millis(5 * round));
+        signal(pid, Signal::SIGKILL);
+        wait_until("the killed daemon's end", || has_ended(pid));
+        // The caller comes back, with success or with an error that says what happened.
+        if let Err(error) = writer.join().unwrap() {
+            assert!(matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)), "{error}");
+        }
+        cut_short += usize::from(!bed.at("upper/large").exists());
+        // A request that comes while its threads still die is aborted; every later one is refused.
+        wait_until("ENOTCONN", || match errno(fs::metadata(bed.at("mnt/never asked"))) {
+            libc::ENOTCONN => true,
+            libc::ECONNABORTED => false,
+            other => panic!("errno {other}"),
+        });
+        nix::mount::umount2(&bed.at("mnt"), nix::mount::MntFlags::MNT_DETACH).unwrap();
+
+        // What is left where there is no O_TMPFILE.
+        fs::write(scratch.join("half"), &old[..LARGE / 2]).unwrap();
+        let pid = bed.mount("");
+        assert!(fixture::names(&scratch).is_empty(), "the next mount empties scratch");
+        let mut now = fs::read(bed.at("mnt/large")).unwrap();
+        if now.starts_with(b"new") {
+            now[..3].copy_from_slice(&old[..3]);
+        }
+        assert!(now == old, "round {round}: neither the old content nor the new: {} bytes", now.len());
+        fs::remove_file(bed.at("mnt/large")).unwrap();
+        bed.unmount();
+        wait_until("the daemon's end", || has_ended(pid));
+        fs::remove_file(bed.at("upper/.wh.large")).unwrap();
+    }
+    eprintln!("{cut_short} of 4 copies were cut short");
+}
+
+/// Set in a process that is to serve this folder and to panic.
+const PANICKING: &str = "LAYERBENCH_TEST_PANIC";
+
+#[test]
+fn a_panic_ends_the_daemon_and_callers_are_told() {
+    const NAME: &str = "end::a_panic_ends_the_daemon_and_callers_are_told";
+    if let Some(folder) = std::env::var_os(PANICKING) {
+        let folder = Path::new(&folder);
+        let config = UnionConfig {
+            lower: vec![folder.join("base")],
+            upper: Some(folder.join("upper")),
+            work: None,
+            options: Default::default(),
+        };
+        let result = serve(config, &folder.join("mnt"), || {
+            // What fuser's threads would do.
+            std::thread::spawn(|| panic!("on purpose")).join().ok();
+        });
+        panic!("served on after a panic: {result:?}");
+    }
+    if !here(NAME) {
+        return;
+    }
+    let bed = Bed::new();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([NAME, "--exact", "--nocapture"])
+        .env(PANICKING, bed.dir.path())
+        .current_dir(bed.dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
+    assert!(said.contains("on purpose") && said.contains("fault of fuse-union"), "{said}");
+    assert_eq!(errno(fs::metadata(bed.at("mnt/b"))), libc::ENOTCONN);
+}
