@@ -16,6 +16,8 @@ mod model;
 mod open;
 #[path = "union/privileges.rs"]
 mod privileges;
+#[path = "union/reference.rs"]
+mod reference;
 #[path = "union/rename.rs"]
 mod rename;
 #[path = "union/whiteout.rs"]
