@@ -17,11 +17,12 @@ const OPERATIONS: u32 = 2000;
 /// Length of the file, in bytes.
 const LENGTH: usize = 256 * 1024;
 
-/// All that fsx can do. msync(2) and fsync(2) are rare: they test the disk.
+/// All that fsx can do. No operation is empty: fsx takes the EINVAL of an empty posix_fallocate(3) for a failure. msync(2) and fsync(2) are rare: they test the disk.
 const ALL: &str = "
 flen = 262144
 nomsyncafterwrite = true
 [opsize]
+min = 1
 max = 65536
 [weights]
 close_open = 1.0
@@ -46,6 +47,7 @@ flen = 262144
 blockmode = true
 nomsyncafterwrite = true
 [opsize]
+min = 1
 max = 65536
 [weights]
 invalidate = 1.0

@@ -72,6 +72,33 @@ fn what_stays_is_listed_once_while_other_names_come_and_go() {
 }
 
 #[test]
+fn who_makes_or_renames_a_file_for_each_one_listed_comes_to_an_end() {
+    each_mode(
+        "listing::who_makes_or_renames_a_file_for_each_one_listed_comes_to_an_end",
+        1,
+        |s| {
+            for n in 0..40 {
+                write_all(&s.lower(0), &[(&format!("copied/{n}"), ""), (&format!("renamed/{n}"), "")]);
+            }
+        },
+        |s| {
+            for (name, times) in [("copied", 2), ("renamed", 1)] {
+                let dir = s.mnt().join(name);
+                let mut listed = 0;
+                for entry in fs::read_dir(&dir).unwrap() {
+                    listed += 1;
+                    assert!(listed <= 40, "what was made meanwhile is listed, too");
+                    let (from, to) = (entry.as_ref().unwrap().path(), dir.join(format!("new-{listed}")));
+                    if name == "copied" { fs::write(to, "").unwrap() } else { fs::rename(from, to).unwrap() }
+                }
+                assert_eq!(listed, 40);
+                assert_eq!(names(&dir).len(), 40 * times);
+            }
+        },
+    );
+}
+
+#[test]
 fn every_position_leads_back_to_the_name_behind_it() {
     each_mode(
         "listing::every_position_leads_back_to_the_name_behind_it",
