@@ -7,9 +7,11 @@ STORE ?= store
 PREFIX ?= /usr/local
 SHARE := $(DESTDIR)$(PREFIX)/share
 PROGRAMS := layerbench fuse-union
+TOOLS := target/tools
+FSX_VERSION := 0.3.2
 
 .DEFAULT_GOAL := help
-.PHONY: help build report test bench lint install uninstall clean
+.PHONY: help build report tools test bench lint install uninstall clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +25,12 @@ report: build ## Measure this machine and render reports/latest/index.html
 	$(BIN) report
 	@echo "open reports/latest/index.html"
 
-test: ## Run every test; as root, once more as an ordinary user
+tools: $(TOOLS)/bin/fsx ## Install fsx, which one of the tests runs, below target/tools
+
+$(TOOLS)/bin/fsx:
+	$(CARGO) install fsx --version =$(FSX_VERSION) --locked --root $(TOOLS)
+
+test: tools ## Run every test; as root, once more as an ordinary user
 	$(CARGO) build --locked --all-targets
 	$(CARGO) test --locked
 	@if [ "$$(id -u)" = 0 ]; then tests/as-user.sh; else echo "not root: tests that need root said why they were skipped"; fi

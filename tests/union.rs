@@ -2,10 +2,16 @@
 //!
 //! Each test runs as root, or else in a user namespace of its own; where neither is possible it says so and is skipped.
 
+#[path = "union/data.rs"]
+mod data;
 #[path = "union/fixture.rs"]
 mod fixture;
 #[path = "union/hard_links.rs"]
 mod hard_links;
+#[path = "union/listing.rs"]
+mod listing;
+#[path = "union/locks.rs"]
+mod locks;
 #[path = "union/merge.rs"]
 mod merge;
 #[path = "union/metadata.rs"]
@@ -16,7 +22,11 @@ mod model;
 mod open;
 #[path = "union/privileges.rs"]
 mod privileges;
+#[path = "union/reference.rs"]
+mod reference;
 #[path = "union/rename.rs"]
 mod rename;
+#[path = "union/special.rs"]
+mod special;
 #[path = "union/whiteout.rs"]
 mod whiteout;

@@ -211,6 +211,11 @@ impl DirIndex {
         self.order.clear();
     }
 
+    /// The last cookie that was given away.
+    pub(super) fn newest(&self) -> u64 {
+        self.last_cookie
+    }
+
     /// Visible names whose cookie is greater, with cookie, entry and type, in the order of listings.
     pub(super) fn after(&self, cookie: u64) -> impl Iterator<Item = (u64, &OsStr, &Entry, FileType)> {
         self.order.range((Bound::Excluded(cookie), Bound::Unbounded)).filter_map(|(cookie, name)| {

@@ -2,6 +2,9 @@
 //!
 //! There are no open directories here: a listing goes on from the cookie of the last name that was handed out, and the index keeps
 //! cookies valid (see `index`). The kernel therefore need not tell of opendir(3), and keeps listings itself.
+//!
+//! A listing shows nothing that came after it began: a program that makes or renames a file for each one it is shown would never come to
+//! an end. Where it ends is in every cookie, for want of an open directory to keep it in.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -14,7 +17,40 @@ use super::layers::UPPER;
 use super::node::{Inode, read};
 use super::state::{Found, Union};
 
-/// Cookies of `.` and `..`; the names of the index follow.
+/// Bits of a place, and of the place where the listing ends, in a cookie. Its sign bit stays clear: it is a position of lseek(2).
+const PLACE_BITS: u32 = 31;
+const PLACE_MAX: u64 = (1 << PLACE_BITS) - 1;
+/// Set in a cookie that holds nothing but a place, and that a large one. A directory in which two thousand million names were made
+/// keeps its listings, without the end.
+const ENDLESS: u64 = 1 << 62;
+
+/// Where a listing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Position {
+    /// Place of the last name that was handed out.
+    place: u64,
+    /// Place of the last name that may be.
+    end: u64,
+}
+
+impl Position {
+    /// Of a listing that begins at 0 while `newest` is the last place that was given away.
+    fn from_cookie(cookie: u64, newest: u64) -> Position {
+        if cookie == 0 {
+            Position { place: 0, end: newest }
+        } else if cookie & ENDLESS != 0 {
+            Position { place: cookie & !ENDLESS, end: u64::MAX }
+        } else {
+            Position { place: cookie & PLACE_MAX, end: cookie >> PLACE_BITS }
+        }
+    }
+
+    fn cookie(self) -> u64 {
+        if self.end > PLACE_MAX { ENDLESS | self.place } else { self.end << PLACE_BITS | self.place }
+    }
+}
+
+/// Places of `.` and `..`; the names of the index follow.
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 
@@ -69,16 +105,22 @@ impl Union {
 
     fn walk(&self, inode: &Inode, cookie: u64, mut take: impl FnMut(&Listed<'_>, Option<&Entry>) -> Room) -> Res<()> {
         let parent = inode.name().map_or(inode.ino, |(parent, _)| parent.ino);
+        let index = self.read_index(inode)?;
+        let at = Position::from_cookie(cookie, index.newest().saturating_add(DOT_DOT));
+        let cookie = |place| Position { place, ..at }.cookie();
         for (dot, name, ino) in [(DOT, ".", inode.ino), (DOT_DOT, "..", parent)] {
-            let listed = Listed { cookie: dot, name: OsStr::new(name), kind: FileType::Directory, ino };
-            if cookie < dot && take(&listed, None) == Room::None {
+            let listed = Listed { cookie: cookie(dot), name: OsStr::new(name), kind: FileType::Directory, ino };
+            if at.place < dot && take(&listed, None) == Room::None {
                 return Ok(());
             }
         }
-        let index = self.read_index(inode)?;
-        for (place, name, entry, kind) in index.after(cookie.saturating_sub(DOT_DOT)) {
+        for (place, name, entry, kind) in index.after(at.place.saturating_sub(DOT_DOT)) {
+            let place = place.saturating_add(DOT_DOT);
+            if place > at.end {
+                break;
+            }
             let ino = entry.ino(|| self.table.fresh());
-            if take(&Listed { cookie: place.saturating_add(DOT_DOT), name, kind, ino }, Some(entry)) == Room::None {
+            if take(&Listed { cookie: cookie(place), name, kind, ino }, Some(entry)) == Room::None {
                 break;
             }
         }
@@ -93,5 +135,25 @@ impl Union {
         }
         let fd = self.target(&inode, UPPER, place.orphan.as_ref())?.open(OFlags::RDONLY | OFlags::DIRECTORY)?;
         rustix::fs::fsync(fd.as_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_holds_place_and_end_and_is_a_position_of_lseek() {
+        for end in [2, 1000, PLACE_MAX] {
+            for place in [1, 2, 77, PLACE_MAX] {
+                let position = Position { place, end };
+                assert!(i64::try_from(position.cookie()).is_ok_and(|cookie| cookie > 0));
+                assert_eq!(Position::from_cookie(position.cookie(), 5), position);
+            }
+        }
+        assert_eq!(Position::from_cookie(0, 5), Position { place: 0, end: 5 });
+        let large = Position { place: PLACE_MAX + 9, end: PLACE_MAX + 10 };
+        assert!(i64::try_from(large.cookie()).is_ok());
+        assert_eq!(Position::from_cookie(large.cookie(), 5), Position { end: u64::MAX, ..large });
     }
 }

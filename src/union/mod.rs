@@ -31,6 +31,9 @@
 //!   written, since that needs no whiteout.
 //! - With passthrough, a file opened for reading before the copy_up keeps reading the lower data (as in overlay). Without passthrough
 //!   it sees the new data, as on a plain file system.
+//! - flock(2) and fcntl(2) locks belong to the kernel's node of a file. Where a reader keeps the lower data in this way, who opens the file
+//!   after the first write has another node: the two do not see each other's locks. Among themselves all do, as without passthrough.
+//! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
 
 mod attr;

@@ -5,8 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use layerbench::union::{UnionConfig, UnionMount, UnionOptions, mount_background};
+use layerbench::union::{UnionConfig, UnionError, UnionMount, UnionOptions, mount_background};
 
 /// Where a test run as another user keeps its files, in place of cargo's directory.
 pub const SCRATCH: &str = "LAYERBENCH_TEST_SCRATCH";
@@ -93,7 +94,15 @@ impl Stack {
 
     pub fn mount_with(&mut self, config: UnionConfig) {
         self.mount = None;
-        self.mount = Some(mount_background(config, &self.mnt()).unwrap());
+        // A child that another test has forked a moment ago holds the lock of the work directory until its exec.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mounted = loop {
+            match mount_background(config.clone(), &self.mnt()) {
+                Err(UnionError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+                other => break other,
+            }
+        };
+        self.mount = Some(mounted.unwrap());
     }
 
     pub fn mounted(&self) -> &UnionMount {

@@ -263,14 +263,15 @@ fn readers_of_another_name_read_on_and_new_readers_see_the_new_content() {
             }
             // Attributes that are changed through the old descriptor show under every name.
             held.set_permissions(fs::Permissions::from_mode(0o604)).unwrap();
-            for n in 0..4 {
-                assert_eq!(fs::metadata(path(n)).unwrap().mode() & 0o777, 0o604, "{}", NAMES[n]);
+            for name in NAMES {
+                assert_eq!(fs::metadata(mnt.join(name)).unwrap().mode() & 0o777, 0o604, "{name}");
             }
             // And what is changed by a name.
             OpenOptions::new().write(true).open(path(3)).unwrap().set_len(3).unwrap();
             nix::unistd::truncate(&path(2), 2).unwrap();
-            for n in 0..4 {
-                assert_eq!((fs::metadata(path(n)).unwrap().len(), text(path(n))), (2, "NE".into()), "{}", NAMES[n]);
+            for name in NAMES {
+                let path = mnt.join(name);
+                assert_eq!((fs::metadata(&path).unwrap().len(), text(&path)), (2, "NE".into()), "{name}");
             }
             assert_eq!(held.metadata().unwrap().ino(), ino(path(3)));
             drop((held, writer));

@@ -232,7 +232,18 @@ fn everything_holds_for_an_ordinary_user_in_a_user_namespace() {
             return;
         }
     }
-    for tests in ["whiteout::", "rename::", "open::", "metadata::", "model::"] {
+    for tests in [
+        "whiteout::",
+        "rename::",
+        "open::",
+        "metadata::",
+        "model::",
+        "hard_links::",
+        "data::",
+        "locks::",
+        "listing::",
+        "special::",
+    ] {
         let output = nobody(&program).arg(tests).output().unwrap();
         assert!(
             output.status.success(),

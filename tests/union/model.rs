@@ -2,291 +2,26 @@
 //! mount; and what lies in the layers has to mean the same to somebody who reads them by aufs's rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Stack, here, write_all};
+use crate::fixture::{Stack, here};
+use crate::reference::{Lower, Model, NOWHERE, Name, Op, words};
 
-/// A path of up to three names out of four, so that operations meet.
-type Name = Vec<u8>;
-
-#[derive(Debug, Clone)]
-enum Op {
-    Create(Name),
-    Append(Name),
-    Truncate(Name),
-    Mkdir(Name),
-    Unlink(Name),
-    Rmdir(Name),
-    /// A directory with all that is in it: what single removals would hardly ever empty.
-    RemoveTree(Name),
-    Symlink(Name),
-    Link(Name, Name),
-    Rename(Name, Name),
-    Chmod(Name, u32),
-}
-
-#[derive(Debug, Clone)]
-enum Node {
-    File(usize),
-    Link,
-    Dir(Dir),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Dir {
-    mode: u32,
-    children: BTreeMap<String, Node>,
-    /// Names that the lowers contribute here, as long as the directory is not opaque.
-    below: BTreeSet<String>,
-}
-
-#[derive(Debug, Clone)]
-struct Body {
-    content: String,
-    mode: u32,
-    links: u64,
-}
-
-/// Where the dangling symbolic links point.
-const NOWHERE: &str = "nowhere";
-
-#[derive(Debug)]
-struct Model {
-    root: Dir,
-    files: Vec<Body>,
-}
-
-impl Model {
-    fn new(lowers: &[Vec<(&str, &str)>]) -> Model {
-        let mut model = Model { root: Dir { mode: 0o755, ..Dir::default() }, files: Vec::new() };
-        // Top first: what is there already wins.
-        for (path, content) in lowers.iter().flatten() {
-            let mut parts: Vec<&str> = path.split('/').collect();
-            let last = parts.pop().unwrap();
-            let mut dir = &mut model.root;
-            for part in parts {
-                dir.below.insert(part.into());
-                let new = Dir { mode: 0o755, ..Dir::default() };
-                match dir.children.entry(part.into()).or_insert(Node::Dir(new)) {
-                    Node::Dir(inner) => dir = inner,
-                    _ => panic!("the stack of this test has no such conflict"),
-                }
-            }
-            if last.is_empty() {
-                continue;
-            }
-            dir.below.insert(last.into());
-            if !dir.children.contains_key(last) {
-                model.files.push(Body { content: content.to_string(), mode: 0o644, links: 1 });
-                dir.children.insert(last.into(), Node::File(model.files.len() - 1));
-            }
-        }
-        model
-    }
-
-    fn parent(&mut self, path: &[String]) -> Result<&mut Dir, i32> {
-        let mut dir = &mut self.root;
-        for part in &path[..path.len() - 1] {
-            dir = match dir.children.get_mut(part) {
-                Some(Node::Dir(inner)) => inner,
-                Some(Node::File(_)) => return Err(libc::ENOTDIR),
-                Some(Node::Link) | None => return Err(libc::ENOENT),
-            };
-        }
-        Ok(dir)
-    }
-
-    fn get(&mut self, path: &[String]) -> Result<Option<Node>, i32> {
-        let name = path.last().unwrap().clone();
-        Ok(self.parent(path)?.children.get(&name).cloned())
-    }
-
-    fn put(&mut self, path: &[String], node: Node) {
-        let name = path.last().unwrap().clone();
-        self.parent(path).unwrap().children.insert(name, node);
-    }
-
-    fn make(&mut self, path: &[String], node: Node) -> Result<(), i32> {
-        if self.get(path)?.is_some() {
-            return Err(libc::EEXIST);
-        }
-        self.put(path, node);
-        Ok(())
-    }
-
-    fn file(&mut self, path: &[String]) -> Result<&mut Body, i32> {
-        match self.get(path)?.ok_or(libc::ENOENT)? {
-            Node::File(id) => Ok(&mut self.files[id]),
-            Node::Dir(_) => Err(libc::EISDIR),
-            Node::Link => Err(libc::ELOOP),
-        }
-    }
-
-    fn drop_link(&mut self, node: &Node) {
-        if let Node::File(id) = node {
-            self.files[*id].links -= 1;
-        }
-    }
-
-    fn drop_tree(&mut self, dir: &Dir) {
-        for node in dir.children.values() {
-            match node {
-                Node::Dir(inner) => self.drop_tree(inner),
-                other => self.drop_link(other),
-            }
-        }
-    }
-
-    fn apply(&mut self, op: &Op) -> Result<(), i32> {
-        match op {
-            Op::Create(path) => {
-                let path = words(path);
-                self.files.push(Body { content: "new".into(), mode: 0o640, links: 1 });
-                let node = Node::File(self.files.len() - 1);
-                self.make(&path, node)
-            }
-            Op::Append(path) => self.file(&words(path)).map(|body| body.content.push('+')),
-            Op::Truncate(path) => self.file(&words(path)).map(|body| body.content = "t".into()),
-            Op::Mkdir(path) => self.make(&words(path), Node::Dir(Dir { mode: 0o750, ..Dir::default() })),
-            Op::Symlink(path) => self.make(&words(path), Node::Link),
-            Op::Unlink(path) => {
-                let path = words(path);
-                let node = self.get(&path)?.ok_or(libc::ENOENT)?;
-                if matches!(node, Node::Dir(_)) {
-                    return Err(libc::EISDIR);
-                }
-                self.drop_link(&node);
-                self.parent(&path)?.children.remove(path.last().unwrap());
-                Ok(())
-            }
-            Op::Rmdir(path) => {
-                let path = words(path);
-                match self.get(&path)?.ok_or(libc::ENOENT)? {
-                    Node::Dir(dir) if dir.children.is_empty() => {}
-                    Node::Dir(_) => return Err(libc::ENOTEMPTY),
-                    _ => return Err(libc::ENOTDIR),
-                }
-                self.parent(&path)?.children.remove(path.last().unwrap());
-                Ok(())
-            }
-            Op::RemoveTree(path) => {
-                let path = words(path);
-                let Node::Dir(dir) = self.get(&path)?.ok_or(libc::ENOENT)? else { return Err(libc::ENOTDIR) };
-                self.drop_tree(&dir);
-                self.parent(&path)?.children.remove(path.last().unwrap());
-                Ok(())
-            }
-            Op::Link(from, to) => {
-                let (from, to) = (words(from), words(to));
-                let node = self.get(&from)?.ok_or(libc::ENOENT)?;
-                if self.get(&to)?.is_some() {
-                    return Err(libc::EEXIST);
-                }
-                match node {
-                    Node::Dir(_) => return Err(libc::EPERM),
-                    Node::File(id) => self.files[id].links += 1,
-                    Node::Link => {}
-                }
-                self.put(&to, node);
-                Ok(())
-            }
-            Op::Rename(from, to) => self.rename(&words(from), &words(to)),
-            Op::Chmod(path, mode) => {
-                let path = words(path);
-                let name = path.last().unwrap().clone();
-                let id = match self.parent(&path)?.children.get_mut(&name).ok_or(libc::ENOENT)? {
-                    Node::Link => return Err(libc::ENOENT),
-                    Node::Dir(dir) => {
-                        // The test has to look into it afterwards, also without root.
-                        dir.mode = mode | 0o700;
-                        return Ok(());
-                    }
-                    Node::File(id) => *id,
-                };
-                self.files[id].mode = mode | 0o700;
-                Ok(())
-            }
-        }
-    }
-
-    /// In the order in which Linux checks (do_renameat2 and vfs_rename in fs/namei.c), then the union.
-    fn rename(&mut self, from: &[String], to: &[String]) -> Result<(), i32> {
-        self.parent(from)?;
-        self.parent(to)?;
-        let mut node = self.get(from)?.ok_or(libc::ENOENT)?;
-        let target = self.get(to)?;
-        if to.len() > from.len() && to.starts_with(from) {
-            return Err(libc::EINVAL);
-        }
-        if from.len() > to.len() && from.starts_with(to) {
-            return Err(libc::ENOTEMPTY);
-        }
-        match (&node, &target) {
-            _ if from == to => return Ok(()),
-            (Node::File(a), Some(Node::File(b))) if a == b => return Ok(()),
-            (Node::Dir(_), Some(Node::File(_) | Node::Link)) => return Err(libc::ENOTDIR),
-            (Node::File(_) | Node::Link, Some(Node::Dir(_))) => return Err(libc::EISDIR),
-            _ => {}
-        }
-        if let Node::Dir(dir) = &mut node {
-            if dir.below.iter().any(|name| dir.children.contains_key(name)) {
-                return Err(libc::EXDEV);
-            }
-            dir.below.clear();
-        }
-        if let Some(Node::Dir(dir)) = &target
-            && !dir.children.is_empty()
-        {
-            return Err(libc::ENOTEMPTY);
-        }
-        if let Some(target) = target {
-            self.drop_link(&target);
-        }
-        self.parent(from)?.children.remove(from.last().unwrap());
-        self.put(to, node);
-        Ok(())
-    }
-
-    fn dump(&self) -> BTreeMap<String, String> {
-        fn walk(model: &Model, dir: &Dir, at: &str, into: &mut BTreeMap<String, String>) {
-            for (name, node) in &dir.children {
-                let path = format!("{at}{name}");
-                match node {
-                    Node::File(id) => {
-                        let body = &model.files[*id];
-                        into.insert(path, format!("file {:o} {} {}", body.mode, body.links, body.content));
-                    }
-                    Node::Link => {
-                        into.insert(path, format!("-> {NOWHERE}"));
-                    }
-                    Node::Dir(inner) => {
-                        walk(model, inner, &format!("{path}/"), into);
-                        into.insert(path, format!("dir {:o}", inner.mode));
-                    }
-                }
-            }
-        }
-        let mut lines = BTreeMap::new();
-        walk(self, &self.root, "", &mut lines);
-        lines
-    }
-}
-
-fn words(path: &Name) -> Vec<String> {
-    path.iter().map(|part| char::from(b'a' + part).to_string()).collect()
-}
-
-fn run(mnt: &Path, op: &Op) -> Result<(), i32> {
+/// Does it on the mount. `held` keeps what is held open.
+fn run(stack: &mut Stack, options: &str, held: &mut Vec<File>, op: &Op) -> Result<(), i32> {
+    let mnt = stack.mnt();
     let at = |path: &Name| mnt.join(words(path).join("/"));
     let open = |options: &mut OpenOptions, path: &Name, data: &[u8]| {
         options.custom_flags(libc::O_NOFOLLOW).open(at(path)).and_then(|mut file| file.write_all(data))
     };
+    let rename2 = |from: PathBuf, to: PathBuf, flags| renameat_with(CWD, from, CWD, to, flags).map_err(Into::into);
     let chmod = |path: PathBuf, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     match op {
         Op::Create(path) => {
@@ -306,7 +41,18 @@ fn run(mnt: &Path, op: &Op) -> Result<(), i32> {
         Op::Symlink(path) => symlink(NOWHERE, at(path)),
         Op::Link(from, to) => fs::hard_link(at(from), at(to)),
         Op::Rename(from, to) => fs::rename(at(from), at(to)),
+        Op::Move(from, to) => rename2(at(from), at(to), RenameFlags::NOREPLACE),
+        Op::Exchange(from, to) => rename2(at(from), at(to), RenameFlags::EXCHANGE),
         Op::Chmod(path, mode) => chmod(at(path), mode | 0o700),
+        Op::Hold(path) => {
+            OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(at(path)).map(|file| held.push(file))
+        }
+        Op::Remount => {
+            held.clear();
+            stack.unmount();
+            stack.mount(options);
+            Ok(())
+        }
     }
     .map_err(|error| error.raw_os_error().unwrap())
 }
@@ -379,33 +125,43 @@ fn op() -> impl Strategy<Value = Op> {
         1 => path().prop_map(Op::RemoveTree),
         1 => path().prop_map(Op::Symlink),
         2 => (path(), path()).prop_map(|(from, to)| Op::Link(from, to)),
-        5 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
+        4 => (path(), path()).prop_map(|(from, to)| Op::Rename(from, to)),
+        1 => (path(), path()).prop_map(|(from, to)| Op::Move(from, to)),
+        2 => (path(), path()).prop_map(|(from, to)| Op::Exchange(from, to)),
         1 => (path(), prop_oneof![Just(0o711u32), Just(0o755), Just(0o4744)]).prop_map(|(path, mode)| Op::Chmod(path, mode)),
+        2 => path().prop_map(Op::Hold),
+        1 => Just(Op::Remount),
     ]
 }
 
-fn lowers() -> Vec<Vec<(&'static str, &'static str)>> {
+fn lowers() -> Vec<Lower> {
     vec![
-        vec![("a/a", "top"), ("a/b/a", "top"), ("d", "file"), ("b/", "")],
-        vec![("a/a", "hidden"), ("a/b/b", "low"), ("a/c/d", "low"), ("c/a", "low"), ("c/b/", "")],
+        Lower { files: vec![("a/a", "top"), ("a/b/a", "top"), ("d", "file"), ("b/", "")], links: vec!["a/b/a", "b/c"] },
+        Lower {
+            files: vec![("a/a", "hidden"), ("a/b/b", "low"), ("a/c/d", "low"), ("c/a", "links"), ("c/b/", "")],
+            // The last two are hidden: by another file, and by a file in place of their directory.
+            links: vec!["c/a", "c/d", "a/c/a", "b/d", "b/b/a", "a/b/a", "d/a"],
+        },
     ]
 }
 
 fn check(ops: &[Op], options: &str) -> Result<(), TestCaseError> {
     let mut stack = Stack::new(2);
     let content = lowers();
-    for (n, files) in content.iter().enumerate() {
-        write_all(&stack.lower(n), files);
+    for (n, lower) in content.iter().enumerate() {
+        lower.build(&stack.lower(n));
     }
     let mut model = Model::new(&content);
     stack.mount(options);
+    let mut held = Vec::new();
     for (n, op) in ops.iter().enumerate() {
-        prop_assert_eq!(run(&stack.mnt(), op), model.apply(op), "operation {}: {:?}", n, op);
+        prop_assert_eq!(run(&mut stack, options, &mut held, op), model.apply(op), "operation {}: {:?}", n, op);
     }
     let expected = model.dump();
     let mut seen = BTreeMap::new();
     dump(&stack.mnt(), "", &mut seen);
     prop_assert_eq!(&seen, &expected);
+    held.clear();
     stack.unmount();
     let mut flat = BTreeMap::new();
     flatten(&[stack.upper(), stack.lower(0), stack.lower(1)], "", &mut flat);
@@ -418,12 +174,18 @@ fn check(ops: &[Op], options: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// How many random sequences to try, new ones each time, instead of the few that are the same in every run.
+const CASES: &str = "LAYERBENCH_MODEL_CASES";
+
 fn random(test: &str, options: &str) {
     if !here(test) {
         return;
     }
-    let config = Config { cases: 64, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let more = std::env::var(CASES).ok().and_then(|cases| cases.parse().ok());
+    let config =
+        Config { cases: more.unwrap_or(64), failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let fixed = || TestRunner::new_with_rng(config.clone(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let mut runner = if more.is_some() { TestRunner::new(config.clone()) } else { fixed() };
     let outcome = runner.run(&proptest::collection::vec(op(), 1..=60), |ops| check(&ops, options));
     if let Err(error) = outcome {
         panic!("{error}");

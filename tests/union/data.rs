@@ -1,0 +1,195 @@
+//! What is in a file: large, mapped, direct, appended to by many.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::process::Command;
+
+use crate::fixture::{each_mode, errno, names, text, write_all};
+
+#[test]
+fn a_file_above_four_gibibytes_keeps_its_ends_and_its_holes() {
+    const SIZE: u64 = 5 << 30;
+    const ODD: u64 = (4 << 30) + 12_345;
+    each_mode(
+        "data::a_file_above_four_gibibytes_keeps_its_ends_and_its_holes",
+        1,
+        |s| {
+            let file = File::create(s.lower(0).join("large")).unwrap();
+            file.write_at(b"begin", 0).unwrap();
+            file.write_at(b"beyond", ODD).unwrap();
+            file.set_len(SIZE).unwrap();
+        },
+        |s| {
+            let path = s.mnt().join("large");
+            let mut read = [0; 6];
+            File::open(&path).unwrap().read_exact_at(&mut read, ODD).unwrap();
+            assert_eq!(&read, b"beyond");
+            let file = OpenOptions::new().read(true).append(true).open(&path).unwrap();
+            std::io::Write::write_all(&mut &file, b"end").unwrap();
+            for place in [path, s.upper().join("large")] {
+                let file = File::open(&place).unwrap();
+                let meta = file.metadata().unwrap();
+                assert_eq!(meta.len(), SIZE + 3);
+                assert!(meta.blocks() < 1000, "{} blocks of 512 bytes", meta.blocks());
+                file.read_exact_at(&mut read, ODD).unwrap();
+                assert_eq!(&read, b"beyond");
+                file.read_exact_at(&mut read[..5], 0).unwrap();
+                assert_eq!(&read[..5], b"begin");
+                file.read_exact_at(&mut read[..3], SIZE).unwrap();
+                assert_eq!(&read[..3], b"end");
+                // Where the data is, a program that copies the file finds through the mount, too.
+                let data = |from| rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(from)).unwrap();
+                assert!((2 << 30..=ODD).contains(&data(1 << 20)), "{}", data(1 << 20));
+            }
+        },
+    );
+}
+
+#[test]
+fn private_mappings_change_no_file_and_shared_ones_do() {
+    each_mode(
+        "data::private_mappings_change_no_file_and_shared_ones_do",
+        1,
+        |s| write_all(&s.lower(0), &[("private", &"o".repeat(9000)), ("shared", &"o".repeat(9000))]),
+        |s| {
+            // Python's mmap, in a process of its own: this crate's tests have no unsafe code.
+            let script = r#"
+import mmap, os, sys
+folder = sys.argv[1]
+r = os.open(folder + "/private", os.O_RDONLY)
+private = mmap.mmap(r, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+private[10:13] = b"own"
+w = os.open(folder + "/private", os.O_WRONLY)
+os.pwrite(w, b"file", 8000)
+assert private[10:13] == b"own"
+assert open(folder + "/private", "rb").read() == b"o" * 8000 + b"file" + b"o" * 996
+rw = os.open(folder + "/shared", os.O_RDWR)
+one = mmap.mmap(rw, 0, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+other = mmap.mmap(os.open(folder + "/shared", os.O_RDONLY), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+one[5000:5003] = b"MAP"
+assert other[5000:5003] == b"MAP"
+os.pwrite(rw, b"PWRITE", 0)
+assert one[:6] == other[:6] == b"PWRITE"
+one.flush()
+os.close(rw); one.close()
+assert os.pread(os.open(folder + "/shared", os.O_RDONLY), 3, 5000) == b"MAP"
+"#;
+            match Command::new("python3").args(["-c", script]).arg(s.mnt()).status() {
+                Ok(status) => assert!(status.success()),
+                Err(error) => return eprintln!("skipped: mappings need python3: {error}"),
+            }
+            assert_eq!(&fs::read(s.upper().join("shared")).unwrap()[5000..5003], b"MAP");
+            assert_eq!(text(s.lower(0).join("shared")), "o".repeat(9000));
+        },
+    );
+}
+
+#[test]
+fn direct_io_reads_and_writes_the_same_file() {
+    const BLOCK: usize = 65536;
+    each_mode(
+        "data::direct_io_reads_and_writes_the_same_file",
+        1,
+        |s| write_all(&s.lower(0), &[("f", &"x".repeat(4 * BLOCK)), ("source", &"y".repeat(BLOCK))]),
+        |s| {
+            // dd aligns its buffers, which takes unsafe code here.
+            let dd = |words: &[String]| {
+                let output = Command::new("dd").args(words).args(["bs=64k", "conv=notrunc"]).output().unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            };
+            let path = |name: &str| s.mnt().join(name).display().to_string();
+            let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(s.lower(0).join("f"));
+            if let Err(error) = direct {
+                return eprintln!("skipped: no O_DIRECT on the file system of the layers: {error}");
+            }
+            dd(&[format!("if={}", path("f")), format!("of={}", path("copy")), "iflag=direct".into()]);
+            assert_eq!(text(path("copy")), "x".repeat(4 * BLOCK));
+            let cached = File::open(path("f")).unwrap();
+            cached.read_exact_at(&mut [0; BLOCK], 0).unwrap();
+            drop(cached);
+            dd(&[
+                format!("if={}", path("source")),
+                format!("of={}", path("f")),
+                "oflag=direct".into(),
+                "seek=2".into(),
+            ]);
+            let expected = "x".repeat(2 * BLOCK) + &"y".repeat(BLOCK) + &"x".repeat(BLOCK);
+            assert_eq!(text(path("f")), expected);
+            assert_eq!(text(s.upper().join("f")), expected);
+        },
+    );
+}
+
+#[test]
+fn appends_of_several_processes_lose_nothing() {
+    each_mode(
+        "data::appends_of_several_processes_lose_nothing",
+        1,
+        |s| write_all(&s.lower(0), &[("log", "first\n")]),
+        |s| {
+            let script = "i=0; while [ $i -lt 200 ]; do echo $1-$i >> log; i=$((i + 1)); done";
+            let children: Vec<_> = (0..4)
+                .map(|n| {
+                    let mut command = Command::new("sh");
+                    command.args(["-c", script, "sh", &n.to_string()]).current_dir(s.mnt()).spawn().unwrap()
+                })
+                .collect();
+            for mut child in children {
+                assert!(child.wait().unwrap().success());
+            }
+            let mut lines: Vec<String> = text(s.mnt().join("log")).lines().map(str::to_string).collect();
+            assert_eq!(lines[0], "first");
+            lines[1..].sort();
+            let mut expected: Vec<String> = (0..4).flat_map(|n| (0..200).map(move |i| format!("{n}-{i}"))).collect();
+            expected.sort();
+            assert_eq!(lines[1..], expected);
+        },
+    );
+}
+
+#[test]
+fn a_file_without_a_name_is_refused_cleanly() {
+    each_mode(
+        "data::a_file_without_a_name_is_refused_cleanly",
+        1,
+        |s| write_all(&s.lower(0), &[("d/", "")]),
+        |s| {
+            // fuser has no FUSE_TMPFILE; programs then make a file and unlink it.
+            let made = OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(s.mnt().join("d"));
+            assert_eq!(errno(made), libc::EOPNOTSUPP);
+            assert_eq!(names(&s.upper()), Vec::<String>::new());
+            let file = tempfile::tempfile_in(s.mnt().join("d")).unwrap();
+            file.write_at(b"data", 0).unwrap();
+            assert_eq!((file.metadata().unwrap().len(), file.metadata().unwrap().nlink()), (4, 0));
+            assert_eq!(names(&s.mnt().join("d")), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn a_file_keeps_its_number_and_device_while_readers_and_writers_hold_it() {
+    each_mode(
+        "data::a_file_keeps_its_number_and_device_while_readers_and_writers_hold_it",
+        1,
+        |s| write_all(&s.lower(0), &[("d/f", "old"), ("d/g", "old")]),
+        |s| {
+            let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+            let (path, dir) = (s.mnt().join("d/f"), s.mnt().join("d"));
+            let before = (id(fs::metadata(&path).unwrap()), id(fs::metadata(&dir).unwrap()));
+            assert_eq!(before.0.0, before.1.0, "one device for files and directories");
+            assert_eq!(before.0.0, fs::metadata(s.mnt()).unwrap().dev());
+            let reader = File::open(&path).unwrap();
+            let writer = OpenOptions::new().write(true).open(&path).unwrap();
+            writer.write_at(b"new", 0).unwrap();
+            let late = File::open(&path).unwrap();
+            for meta in [reader.metadata(), writer.metadata(), late.metadata(), fs::metadata(&path)] {
+                assert_eq!(id(meta.unwrap()), before.0);
+            }
+            drop((reader, writer, late));
+            assert_eq!((id(fs::metadata(&path).unwrap()), id(fs::metadata(&dir).unwrap())), before);
+            fs::rename(&path, s.mnt().join("moved")).unwrap();
+            assert_eq!(id(fs::metadata(s.mnt().join("moved")).unwrap()), before.0);
+            assert_ne!(id(fs::metadata(s.mnt().join("d/g")).unwrap()), before.0);
+        },
+    );
+}

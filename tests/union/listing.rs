@@ -1,0 +1,157 @@
+//! Directories that change while they are listed, and large ones.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom};
+
+use crate::fixture::{Stack, each_mode, here, names, write_all};
+
+/// Reads on from where the descriptor stands: up to `limit` names, each with the position behind it (telldir(3)).
+fn read_on(dir: BorrowedFd<'_>, limit: usize) -> Vec<(String, u64)> {
+    // A small buffer, so that the listing takes many requests.
+    let mut buffer = Vec::with_capacity(512);
+    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+    let mut found = Vec::new();
+    while found.len() < limit {
+        let Some(entry) = entries.next() else { break };
+        let entry = entry.unwrap();
+        found.push((entry.file_name().to_str().unwrap().to_string(), entry.next_entry_cookie()));
+    }
+    found
+}
+
+fn open_dir(path: &Path) -> rustix::fd::OwnedFd {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+}
+
+#[test]
+fn what_stays_is_listed_once_while_other_names_come_and_go() {
+    each_mode(
+        "listing::what_stays_is_listed_once_while_other_names_come_and_go",
+        2,
+        |s| {
+            for n in 0..300 {
+                let kind = if n % 3 == 0 { "goes" } else { "stays" };
+                write_all(&s.lower(n % 2), &[(&format!("d/{kind}-{n:03}"), "")]);
+            }
+        },
+        |s| {
+            let path = s.mnt().join("d");
+            fs::write(path.join("stays-upper"), "").unwrap();
+            let dir = open_dir(&path);
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+            for round in 0.. {
+                let some = read_on(dir.as_fd(), 17);
+                let Some((_, behind)) = some.last().cloned() else { break };
+                // Whatever the kernel and this test have read ahead: seekdir(3) goes back to behind the last name that was taken.
+                rustix::fs::seek(&dir, SeekFrom::Start(behind)).unwrap();
+                some.into_iter().for_each(|(name, _)| *seen.entry(name).or_default() += 1);
+                fs::write(path.join(format!("comes-{round}")), "").unwrap();
+                for n in (round * 30..(round + 1) * 30).filter(|n| n % 3 == 0 && *n < 300) {
+                    fs::remove_file(path.join(format!("goes-{n:03}"))).unwrap();
+                }
+                if round > 0 {
+                    fs::rename(path.join(format!("comes-{}", round - 1)), path.join(format!("moved-{round}"))).unwrap();
+                }
+            }
+            let stayed: Vec<_> = seen.iter().filter(|(name, _)| name.starts_with("stays-")).collect();
+            assert_eq!(stayed.len(), 201);
+            assert!(seen.values().all(|count| *count == 1), "{seen:?}");
+            // rewinddir(3) shows what is there now.
+            rustix::fs::seek(&dir, SeekFrom::Start(0)).unwrap();
+            let mut again: Vec<String> = read_on(dir.as_fd(), usize::MAX).into_iter().map(|(name, _)| name).collect();
+            again.retain(|name| name != "." && name != "..");
+            again.sort();
+            assert_eq!(again, names(&path));
+            assert!(again.iter().all(|name| !name.starts_with("goes-")));
+        },
+    );
+}
+
+#[test]
+fn who_makes_or_renames_a_file_for_each_one_listed_comes_to_an_end() {
+    each_mode(
+        "listing::who_makes_or_renames_a_file_for_each_one_listed_comes_to_an_end",
+        1,
+        |s| {
+            for n in 0..40 {
+                write_all(&s.lower(0), &[(&format!("copied/{n}"), ""), (&format!("renamed/{n}"), "")]);
+            }
+        },
+        |s| {
+            for (name, times) in [("copied", 2), ("renamed", 1)] {
+                let dir = s.mnt().join(name);
+                let mut listed = 0;
+                for entry in fs::read_dir(&dir).unwrap() {
+                    listed += 1;
+                    assert!(listed <= 40, "what was made meanwhile is listed, too");
+                    let (from, to) = (entry.as_ref().unwrap().path(), dir.join(format!("new-{listed}")));
+                    if name == "copied" { fs::write(to, "").unwrap() } else { fs::rename(from, to).unwrap() }
+                }
+                assert_eq!(listed, 40);
+                assert_eq!(names(&dir).len(), 40 * times);
+            }
+        },
+    );
+}
+
+#[test]
+fn every_position_leads_back_to_the_name_behind_it() {
+    each_mode(
+        "listing::every_position_leads_back_to_the_name_behind_it",
+        1,
+        |s| {
+            for n in 0..100 {
+                write_all(&s.lower(0), &[(&format!("d/{n}"), "")]);
+            }
+        },
+        |s| {
+            let dir = open_dir(&s.mnt().join("d"));
+            let all = read_on(dir.as_fd(), usize::MAX);
+            assert_eq!(all.len(), 102);
+            for pair in all.windows(2).rev() {
+                rustix::fs::seek(&dir, SeekFrom::Start(pair[0].1)).unwrap();
+                assert_eq!(read_on(dir.as_fd(), 1), pair[1..]);
+            }
+            rustix::fs::seek(&dir, SeekFrom::Start(all[101].1)).unwrap();
+            assert_eq!(read_on(dir.as_fd(), 1), []);
+        },
+    );
+}
+
+#[test]
+fn a_directory_of_a_hundred_thousand_entries() {
+    if !here("listing::a_directory_of_a_hundred_thousand_entries") {
+        return;
+    }
+    // Once: no file is opened here, so that both modes are one.
+    let mut s = Stack::new(2);
+    for n in 0..2 {
+        fs::create_dir(s.lower(n).join("d")).unwrap();
+    }
+    for n in 0..100_000 {
+        fs::File::create(s.lower(n % 2).join("d").join(format!("entry-{n}"))).unwrap();
+    }
+    s.mount("");
+    let path = s.mnt().join("d");
+    let listed = |expected: usize| {
+        let mut names = names(&path);
+        assert_eq!(names.len(), expected);
+        names.dedup();
+        assert_eq!(names.len(), expected);
+    };
+    listed(100_000);
+    // A listing with a look at every file, as `ls -l` does.
+    let sizes: u64 = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert_eq!(sizes, 0);
+    for n in 0..1000 {
+        fs::write(path.join(format!("new-{n}")), "").unwrap();
+        fs::remove_file(path.join(format!("entry-{}", n * 100))).unwrap();
+    }
+    listed(100_000);
+    assert!(!path.join("entry-0").exists() && path.join("entry-99999").exists());
+    s.unmount();
+}
