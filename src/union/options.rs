@@ -401,7 +401,8 @@ fn unescape(text: &[u8]) -> Vec<u8> {
 
 /// Whether maps (`inside:outside:count`, one behind the other; Podman begins with a colon) change nothing; `None` when they are none.
 fn identity(text: &str) -> Option<bool> {
-    let numbers = text.strip_prefix(':').unwrap_or(text).split(':').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().ok()?;
+    let numbers =
+        text.strip_prefix(':').unwrap_or(text).split(':').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().ok()?;
     let (triples, rest) = numbers.as_chunks::<3>();
     if triples.is_empty() || !rest.is_empty() { None } else { Some(triples.iter().all(|[a, b, _]| a == b)) }
 }
