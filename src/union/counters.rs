@@ -1,6 +1,6 @@
 //! What a union has done, in numbers. Every count is one relaxed addition; the clock is read in copy_up and nowhere else.
 //!
-//! The operations of the union count; [`Report`] is what anybody else gets to see, as JSON (docs/union.md describes it).
+//! The operations of the union count; [`Report`] is what anybody else gets to see, as JSON.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -228,18 +228,21 @@ impl CopyUpClock<'_> {
     }
 }
 
-/// The counters of a union at one moment, for JSON. Times are nanoseconds, sizes bytes; all but `now` count since the mount.
+/// The counters of a union at one moment, for JSON: one object with the fields below. Times are in nanoseconds and sizes in bytes, as their
+/// names say; everything but `now` counts from the mount on.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Version of layerbench that serves.
     version: &'static str,
     /// Process that serves.
     pid: u32,
-    /// Which report of this process it is, from 1 on: the one of the mount.
+    /// Which report of this process it is: 1 is the one of the mount, 0 one that was not written to a file.
     report_number: u64,
     /// Age of the mount.
     age_ns: u64,
     passthrough: Passthrough,
+    /// Requests of the kernel by kind, in the words of the FUSE protocol; also those that were answered with an error. What the kernel
+    /// answers from its caches, and what it reads and writes through passthrough, is no request.
     requests_count: BTreeMap<&'static str, u64>,
     lookups: Lookups,
     opens: Opens,
@@ -249,42 +252,61 @@ pub struct Report {
 
 #[derive(Debug, Serialize)]
 struct Passthrough {
+    /// `on`, `off` (as asked for), `refused` (by the kernel, for every file) or `refused for some files`.
     state: &'static str,
+    /// The kernel's reason; null where it has not refused.
     refused_because: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Lookups {
+    /// Look-ups of names that are there.
     found_count: u64,
+    /// Look-ups of names that are not.
     missing_count: u64,
+    /// Entries that a listing handed out with their attributes (readdirplus), which saves the kernel a look-up each.
     listed_count: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct Opens {
+    /// Files opened, or created and opened.
     all_count: u64,
+    /// Those of them that the kernel reads and writes by itself.
     passthrough_count: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct CopyUps {
+    /// Regular files, directories, and everything else (links, devices) that were copied up.
     files_count: u64,
     directories_count: u64,
     others_count: u64,
+    /// Data that was copied; holes are not.
     copied_bytes: u64,
+    /// Sizes of the files whose copies share their blocks (FICLONE).
     shared_bytes: u64,
+    /// Finding the file in its layer, opening it and asking for its attributes.
     look_up_ns: u64,
+    /// Copying up directories, all steps of it. The other times are of what is no directory.
     parents_ns: u64,
+    /// Making the copy and filling it.
     data_ns: u64,
+    /// Waiting for the device, with `fsync=on`.
     fsync_ns: u64,
+    /// Owner, mode, extended attributes, times.
     attributes_ns: u64,
+    /// Giving the copy its name, with the wait for the lock on its directory.
     rename_ns: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct Now {
+    /// Files and directories that the kernel remembers, or has open.
     nodes_count: u64,
+    /// Opens that have not been released.
     open_files_count: u64,
+    /// Descriptors of directories that are kept for the next use, in this process.
     cached_descriptors_count: u64,
 }
 

@@ -16,6 +16,8 @@
 //! - `passthrough`: which file the kernel reads and writes by itself for a node.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `fs`: the edge to fuser; decodes, calls, replies.
+//! - `refusal`: what the kernel said when it refused passthrough; said once. `counters`: what was done, in numbers.
+//! - `options`: the words of `-o`. `mount`: mounting and unmounting. `serve`: a daemon's signals, counters and end.
 //!
 //! # Form on disk
 //! The upper is a valid read-write branch of aufs. A copied-up file is a plain file, a removed lower name is an empty regular file

@@ -41,7 +41,8 @@ pub struct UnionMount {
     pub(super) union: Arc<Union>,
 }
 
-/// Mounts a union and serves it in the background.
+/// Mounts a union and serves it in the background. A panic in a thread that serves is answered with EIO, and the others go on; in a process of
+/// its own a union is better served by [`serve`](super::serve), which does not go on after that.
 ///
 /// # Errors
 /// What kept the union from being mounted.

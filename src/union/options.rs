@@ -399,9 +399,10 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Whether maps (`inside:outside:count`, one behind the other) change nothing; `None` when they are none.
+/// Whether maps (`inside:outside:count`, one behind the other; Podman begins with a colon) change nothing; `None` when they are none.
 fn identity(text: &str) -> Option<bool> {
-    let numbers = text.split(':').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().ok()?;
+    let numbers =
+        text.strip_prefix(':').unwrap_or(text).split(':').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().ok()?;
     let (triples, rest) = numbers.as_chunks::<3>();
     if triples.is_empty() || !rest.is_empty() { None } else { Some(triples.iter().all(|[a, b, _]| a == b)) }
 }
@@ -468,6 +469,7 @@ mod tests {
             ("upperdir=", "needs a value"),
             ("lowerdir=/a::/b", "data-only"),
             ("uidmapping=0:1000:1", "not supported"),
+            ("gidmapping=:0:1000:1", "not supported"),
             ("uidmapping=0:0", "triples"),
             ("gidmapping=0:x:1", "triples"),
             ("squash_to_uid=3", "not supported"),
@@ -487,7 +489,7 @@ mod tests {
     fn every_word_of_the_table_is_understood() {
         for (word, form, ..) in WORDS {
             let value = match *word {
-                "uidmapping" | "gidmapping" => "=0:0:65536:70000:70000:1",
+                "uidmapping" | "gidmapping" => "=:0:0:65536:70000:70000:1",
                 "xattr_permissions" => "=0",
                 "threads" | "ttl" => "=1",
                 "passthrough" | "fsync" => "=0",
