@@ -69,7 +69,7 @@ pub(super) struct DirState {
     pub(super) lowers: RwLock<Vec<Layer>>,
     /// The merged content, once somebody needed it.
     pub(super) index: RwLock<Option<DirIndex>>,
-    /// Cached descriptors (O_PATH) of this directory in its layers.
+    /// Cached descriptors (O_PATH) of this directory in its layers, in the order of the layers' numbers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
 }
 

@@ -125,8 +125,12 @@ impl Union {
     /// A descriptor of a directory in one of its layers. ENOENT if it has lost its name.
     pub(super) fn dir_fd(&self, inode: &Inode, layer: Layer) -> Res<Arc<OwnedFd>> {
         let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
-        if let Some((_, fd)) = lock(&dir.fds).iter().find(|(l, _)| *l == layer) {
-            return Ok(Arc::clone(fd));
+        {
+            let fds = lock(&dir.fds);
+            let place = fds.binary_search_by_key(&layer, |(layer, _)| *layer);
+            if let Some((_, fd)) = place.ok().and_then(|place| fds.get(place)) {
+                return Ok(Arc::clone(fd));
+            }
         }
         let fd = loop {
             let Some((parent, name)) = inode.name() else {
@@ -145,9 +149,9 @@ impl Union {
         // Past the limit, descriptors live only as long as their operation.
         if CACHED_FDS.load(Ordering::Relaxed) < self.max_cached_fds {
             let mut fds = lock(&dir.fds);
-            if fds.iter().all(|(l, _)| *l != layer) {
+            if let Err(place) = fds.binary_search_by_key(&layer, |(layer, _)| *layer) {
                 CACHED_FDS.fetch_add(1, Ordering::Relaxed);
-                fds.push((layer, Arc::clone(&fd)));
+                fds.insert(place, (layer, Arc::clone(&fd)));
             }
         }
         Ok(fd)
