@@ -6,12 +6,12 @@
 //! Inode numbers come from a counter and are kept in the index of the parent directory, so that a file keeps its number when it is
 //! copied up, renamed, or forgotten and looked up again, as long as its directory is known. They are never used twice in a mount.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
 
 use super::index::DirIndex;
@@ -183,13 +183,14 @@ impl Node {
 /// All nodes. The id of the root is 1, as FUSE demands.
 #[derive(Debug)]
 pub(super) struct Table {
-    nodes: RwLock<HashMap<u64, Arc<Node>>>,
+    /// The numbers are ours, so that nobody can choose them to collide: the fastest hash will do.
+    nodes: RwLock<FxHashMap<u64, Arc<Node>>>,
     next: AtomicU64,
 }
 
 impl Table {
     pub(super) fn new(root: Inode) -> Table {
-        let table = Table { nodes: RwLock::new(HashMap::new()), next: AtomicU64::new(2) };
+        let table = Table { nodes: RwLock::new(FxHashMap::default()), next: AtomicU64::new(2) };
         table.insert_new(1, Arc::new(root), 1);
         table
     }

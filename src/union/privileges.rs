@@ -6,11 +6,12 @@
 //! the credentials that the daemon had when it handed the file over; without CAP_FSETID among them, the file system below takes the bits
 //! away at the first write.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 
 use rustix::fs::Mode;
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::Res;
 use super::node::Node;
@@ -29,8 +30,13 @@ pub(super) fn after_write(mode: u32) -> u32 {
 
 /// Runs `hand_over` such that writes through the file it hands to the kernel take set-id bits away.
 pub(super) fn as_ordinary_writer<T>(hand_over: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    // Of this thread alone.
-    let own = capabilities(None)?;
+    // They are this thread's alone, and nothing else here changes them.
+    thread_local!(static OWN: Cell<Option<CapabilitySets>> = const { Cell::new(None) });
+    let own = match OWN.get() {
+        Some(own) => own,
+        None => capabilities(None)?,
+    };
+    OWN.set(Some(own));
     if !own.effective.contains(CapabilitySet::FSETID) {
         return hand_over();
     }

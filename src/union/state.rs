@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -37,7 +38,7 @@ pub(super) struct Union {
     pub(super) known_links: Mutex<KnownLinks>,
     /// Inodes and the threads whose open of them was sent back to find another node; used where an inode has two.
     pub(super) sent_back: Mutex<HashSet<(u64, u32)>>,
-    pub(super) handles: RwLock<HashMap<u64, Arc<OpenFile>>>,
+    pub(super) handles: RwLock<FxHashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
     pub(super) passthrough: PassthroughSwitch,
     pub(super) counters: Counters,
@@ -75,7 +76,7 @@ impl Union {
             links: Mutex::new(HashMap::new()),
             known_links: Mutex::new(KnownLinks::new()),
             sent_back: Mutex::new(HashSet::new()),
-            handles: RwLock::new(HashMap::new()),
+            handles: RwLock::new(FxHashMap::default()),
             next_handle: AtomicU64::new(1),
             passthrough: PassthroughSwitch::new(config.options.passthrough),
             counters: Counters::new(),
