@@ -62,7 +62,9 @@ pub(super) struct Found {
 
 impl Union {
     pub(super) fn new(config: &UnionConfig) -> Result<Union, UnionError> {
-        let max_cached_fds = raise_file_limit() / 4;
+        let file_limit = raise_file_limit();
+        make_room_for_files(file_limit);
+        let max_cached_fds = file_limit / 4;
         let layers = Layers::open(config)?;
         let lowers: Vec<Layer> = (0..layers.depth()).map(|n| n as Layer).collect();
         let top = if layers.writable() { UPPER } else { 0 };
@@ -312,6 +314,17 @@ fn raise_file_limit() -> usize {
     let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
     // No limit at all would be no reason to keep a million descriptors.
     current.unwrap_or(1 << 20).clamp(64, 1 << 18) as usize
+}
+
+/// Has the kernel make the table of open files as large as a deep union needs it. To enlarge the table of a process with threads takes
+/// milliseconds (synchronize_rcu in fs/file.c, expand_fdtable); most daemons have none yet when they come here.
+fn make_room_for_files(limit: usize) {
+    const ROOM: usize = 16_384;
+    let last = i32::try_from(limit.min(ROOM)).unwrap_or(i32::MAX).saturating_sub(1);
+    // Without the room it all works, if slower at first.
+    if let Ok(file) = std::fs::File::open("/dev/null") {
+        let _ = rustix::io::fcntl_dupfd_cloexec(&file, last);
+    }
 }
 
 impl UnionConfig {
