@@ -78,9 +78,13 @@ impl Union {
             if writable || !known || !io.holds_lower() || !self.comes_again(inode, tid) {
                 return Err(Errno::STALE);
             }
-            // The directory's index comes before the inode in the order of locks.
-            drop(place);
+            // The directory's index comes before these in the order of locks.
+            drop((io, place));
             let file = Arc::new(self.open_lower(inode)?);
+            let mut io = lock(&node.io);
+            if !io.holds_lower() {
+                return Err(Errno::STALE);
+            }
             let backing = io.share();
             drop(io);
             return Ok(self.opened(node, file, false, backing, false));

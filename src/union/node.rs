@@ -51,7 +51,7 @@ pub(super) struct Inode {
     pub(super) ino: u64,
     pub(super) kind: FileType,
     /// Held for reading while a name of this inode is used in a system call, for writing while copy_up, rename or unlink change
-    /// where the name leads. Order of locks: directory index, then this, then the leaves (names, tree, descriptors).
+    /// where the name leads. The order of all locks is in docs/union.md.
     pub(super) place: RwLock<Place>,
     /// Held for the whole of a copy_up, so that it happens once; taken before any other lock.
     pub(super) copying: Mutex<()>,
