@@ -30,7 +30,10 @@ fn first_write(side: &Side, stack: &LayerStack, scratch: &Path) -> f64 {
 }
 
 fn stack(store: &Path, files: u32, size: u64) -> LayerStack {
-    LayerStack::ensure(store, &StackDefinition::study(1, 1, files, size), 1, &|_| ()).unwrap()
+    let stack = LayerStack::ensure(store, &StackDefinition::study(1, 1, files, size), 1, &|_| ()).unwrap();
+    // To share the blocks of a file means to write it out first, if it has not been.
+    rustix::fs::sync();
+    stack
 }
 
 pub fn first_writes(bench: &Bench, table: &mut Table) {
