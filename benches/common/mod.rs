@@ -4,11 +4,12 @@ mod scratch;
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use layerbench::driver::{Driver, Mount, MountRequest};
+use layerbench::probe;
 use layerbench::stack::{LayerForm, LayerStack};
 use rustix::fs::{Mode, OFlags};
 
@@ -65,6 +66,22 @@ impl Container {
     #[allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
     pub fn daemon_pid(&self) -> Option<u32> {
         self.mount.as_ref().and_then(Mount::daemon_pid)
+    }
+
+    /// First writes to files of the directory with the targets, a virgin file each, in nanoseconds. The directory has been copied up: its own
+    /// copy_up is not a file's.
+    #[allow(dead_code, reason = "each benchmark is a program of its own and uses what it needs")]
+    pub fn first_writes<'a>(&self, files: impl IntoIterator<Item = &'a CString>) -> Vec<u64> {
+        let folder = self.data();
+        let extra = self.merged.join("data/directory-copied-up");
+        fs::write(&extra, "").unwrap();
+        fs::remove_file(&extra).unwrap();
+        let write = |name: &CString| {
+            let (ns, fd) = probe::timed(|| probe::first_write(folder.as_fd(), name, 0));
+            drop(fd.unwrap());
+            ns
+        };
+        files.into_iter().map(write).collect()
     }
 
     /// The directory with the targets, open: look-ups below it look up one name.

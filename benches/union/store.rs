@@ -1,10 +1,8 @@
 //! First writes: against overlay2 on the file system of the build folder, and on XFS, where blocks are shared instead of copied.
 
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use layerbench::probe;
 use layerbench::stack::{LayerStack, StackDefinition};
 use layerbench::workload::format_size;
 
@@ -12,21 +10,10 @@ use crate::common::{Container, names};
 use crate::table::{Table, Wanted, in_turns, microseconds};
 use crate::{Bench, Side};
 
-/// One virgin file after the other, in a new container. The directory has been copied up.
+/// The first writes of a new container. Median in microseconds.
 fn first_write(side: &Side, stack: &LayerStack, scratch: &Path) -> f64 {
     let container = Container::new(side.driver, &side.options, stack, scratch);
-    let folder = container.data();
-    let extra = container.merged.join("data/directory-copied-up");
-    std::fs::write(&extra, "").unwrap();
-    std::fs::remove_file(&extra).unwrap();
-    let mut samples = Vec::new();
-    for name in names(&stack.targets().hits) {
-        let (ns, fd) = probe::timed(|| probe::first_write(folder.as_fd(), &name, 0));
-        drop(fd.unwrap());
-        samples.push(ns);
-    }
-    drop(folder);
-    microseconds(&samples)
+    microseconds(&container.first_writes(&names(&stack.targets().hits)))
 }
 
 fn stack(store: &Path, files: u32, size: u64) -> LayerStack {

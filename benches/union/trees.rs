@@ -223,7 +223,7 @@ fn work_tree(at: &Path, files: u32) {
     shell(&format!("git init -q . && git add . && {git} commit -q -m tree"), at);
 }
 
-/// `git status` and `tar c` in a container, warm. Milliseconds of each.
+/// A job in a container, which must say what is expected. Milliseconds.
 fn job(script: &str, merged: &Path, expected: &str) -> f64 {
     let start = Instant::now();
     let said = shell(script, merged);

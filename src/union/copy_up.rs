@@ -16,12 +16,11 @@ use super::create::set_umask;
 use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
+use super::privileges::SET_ID;
 use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
 
-/// The bits that let a program run as its owner or group.
-const SET_ID: u32 = 0o6000;
 /// The bits of a mode that chmod(2) sets.
 const PERMISSIONS: u32 = 0o7777;
 
@@ -39,8 +38,8 @@ pub(super) enum Data {
 pub(super) enum Fresh {
     /// A regular file that has no name at all (O_TMPFILE), open for reading and writing. Nothing is left of it if we die.
     Unnamed(Arc<OwnedFd>),
-    /// A name in the scratch directory: whatever is no regular file, and files where there is no O_TMPFILE.
-    Scratch(OsString),
+    /// A name in the scratch directory: whatever is no regular file; and, open, regular files where there is no O_TMPFILE.
+    Scratch(OsString, Option<Arc<OwnedFd>>),
 }
 
 /// What became of one attempt.
@@ -52,10 +51,18 @@ enum Attempt {
 }
 
 impl Fresh {
+    /// The copy, if it is open.
+    fn file(&self) -> Option<&Arc<OwnedFd>> {
+        match self {
+            Fresh::Unnamed(file) => Some(file),
+            Fresh::Scratch(_, file) => file.as_ref(),
+        }
+    }
+
     fn target(&self, scratch: BorrowedFd<'_>) -> Res<Target> {
         Ok(match self {
-            Fresh::Unnamed(file) => Target::Open(Arc::clone(file)),
-            Fresh::Scratch(name) => {
+            Fresh::Unnamed(file) | Fresh::Scratch(_, Some(file)) => Target::Open(Arc::clone(file)),
+            Fresh::Scratch(name, None) => {
                 Target::At(Arc::new(scratch.try_clone_to_owned().map_err(super::state::errno)?), name.clone())
             }
         })
@@ -64,14 +71,14 @@ impl Fresh {
     pub(super) fn stat(&self, scratch: BorrowedFd<'_>) -> Res<Stat> {
         match self {
             Fresh::Unnamed(file) => rustix::fs::fstat(&**file),
-            Fresh::Scratch(name) => rustix::fs::statat(scratch, name, AtFlags::SYMLINK_NOFOLLOW),
+            Fresh::Scratch(name, _) => rustix::fs::statat(scratch, name, AtFlags::SYMLINK_NOFOLLOW),
         }
     }
 
     /// Gives it a name, of which it may get several.
     pub(super) fn link(&self, scratch: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
         match self {
-            Fresh::Scratch(own) => rustix::fs::linkat(scratch, own, dir, name, AtFlags::empty()),
+            Fresh::Scratch(own, _) => rustix::fs::linkat(scratch, own, dir, name, AtFlags::empty()),
             Fresh::Unnamed(file) => match rustix::fs::linkat(file, "", dir, name, AtFlags::EMPTY_PATH) {
                 // Without CAP_DAC_READ_SEARCH; the way round it is that of open(2), "O_TMPFILE".
                 Err(Errno::NOENT) => {
@@ -87,7 +94,7 @@ impl Fresh {
     fn name(&self, scratch: BorrowedFd<'_>, dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
         match self {
             Fresh::Unnamed(_) => self.link(scratch, dir, name),
-            Fresh::Scratch(own) => rustix::fs::renameat(scratch, own, dir, name),
+            Fresh::Scratch(own, _) => rustix::fs::renameat(scratch, own, dir, name),
         }
     }
 
@@ -95,7 +102,7 @@ impl Fresh {
     pub(super) fn drop_scratch_name(&self, scratch: BorrowedFd<'_>) -> Res<()> {
         match self {
             Fresh::Unnamed(_) => Ok(()),
-            Fresh::Scratch(own) => layers::remove_tree(scratch, own, FileType::Unknown),
+            Fresh::Scratch(own, _) => layers::remove_tree(scratch, own, FileType::Unknown),
         }
     }
 }
@@ -138,25 +145,31 @@ impl Union {
             let place = read(&inode.place);
             (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?, place.layer)
         };
-        let (fresh, stat) = match inode.kind {
-            FileType::RegularFile => self.copy_file(source, data, clock)?,
-            kind => self.copy_other(&source, kind, clock)?,
+        let source = if inode.kind == FileType::RegularFile { open_source(source, data)? } else { source };
+        let stat = source.stat()?;
+        if stat.st_nlink > 1 && inode.kind == FileType::RegularFile && !matches!(source, Target::Open(_)) {
+            // All its names get the copy, and only one of them will be truncated.
+            return Err(Errno::ACCESS);
+        }
+        clock.lap(Step::LookUp);
+        let fresh = match inode.kind {
+            FileType::RegularFile => self.new_file(&stat)?,
+            kind => self.new_other(&source, kind, &stat)?,
         };
-        let committed = match name {
-            _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &fresh),
-            Some((parent, name)) => self.commit(inode, &parent, &name, &fresh),
-            None => self.commit_orphan(inode, &fresh),
-        };
-        clock.lap(Step::Rename);
+        let committed = self.fill(&source, &fresh, (&stat, data), clock).and_then(|()| {
+            let committed = match name {
+                _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &fresh),
+                Some((parent, name)) => self.commit(inode, &parent, &name, &fresh),
+                None => self.commit_orphan(inode, &fresh),
+            };
+            clock.lap(Step::Rename);
+            committed
+        });
         if !matches!(committed, Ok(true)) {
             // The error that matters is the first one; what stays in scratch is removed by the next mount.
             let _ = fresh.drop_scratch_name(self.layers.scratch()?);
         }
-        Ok(match (committed?, fresh) {
-            (true, Fresh::Unnamed(file)) => Attempt::Done(Some(file)),
-            (true, Fresh::Scratch(_)) => Attempt::Done(None),
-            (false, _) => Attempt::Renamed,
-        })
+        Ok(if committed? { Attempt::Done(fresh.file().cloned()) } else { Attempt::Renamed })
     }
 
     /// Gives the finished copy its name. False if the inode has another name by now.
@@ -172,12 +185,9 @@ impl Union {
         }
         let entry = index.get_mut(name).ok_or(Errno::STALE)?;
         let dir = self.dir_fd(parent, UPPER)?;
-        let before = rustix::fs::statat(&*dir, ".", AtFlags::SYMLINK_NOFOLLOW)?;
-        fresh.name(self.layers.scratch()?, dir.as_fd(), name)?;
+        keeping_times(dir, |dir| fresh.name(self.layers.scratch()?, dir, name))?;
         entry.upper = Some(inode.kind);
         place.layer = UPPER;
-        // Nobody has changed the directory as far as anybody can see. A failure here costs no more than a newer mtime.
-        let _ = Target::At(dir, OsString::from(".")).utimens(&times_of(&before));
         Ok(true)
     }
 
@@ -186,7 +196,7 @@ impl Union {
         let scratch = self.layers.scratch()?;
         let file = match fresh {
             Fresh::Unnamed(file) => Arc::clone(file),
-            Fresh::Scratch(name) => {
+            Fresh::Scratch(name, _) => {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 Arc::new(rustix::fs::openat(scratch, name, flags, Mode::empty())?)
             }
@@ -198,40 +208,13 @@ impl Union {
         Ok(true)
     }
 
-    /// Copies a regular file. Returns the copy, and the attributes of the source.
-    fn copy_file(&self, source: Target, data: Data, clock: &mut CopyUpClock<'_>) -> Res<(Fresh, Stat)> {
-        let source = match open_quietly(&source) {
-            Ok(file) => Target::Open(Arc::new(file)),
-            // Of a file that its reader may only write, nothing but the attributes is wanted.
-            Err(Errno::ACCESS) if data == Data::None => source,
-            Err(errno) => return Err(errno),
-        };
-        let stat = source.stat()?;
-        if stat.st_nlink > 1 && !matches!(source, Target::Open(_)) {
-            // All its names get the copy, and only one of them will be truncated.
-            return Err(Errno::ACCESS);
-        }
-        clock.lap(Step::LookUp);
-        let (fresh, to) = self.new_file(&stat)?;
-        let copied = self.fill(&source, &to, (&stat, data), clock);
-        if let Err(errno) = copied {
-            // The error that matters is the first one; what stays in scratch is removed by the next mount.
-            let _ = fresh.drop_scratch_name(self.layers.scratch()?);
-            return Err(errno);
-        }
-        Ok((fresh, stat))
-    }
-
     /// An empty file for a copy, with the mode that the copy will have where chown(2) would not take anything from it.
-    fn new_file(&self, stat: &Stat) -> Res<(Fresh, Arc<OwnedFd>)> {
+    fn new_file(&self, stat: &Stat) -> Res<Fresh> {
         let mode = if stat.st_mode & SET_ID == 0 { stat.st_mode & PERMISSIONS } else { 0o600 };
         let (mode, scratch) = (Mode::from_raw_mode(mode), self.layers.scratch()?);
         set_umask(0)?;
         match rustix::fs::openat(scratch, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
-            Ok(file) => {
-                let file = Arc::new(file);
-                return Ok((Fresh::Unnamed(Arc::clone(&file)), file));
-            }
+            Ok(file) => return Ok(Fresh::Unnamed(Arc::new(file))),
             // A file system without O_TMPFILE; or a kernel: then this opens a directory for writing.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -239,37 +222,11 @@ impl Union {
         let name = self.scratch_name();
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(scratch, &name, flags, mode)?;
-        Ok((Fresh::Scratch(name), Arc::new(file)))
+        Ok(Fresh::Scratch(name, Some(Arc::new(file))))
     }
 
-    fn fill(
-        &self,
-        source: &Target,
-        to: &Arc<OwnedFd>,
-        (stat, data): (&Stat, Data),
-        clock: &mut CopyUpClock<'_>,
-    ) -> Res<()> {
-        // A file with several names gets them one after the other: none may show an empty file meanwhile.
-        if (data == Data::Whole || stat.st_nlink > 1)
-            && let Target::Open(from) = source
-        {
-            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
-            if self.options.fsync && stat.st_size > 0 {
-                clock.lap(Step::Data);
-                rustix::fs::fdatasync(to)?;
-                clock.lap(Step::Fsync);
-            }
-        }
-        clock.lap(Step::Data);
-        self.copy_metadata(source, &Target::Open(Arc::clone(to)), stat)?;
-        clock.lap(Step::Attributes);
-        Ok(())
-    }
-
-    /// Copies what is no regular file, without the content of a directory. Returns the copy, and the attributes of the source.
-    fn copy_other(&self, source: &Target, kind: FileType, clock: &mut CopyUpClock<'_>) -> Res<(Fresh, Stat)> {
-        let stat = source.stat()?;
-        clock.lap(Step::LookUp);
+    /// A directory without content, or a copy of what is neither that nor a regular file.
+    fn new_other(&self, source: &Target, kind: FileType, stat: &Stat) -> Res<Fresh> {
         let (scratch, name) = (self.layers.scratch()?, self.scratch_name());
         match kind {
             FileType::Directory => rustix::fs::mkdirat(scratch, &name, Mode::RWXU)?,
@@ -280,15 +237,32 @@ impl Union {
             }
             special => rustix::fs::mknodat(scratch, &name, special, Mode::RUSR | Mode::WUSR, stat.st_rdev)?,
         }
-        let fresh = Fresh::Scratch(name);
-        clock.lap(Step::Data);
-        if let Err(errno) = self.copy_metadata(source, &fresh.target(scratch)?, &stat) {
-            // As above.
-            let _ = fresh.drop_scratch_name(scratch);
-            return Err(errno);
+        Ok(Fresh::Scratch(name, None))
+    }
+
+    /// Gives a copy its data, if it has any, and its attributes.
+    fn fill(
+        &self,
+        source: &Target,
+        fresh: &Fresh,
+        (stat, data): (&Stat, Data),
+        clock: &mut CopyUpClock<'_>,
+    ) -> Res<()> {
+        // A file with several names gets them one after the other: none may show an empty file meanwhile.
+        if (data == Data::Whole || stat.st_nlink > 1)
+            && let (Target::Open(from), Some(to)) = (source, fresh.file())
+        {
+            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
+            if self.options.fsync && stat.st_size > 0 {
+                clock.lap(Step::Data);
+                rustix::fs::fdatasync(to)?;
+                clock.lap(Step::Fsync);
+            }
         }
+        clock.lap(Step::Data);
+        self.copy_metadata(source, &fresh.target(self.layers.scratch()?)?, stat)?;
         clock.lap(Step::Attributes);
-        Ok((fresh, stat))
+        Ok(())
     }
 
     /// Owner, extended attributes (ACLs and capabilities among them), mode, times: in this order, because chown clears capabilities and
@@ -335,11 +309,29 @@ impl Union {
     }
 }
 
+/// Changes a directory of the upper such that nobody can see it: it keeps its times.
+pub(super) fn keeping_times(dir: Arc<OwnedFd>, change: impl FnOnce(BorrowedFd<'_>) -> Res<()>) -> Res<()> {
+    let before = rustix::fs::statat(&*dir, ".", AtFlags::SYMLINK_NOFOLLOW)?;
+    change(dir.as_fd())?;
+    // A failure here costs no more than a newer mtime.
+    let _ = Target::At(dir, OsString::from(".")).utimens(&times_of(&before));
+    Ok(())
+}
+
 /// Access and modification time, for utimensat.
-pub(super) fn times_of(stat: &Stat) -> Timestamps {
+fn times_of(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime as _, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: stat.st_mtime as _, tv_nsec: stat.st_mtime_nsec as _ },
+    }
+}
+
+/// Opens a lower file for copying. Of one that its reader may only write, nothing but the attributes is wanted.
+fn open_source(source: Target, data: Data) -> Res<Target> {
+    match open_quietly(&source) {
+        Ok(file) => Ok(Target::Open(Arc::new(file))),
+        Err(Errno::ACCESS) if data == Data::None => Ok(source),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -15,6 +15,7 @@ use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::node::{Inode, lock, write};
 use super::passthrough::{MakeBacking, Serve};
+use super::privileges::{SET_GID, SET_ID};
 use super::state::{Found, Union};
 use super::target::Target;
 use super::{Errno, Res};
@@ -203,8 +204,6 @@ impl Union {
         mode: u32,
         new: New<'_>,
     ) -> Res<()> {
-        const SET_ID: u32 = 0o6000;
-        const SET_GID: u32 = 0o2000;
         let inherits_group = parent.st_mode & SET_GID != 0;
         let gid = if inherits_group { parent.st_gid } else { maker.gid };
         let now = rustix::fs::statat(place, name, AtFlags::SYMLINK_NOFOLLOW)?;

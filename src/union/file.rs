@@ -217,8 +217,7 @@ impl Union {
 
     /// The descriptor to serve a request with. A file that is served by the daemon follows its copy_up, since all opens of a node share
     /// the kernel's page cache: old data must not get into it.
-    fn file(&self, id: u64) -> Res<Arc<OwnedFd>> {
-        let open = self.handle(id)?;
+    fn file(&self, open: &OpenFile) -> Res<Arc<OwnedFd>> {
         {
             let held = read(&open.file);
             if held.upper || open.backing.is_some() || !open.node.inode.is_upper() {
@@ -234,7 +233,7 @@ impl Union {
 
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
     pub(super) fn read(&self, id: u64, buffer: &mut [u8], offset: u64) -> Res<usize> {
-        let file = self.file(id)?;
+        let file = self.file(&*self.handle(id)?)?;
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match rustix::io::pread(&*file, rest, offset + done as u64) {
@@ -249,32 +248,35 @@ impl Union {
 
     /// Writes at `offset`; `kill` says that this writer's write takes set-id bits away.
     pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: bool) -> Res<()> {
-        let file = self.file(id)?;
+        let open = self.handle(id)?;
+        let file = self.file(&open)?;
         write_all(file.as_fd(), data, offset)?;
-        if kill { self.take_set_id_bits(&self.handle(id)?.node, &file) } else { Ok(()) }
+        if kill { self.take_set_id_bits(&open.node, &file) } else { Ok(()) }
     }
 
     pub(super) fn fsync(&self, id: u64, data_only: bool) -> Res<()> {
-        let file = self.file(id)?;
+        let file = self.file(&*self.handle(id)?)?;
         if data_only { rustix::fs::fdatasync(&*file) } else { rustix::fs::fsync(&*file) }
     }
 
     pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64, uid: u32) -> Res<()> {
-        let file = self.file(id)?;
+        let open = self.handle(id)?;
+        let file = self.file(&open)?;
         rustix::fs::fallocate(&*file, mode, offset, length)?;
-        self.take_set_id(&self.handle(id)?.node, &file, uid)
+        self.take_set_id(&open.node, &file, uid)
     }
 
     pub(super) fn lseek(&self, id: u64, to: SeekFrom) -> Res<u64> {
-        rustix::fs::seek(&*self.file(id)?, to)
+        rustix::fs::seek(&*self.file(&*self.handle(id)?)?, to)
     }
 
     pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, uid: u32) -> Res<usize> {
-        let (source, target) = (self.file(from.0)?, self.file(to.0)?);
+        let written = self.handle(to.0)?;
+        let (source, target) = (self.file(&*self.handle(from.0)?)?, self.file(&written)?);
         let (mut off_in, mut off_out) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
-        self.take_set_id(&self.handle(to.0)?.node, &target, uid)?;
+        self.take_set_id(&written.node, &target, uid)?;
         Ok(copied)
     }
 }

@@ -15,11 +15,10 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Stat};
 
-use super::copy_up::{Data, Fresh, times_of};
+use super::copy_up::{Data, Fresh, keeping_times};
 use super::layers::{self, Layer, Meaning, UPPER, meaning};
 use super::node::{Inode, Name, lock, write};
 use super::state::Union;
-use super::target::Target;
 use super::{Errno, Res};
 
 /// One file of one layer. The device belongs to it: a layer may hold mount points, or subvolumes of btrfs.
@@ -118,14 +117,11 @@ impl Union {
         let mut index = self.write_index(parent)?;
         let Some(entry) = index.get_mut(name).filter(|entry| entry.layer() == Some(layer)) else { return Ok(false) };
         let dir = self.dir_fd(parent, UPPER)?;
-        let before = rustix::fs::statat(&*dir, ".", AtFlags::SYMLINK_NOFOLLOW)?;
-        fresh.link(self.layers.scratch()?, dir.as_fd(), name)?;
+        keeping_times(dir, |dir| fresh.link(self.layers.scratch()?, dir, name))?;
         entry.upper = Some(inode.kind);
         // Also where nobody has looked the name up yet.
         entry.set_ino(inode.ino);
         inode.add_name(parent, name);
-        // Nobody has changed the directory as far as anybody can see. A failure here costs no more than a newer mtime.
-        let _ = Target::At(dir, OsString::from(".")).utimens(&times_of(&before));
         Ok(true)
     }
 

@@ -18,7 +18,9 @@ use super::node::Node;
 use super::state::Union;
 
 const SET_UID: u32 = 0o4000;
-const SET_GID: u32 = 0o2000;
+pub(super) const SET_GID: u32 = 0o2000;
+/// The bits that let a program run as its owner or group.
+pub(super) const SET_ID: u32 = SET_UID | SET_GID;
 const GROUP_EXECUTE: u32 = 0o0010;
 
 /// The mode of a regular file after somebody without privileges wrote it (setattr_should_drop_suidgid in fs/attr.c): set-group-id without the
