@@ -4,6 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::process::Command;
 
+use layerbench::union::{UnionConfig, UnionOptions, mount_background};
+
 use crate::fixture::{each_mode, errno, names, text, write_all};
 
 #[test]
@@ -190,6 +192,36 @@ fn a_file_keeps_its_number_and_device_while_readers_and_writers_hold_it() {
             fs::rename(&path, s.mnt().join("moved")).unwrap();
             assert_eq!(id(fs::metadata(s.mnt().join("moved")).unwrap()), before.0);
             assert_ne!(id(fs::metadata(s.mnt().join("d/g")).unwrap()), before.0);
+        },
+    );
+}
+
+#[test]
+fn a_copy_up_works_where_the_upper_has_no_o_tmpfile() {
+    each_mode(
+        "data::a_copy_up_works_where_the_upper_has_no_o_tmpfile",
+        1,
+        |s| write_all(&s.lower(0), &[("d/f", "old"), ("d/g", "old"), ("up/", ""), ("mnt/", "")]),
+        |s| {
+            // The union itself refuses O_TMPFILE: it is the file system of another union's upper.
+            let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::RDWR;
+            let refused = rustix::fs::open(s.mnt(), flags, rustix::fs::Mode::RUSR).map(drop);
+            assert_eq!(refused, Err(rustix::io::Errno::OPNOTSUPP));
+            let config = UnionConfig {
+                lower: vec![s.lower(0)],
+                upper: Some(s.mnt().join("up")),
+                work: Some(s.mnt().join("work")),
+                options: UnionOptions::default(),
+            };
+            let above = mount_background(config, &s.mnt().join("mnt")).unwrap();
+            let (written, truncated) = (above.mountpoint().join("d/f"), above.mountpoint().join("d/g"));
+            OpenOptions::new().append(true).open(&written).unwrap().write_at(b"new", 3).unwrap();
+            fs::write(&truncated, "short").unwrap();
+            assert_eq!((text(&written), text(&truncated)), ("oldnew".into(), "short".into()));
+            above.unmount().unwrap();
+            assert_eq!(text(s.mnt().join("up/d/f")), "oldnew");
+            assert_eq!(text(s.mnt().join("up/d/g")), "short");
+            assert_eq!(names(&s.mnt().join("work/tmp")), Vec::<String>::new(), "left in scratch");
         },
     );
 }
