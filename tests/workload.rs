@@ -36,7 +36,7 @@ depth = { smoke = 1, real = [1, 8] }
 file_size = ["4 KiB", "1 MiB"]
 files = { smoke = 2, real = 100 }
 bytes_max = "8 MiB"
-rounds = { smoke = 1, real = 2 }
+blocks = { smoke = 1, real = 2 }
 target_layer = ["top", "bottom"]
 "#;
 
@@ -63,7 +63,7 @@ fn a_good_file_resolves_to_the_values_of_its_scale() {
 #[test]
 fn expansion_is_the_product_of_the_axes_with_files_bounded_by_bytes() {
     let cases = expand(&parse_real(GOOD).unwrap(), &["ssd".into(), "hdd".into()]);
-    // Depth 1 has one layer, so top and bottom are one point there: (1 + 2) points x 2 sizes x 2 rounds x 2 stores x 2 drivers.
+    // Depth 1 has one layer, so top and bottom are one point there: (1 + 2) points x 2 sizes x 2 blocks x 2 stores x 2 drivers.
     assert_eq!(cases.len(), 3 * 2 * 2 * 2 * 2);
     let ids: HashSet<&str> = cases.iter().map(|c| c.id.as_str()).collect();
     assert_eq!(ids.len(), cases.len(), "ids are unique");
@@ -81,7 +81,7 @@ fn the_order_is_interleaved_whole_rounds_first_and_repeatable() {
         cases
     };
     let cases = plan(1);
-    assert!(cases.is_sorted_by_key(|c| c.round));
+    assert!(cases.is_sorted_by_key(|c| c.block));
     assert_eq!(plan(1), cases);
     assert_ne!(plan(2), cases);
     // Not one driver after the other.
@@ -108,8 +108,8 @@ fn refusals_name_file_line_and_the_nearest_word() {
         ("\"4 KiB\"", "4096", 12, "must be a size such as \"4 KiB\", not an integer"),
         ("\"top\"", "\"upmost\"", 16, "unknown target_layer"),
         ("\"top\"", "4", 16, "depth 1 has layers 1 (top) to 1 (bottom)"),
-        ("rounds = { smoke = 1, real = 2 }", "containers = 2", 15, "copy_up has no axis `containers`"),
-        ("rounds = { smoke = 1, real = 2 }", "cache = \"hot\"", 15, "unknown cache state \"hot\""),
+        ("blocks = { smoke = 1, real = 2 }", "containers = 2", 15, "copy_up has no axis `containers`"),
+        ("blocks = { smoke = 1, real = 2 }", "cache = \"hot\"", 15, "unknown cache \"hot\""),
         ("title = \"t\"", "title = 3", 1, "title must be a string, not an integer"),
         ("title = \"t\"", "title = \"t", 1, "w.toml:1: "),
         ("use = \"bind\"", "use = \"overlay2\"\noptions = [\"volatile\"]", 6, "two drivers are labelled"),

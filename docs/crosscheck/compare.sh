@@ -74,7 +74,7 @@ our_first_write() { # SIZE
     python3 -c "$ours" "$(study "probe = \"copy_up\"
 file_size = \"$1\"
 files = 200
-rounds = 1
+blocks = 1
 bytes_max = \"200 MiB\"")" first_write_ns
     gone
 }
@@ -87,7 +87,7 @@ our_warm_read() {
     python3 -c "$ours" "$(study 'probe = "page_cache"
 file_size = "16 MiB"
 files = 1
-rounds = 1')" warm_read_ns
+blocks = 1')" warm_read_ns
 }
 
 # Both sides of a point, one after the other, who goes first alternating: LABEL THEIRS OURS [SIZE].

@@ -27,12 +27,13 @@ pub struct GroupKey {
 /// The key as text. It seeds the intervals, so a change of it moves every bound a little.
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Params { depth, file_size_bytes, files, target_layer, cache, containers } = self.params;
+        let Params { depth, file_size_bytes, files, target_layer, cache, containers, .. } = self.params;
         let (probe, driver, store, cache) = (self.probe.as_str(), &self.driver, &self.store, cache.as_str());
         write!(
             f,
             "{probe}/{driver}/{store}/depth={depth},layer={target_layer},size={file_size_bytes},files={files},\
-             cache={cache},containers={containers}"
+             cache={cache},containers={containers}{}",
+            self.params.unusual()
         )
     }
 }
@@ -129,7 +130,10 @@ pub struct ResultSet {
     /// Labels of the stores, in the order of the run.
     pub stores: Vec<String>,
     /// Driver variants in the order of the run: first those of the manifest, then any that only the cases know.
+    /// Twins are left out: they stand for no driver of their own.
     pub drivers: Vec<DriverInfo>,
+    /// Variants that repeat another one of `drivers` under a label of their own: what they differ by is chance.
+    pub twins: Vec<DriverInfo>,
     /// Whether the run used smoke values.
     pub smoke: bool,
 }
@@ -150,6 +154,7 @@ impl ResultSet {
                     label: case.driver.label.clone(),
                     driver: case.driver.driver.clone(),
                     options: case.driver.options.clone(),
+                    twin_of: case.driver.twin_of.clone(),
                     availability: Default::default(),
                 });
             }
@@ -178,7 +183,8 @@ impl ResultSet {
                 Group { key, metrics }
             })
             .collect();
-        ResultSet { groups, stores, drivers, smoke: run.manifest.smoke }
+        let (twins, drivers) = drivers.into_iter().partition(|driver| driver.twin_of.is_some());
+        ResultSet { groups, stores, drivers, twins, smoke: run.manifest.smoke }
     }
 
     /// Whether what is said of a store has to name it.

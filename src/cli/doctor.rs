@@ -35,6 +35,7 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
             label: driver.name().to_owned(),
             driver: driver.name().to_owned(),
             options: Vec::new(),
+            twin_of: None,
             availability: driver.availability(&host),
         })
         .collect();

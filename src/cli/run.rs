@@ -60,7 +60,6 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let request = RunRequest {
         plan: &plan,
-        workloads,
         results: &args.out,
         smoke: args.smoke,
         command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),

@@ -100,6 +100,7 @@ mod tests {
             driver: NAME.into(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             label: NAME.into(),
+            twin_of: None,
         };
         host.capabilities.fuse_passthrough = Feature::available("Linux 6.18");
         assert_eq!(FuseUnion.variant_on(&host, &variant(&[])), variant(&[]));

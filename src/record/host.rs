@@ -132,6 +132,9 @@ pub struct DriverInfo {
     pub driver: String,
     /// Options of the variant.
     pub options: Vec<String>,
+    /// Label of the variant that it repeats under another name (A against A).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<String>,
     /// Version, or why it is not here.
     pub availability: Feature,
 }

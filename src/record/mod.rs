@@ -4,9 +4,11 @@
 //! (one [`CaseRecord`] a line, flushed when its case ends). Nothing here measures, mounts or draws. Any module may use it but `sys`
 //! and `workload`.
 
+mod conditions;
 mod host;
 mod io;
 
+pub use conditions::{Clock, Conditions, Instrument};
 pub use host::{Capabilities, DriverInfo, Feature, Host, Privileges, StoreInfo};
 pub use io::{RecordError, Run, RunWriter, list_runs};
 
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::workload::{Case, Workload};
 
 /// Version of the shape of `run.json` and `cases.jsonl`. It grows when an old reader would misread a new file.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What a run was: everything needed to repeat it and to read its cases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct RunManifest {
     pub workloads: Vec<Workload>,
     /// The machine.
     pub host: Host,
+    /// With what, and how, time was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instrument: Option<Instrument>,
     /// The stores, in the order given.
     pub stores: Vec<StoreInfo>,
     /// Every driver variant of the workloads, available or not.
@@ -49,7 +54,7 @@ pub struct RunManifest {
     pub planned_cases: u32,
 }
 
-/// One line of `cases.jsonl`: one case, in one round, with one fresh mount.
+/// One line of `cases.jsonl`: one case, in one block, with one fresh mount.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaseRecord {
     /// What ran.
@@ -61,9 +66,23 @@ pub struct CaseRecord {
     pub started_ms: u64,
     /// Wall time of the whole case, set-up and verification included, in milliseconds.
     pub elapsed_ms: u64,
+    /// Which attempt this is, from 1: a case that was disturbed is repeated.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub attempt: u32,
+    /// The machine while the probe measured; `None` where nothing was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<Conditions>,
     /// What happened.
     #[serde(flatten)]
     pub outcome: Outcome,
+}
+
+fn first() -> u32 {
+    1
+}
+
+fn is_first(attempt: &u32) -> bool {
+    *attempt == 1
 }
 
 /// How a case ended.

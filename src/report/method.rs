@@ -35,7 +35,7 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
     for workload in &run.manifest.workloads {
         blocks.push(Block::Heading(format!("Workload {}: {}", workload.name, workload.title)));
         blocks.push(Block::Text(plain(workload.why.clone())));
-        let head = ["Probe", "Layers", "File sizes", "Files", "Caches", "Containers", "Rounds", "Why"];
+        let head = ["Probe", "Layers", "File sizes", "Files", "Caches", "Containers", "Blocks", "Why"];
         let list = |items: Vec<String>| plain(items.join(", "));
         let rows: Vec<Vec<Spans>> = workload
             .measures
@@ -48,7 +48,7 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
                     plain(m.files.to_string()),
                     list(m.cache.iter().map(|cache| cache.as_str().to_owned()).collect()),
                     list(m.containers.iter().map(u32::to_string).collect()),
-                    plain(m.rounds.to_string()),
+                    plain(m.blocks.to_string()),
                     plain(m.why.clone()),
                 ]
             })

@@ -8,7 +8,6 @@ mod plan;
 mod store;
 
 pub use case::{CaseJob, run_job};
-use plan::on_host;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
 pub use store::{Leftovers, Store, StoreError, clean};
 
@@ -18,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::record::{CaseRecord, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
 use crate::stack::{LayerStack, StackDefinition};
-use crate::workload::{Params, Workload};
+use crate::workload::Params;
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
@@ -28,8 +27,6 @@ const CASE_LIMIT: Duration = Duration::from_secs(600);
 pub struct RunRequest<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// Workloads that the plan came from.
-    pub workloads: Vec<Workload>,
     /// Folder of all results.
     pub results: &'a Path,
     /// Whether smoke values were used.
@@ -97,8 +94,9 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         command: request.command.clone(),
         seed: plan.seed,
         smoke: request.smoke,
-        workloads: request.workloads.iter().map(|workload| on_host(workload, &plan.host)).collect(),
+        workloads: plan.workloads.clone(),
         host: plan.host.clone(),
+        instrument: None,
         stores: plan.stores.clone(),
         drivers: plan.drivers.clone(),
         planned_cases: u32::try_from(plan.cases.len()).unwrap_or(u32::MAX),
@@ -143,6 +141,8 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             order: u32::try_from(index + 1).unwrap_or(u32::MAX),
             started_ms: millis(begun.duration_since(start)),
             elapsed_ms: millis(begun.elapsed()),
+            attempt: 1,
+            conditions: None,
             outcome,
         };
         writer.append(&record)?;

@@ -10,6 +10,9 @@ use crate::workload::{CacheState, Case, DriverVariant, Workload, expand, format_
 
 use super::store::{Store, StoreError};
 
+/// Name of the driver that is the control.
+const CONTROL: &str = "bind";
+
 /// Whether a case can run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
@@ -40,6 +43,8 @@ pub struct Plan {
     pub host: Host,
     /// The stores.
     pub stores: Vec<StoreInfo>,
+    /// The workloads as they will run here: with the drivers that were asked for, and a twin.
+    pub workloads: Vec<Workload>,
     /// Driver variants, each once.
     pub drivers: Vec<DriverInfo>,
     /// The cases.
@@ -101,7 +106,7 @@ impl Plan {
         }
         let host = host::fingerprint();
         let workloads: Vec<Workload> =
-            select(workloads, only)?.iter().map(|workload| on_host(workload, &host)).collect();
+            select(workloads, only)?.iter().map(|workload| with_twin(on_host(workload, &host), &host)).collect();
         let drivers = variants(&workloads, &host)?;
         let availability: BTreeMap<&str, &Feature> =
             drivers.iter().map(|info| (info.label.as_str(), &info.availability)).collect();
@@ -115,7 +120,7 @@ impl Plan {
                 PlannedCase { case, readiness }
             })
             .collect();
-        Ok(Plan { host, stores: infos, drivers, cases, seed })
+        Ok(Plan { host, stores: infos, workloads, drivers, cases, seed })
     }
 
     /// Bytes that the stacks of ready cases need and that are not there yet, per store, plus the largest case's scratch.
@@ -187,7 +192,7 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
         for workload in &mut selected {
             workload
                 .drivers
-                .retain(|d| d.driver == "bind" || only.iter().any(|name| *name == d.driver || *name == d.label));
+                .retain(|d| d.driver == CONTROL || only.iter().any(|name| *name == d.driver || *name == d.label));
         }
     }
     Ok(selected)
@@ -195,7 +200,7 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
 
 /// A workload as this host can measure it: variants that the host turns into others have their names. What becomes one that the workload has
 /// already is left out.
-pub(super) fn on_host(workload: &Workload, host: &Host) -> Workload {
+fn on_host(workload: &Workload, host: &Host) -> Workload {
     let mut here = workload.clone();
     here.drivers.retain_mut(|variant| {
         let Ok(driver) = driver::by_name(&variant.driver) else { return true };
@@ -206,6 +211,24 @@ pub(super) fn on_host(workload: &Workload, host: &Host) -> Workload {
         keep
     });
     here
+}
+
+/// The workload with one variant twice: the one that it names, where it is available, else the first that is and is not the control,
+/// else the control.
+fn with_twin(mut workload: Workload, host: &Host) -> Workload {
+    let available = |variant: &&DriverVariant| {
+        driver::by_name(&variant.driver).is_ok_and(|d| d.availability_with(&variant.options, host).is_available())
+    };
+    let named =
+        workload.drivers.iter().filter(available).find(|variant| Some(&variant.label) == workload.twin.as_ref());
+    let chosen = named
+        .or_else(|| workload.drivers.iter().filter(available).find(|variant| variant.driver != CONTROL))
+        .or_else(|| workload.drivers.iter().find(available));
+    if let Some(twin) = chosen.map(DriverVariant::twin) {
+        workload.twin = twin.twin_of.clone();
+        workload.drivers.push(twin);
+    }
+    workload
 }
 
 /// Driver variants of all workloads, each label once, with availability.
@@ -225,6 +248,7 @@ fn variants(workloads: &[Workload], host: &Host) -> Result<Vec<DriverInfo>, Plan
                     label: variant.label.clone(),
                     driver: variant.driver.clone(),
                     options: variant.options.clone(),
+                    twin_of: variant.twin_of.clone(),
                     availability,
                 });
             }

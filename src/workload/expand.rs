@@ -5,12 +5,12 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{DriverVariant, Measure, Params, ProbeName, Workload, format_size};
+use super::{CacheState, DriverVariant, Durability, Measure, Params, ProbeName, Trigger, Workload, format_size};
 
-/// One thing to measure once: a point of a measure's axes, with one driver variant, in one store, in one round.
+/// One thing to measure once: a point of a measure's axes, with one driver variant, in one store, in one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
-    /// Unique within a run: `workload/probe/driver/store/depth=..,layer=..,../round=..`.
+    /// Unique within a run: `workload/probe/driver/store/depth=..,layer=..,../block=..`.
     pub id: String,
     /// Name of the workload.
     pub workload: String,
@@ -23,7 +23,8 @@ pub struct Case {
     /// What is set.
     pub params: Params,
     /// Which repetition, from 1: each has a new process, a new mount and a new upper.
-    pub round: u32,
+    #[serde(alias = "round")]
+    pub block: u32,
 }
 
 /// Every case of a workload on every store, in the order of the axes.
@@ -31,17 +32,17 @@ pub fn expand(workload: &Workload, stores: &[String]) -> Vec<Case> {
     let mut cases = Vec::new();
     for measure in &workload.measures {
         for params in points(measure) {
-            for round in 1..=measure.rounds {
+            for block in 1..=measure.blocks {
                 for store in stores {
                     for driver in &workload.drivers {
                         cases.push(Case {
-                            id: case_id(&workload.name, measure.probe, &driver.label, store, &params, round),
+                            id: case_id(&workload.name, measure.probe, &driver.label, store, &params, block),
                             workload: workload.name.clone(),
                             probe: measure.probe,
                             driver: driver.clone(),
                             store: store.clone(),
                             params,
-                            round,
+                            block,
                         });
                     }
                 }
@@ -51,26 +52,47 @@ pub fn expand(workload: &Workload, stores: &[String]) -> Vec<Case> {
     cases
 }
 
+/// The product of the axes, the last one fastest.
 fn points(measure: &Measure) -> Vec<Params> {
-    let mut points = Vec::new();
-    for &depth in &measure.depth {
-        for &file_size_bytes in &measure.file_size_bytes {
-            for &target in &measure.target_layer {
-                for &cache in &measure.cache {
-                    for &containers in &measure.containers {
-                        // The parser refused layers that a stack does not have.
-                        let Some(target_layer) = target.resolve(depth) else { continue };
-                        let files = files_within(measure.files, file_size_bytes, measure.bytes_max);
-                        points.push(Params { depth, file_size_bytes, files, target_layer, cache, containers });
-                    }
-                }
-            }
-        }
-    }
+    let plain = Params {
+        depth: 1,
+        file_size_bytes: 0,
+        files: measure.files,
+        target_layer: 1,
+        cache: CacheState::Fresh,
+        containers: 1,
+        trigger: Trigger::default(),
+        durability: Durability::default(),
+        directories: 0,
+        xattrs: 0,
+        processes: 1,
+    };
+    let mut points = vec![plain];
+    axis(&mut points, &measure.depth, |p, depth| Some(Params { depth, ..p }));
+    axis(&mut points, &measure.file_size_bytes, |p, file_size_bytes| {
+        let files = files_within(measure.files, file_size_bytes, measure.bytes_max);
+        Some(Params { file_size_bytes, files, ..p })
+    });
+    // The parser refused layers that a stack does not have.
+    axis(&mut points, &measure.target_layer, |p, target| Some(Params { target_layer: target.resolve(p.depth)?, ..p }));
+    axis(&mut points, &measure.cache, |p, cache| Some(Params { cache, ..p }));
+    axis(&mut points, &measure.containers, |p, containers| Some(Params { containers, ..p }));
+    axis(&mut points, &measure.trigger, |p, trigger| Some(Params { trigger, ..p }));
+    axis(&mut points, &measure.durability, |p, durability| Some(Params { durability, ..p }));
+    axis(&mut points, &measure.directories, |p, directories| Some(Params { directories, ..p }));
+    axis(&mut points, &measure.xattrs, |p, xattrs| Some(Params { xattrs, ..p }));
+    axis(&mut points, &measure.processes, |p, processes| Some(Params { processes, ..p }));
     // `middle` and `bottom` of a stack of one layer are the same point: measure it once.
     let mut seen = std::collections::HashSet::new();
     points.retain(|point| seen.insert(*point));
     points
+}
+
+/// Every point with every value of an axis; an axis without values leaves the points as they are.
+fn axis<T: Copy>(points: &mut Vec<Params>, values: &[T], set: impl Fn(Params, T) -> Option<Params>) {
+    if !values.is_empty() {
+        *points = points.iter().flat_map(|point| values.iter().filter_map(|value| set(*point, *value))).collect();
+    }
 }
 
 /// As many files as wanted, or as fit `bytes_max`, but at least two: one sample has no spread.
@@ -79,23 +101,24 @@ fn files_within(files: u32, file_size_bytes: u64, bytes_max: u64) -> u32 {
     files.min(u32::try_from(fit).unwrap_or(u32::MAX)).max(files.min(2))
 }
 
-fn case_id(workload: &str, probe: ProbeName, driver: &str, store: &str, p: &Params, round: u32) -> String {
+fn case_id(workload: &str, probe: ProbeName, driver: &str, store: &str, p: &Params, block: u32) -> String {
     format!(
-        "{workload}/{}/{driver}/{store}/depth={},layer={},size={},files={},cache={},containers={}/round={round}",
+        "{workload}/{}/{driver}/{store}/depth={},layer={},size={},files={},cache={},containers={}{}/block={block}",
         probe.as_str(),
         p.depth,
         p.target_layer,
         format_size(p.file_size_bytes).replace(' ', ""),
         p.files,
         p.cache.as_str(),
-        p.containers
+        p.containers,
+        p.unusual()
     )
 }
 
-/// Interleaves cases: every round is complete before the next begins, and within a round the order is random from `seed`, so
-/// that drift of the machine falls on all drivers alike.
+/// Interleaves cases in blocks: every block is complete before the next begins, and within a block the order is random from `seed`,
+/// so that drift of the machine falls on all drivers alike, and a block is the unit that is resampled.
 pub fn shuffle(cases: &mut [Case], seed: u64) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     cases.shuffle(&mut rng);
-    cases.sort_by_key(|case| case.round);
+    cases.sort_by_key(|case| case.block);
 }

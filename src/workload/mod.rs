@@ -51,6 +51,9 @@ pub struct Workload {
     pub why: String,
     /// Which drivers, each with its options.
     pub drivers: Vec<DriverVariant>,
+    /// Label of the variant that is measured against itself; without it the run chooses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
     /// What is measured, over which axes.
     pub measures: Vec<Measure>,
 }
@@ -66,6 +69,17 @@ pub struct DriverVariant {
     pub options: Vec<String>,
     /// How charts call it; unique within a workload.
     pub label: String,
+    /// Label of the variant that this one repeats, option for option, under another name: the two differ by chance alone, and by how
+    /// much they differ is what chance can do in this run (A against A).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin_of: Option<String>,
+}
+
+impl DriverVariant {
+    /// The same under another label, to be measured against.
+    pub fn twin(&self) -> DriverVariant {
+        DriverVariant { label: format!("{} (twin)", self.label), twin_of: Some(self.label.clone()), ..self.clone() }
+    }
 }
 
 /// One probe over its axes. The cases are the product of the axes.
@@ -90,8 +104,24 @@ pub struct Measure {
     pub cache: Vec<CacheState>,
     /// How many containers share the stack.
     pub containers: Vec<u32>,
-    /// How often each case is repeated with a new process, mount and upper.
-    pub rounds: u32,
+    /// What does the first write.
+    #[serde(default)]
+    pub trigger: Vec<Trigger>,
+    /// Whether each operation is made durable before the next.
+    #[serde(default)]
+    pub durability: Vec<Durability>,
+    /// How many folders lie between the pool's folder and each target.
+    #[serde(default)]
+    pub directories: Vec<u32>,
+    /// Extended attributes of each target.
+    #[serde(default)]
+    pub xattrs: Vec<u32>,
+    /// Processes that operate at the same time, each on files of its own.
+    #[serde(default)]
+    pub processes: Vec<u32>,
+    /// How often each case is repeated with a new process, mount and upper: the blocks of the run.
+    #[serde(alias = "rounds")]
+    pub blocks: u32,
 }
 
 /// Probes, by name.
@@ -145,6 +175,96 @@ impl CacheState {
     }
 }
 
+/// What is done to a file of a lower layer that has to bring it up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// open(O_WRONLY) and one byte at the start.
+    #[default]
+    Write,
+    /// open(O_WRONLY | O_APPEND) and one byte.
+    Append,
+    /// open(O_WRONLY | O_TRUNC), and nothing written.
+    OpenTruncate,
+    /// open(O_RDWR), and nothing written.
+    OpenRdwr,
+    /// chmod to another mode.
+    Chmod,
+    /// chown to the owner that it has.
+    Chown,
+    /// utimensat.
+    Utimens,
+    /// link, in the same folder.
+    Link,
+    /// rename, in the same folder.
+    Rename,
+    /// setxattr of a new attribute.
+    Setxattr,
+    /// truncate to one byte less, without an open.
+    Truncate,
+    /// open(O_RDWR), mmap(MAP_SHARED) and a store of one byte.
+    MmapStore,
+}
+
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Trigger; 12] = [
+        Trigger::Write,
+        Trigger::Append,
+        Trigger::OpenTruncate,
+        Trigger::OpenRdwr,
+        Trigger::Chmod,
+        Trigger::Chown,
+        Trigger::Utimens,
+        Trigger::Link,
+        Trigger::Rename,
+        Trigger::Setxattr,
+        Trigger::Truncate,
+        Trigger::MmapStore,
+    ];
+    /// As written in a workload.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Trigger::Write => "write",
+            Trigger::Append => "append",
+            Trigger::OpenTruncate => "open_truncate",
+            Trigger::OpenRdwr => "open_rdwr",
+            Trigger::Chmod => "chmod",
+            Trigger::Chown => "chown",
+            Trigger::Utimens => "utimens",
+            Trigger::Link => "link",
+            Trigger::Rename => "rename",
+            Trigger::Setxattr => "setxattr",
+            Trigger::Truncate => "truncate",
+            Trigger::MmapStore => "mmap_store",
+        }
+    }
+}
+
+/// Whether an operation is made durable. What a driver does of its own accord (overlay2 waits for the disk in a copy_up, `volatile`
+/// does not) is an option of the driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// As the driver has it.
+    #[default]
+    Default,
+    /// fsync of the file after each operation: time to the write and time to durable are two metrics.
+    Fsync,
+}
+
+impl Durability {
+    /// All of them.
+    pub const ALL: [Durability; 2] = [Durability::Default, Durability::Fsync];
+    /// As written in a workload.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Default => "default",
+            Durability::Fsync => "fsync",
+        }
+    }
+}
+
 /// Which layer holds the target files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -188,4 +308,61 @@ pub struct Params {
     pub cache: CacheState,
     /// Containers on the stack.
     pub containers: u32,
+    /// What does the first write.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub trigger: Trigger,
+    /// Whether each operation is made durable before the next.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub durability: Durability,
+    /// Folders between the pool's folder and each target, each target having its own; none of them has been copied up before.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub directories: u32,
+    /// Extended attributes of each target.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub xattrs: u32,
+    /// Processes that operate at the same time.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub processes: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(value: &u32) -> bool {
+    *value == 1
+}
+
+impl Params {
+    /// The axes that are not at their usual value, `,name=value` each: empty for the plain case.
+    pub fn unusual(&self) -> String {
+        let mut text = String::new();
+        let mut say = |name: &str, value: String, usual: bool| {
+            if !usual {
+                text.push_str(&format!(",{name}={value}"));
+            }
+        };
+        say("trigger", self.trigger.as_str().to_owned(), is_default(&self.trigger));
+        say("durability", self.durability.as_str().to_owned(), is_default(&self.durability));
+        say("directories", self.directories.to_string(), is_default(&self.directories));
+        say("xattrs", self.xattrs.to_string(), is_default(&self.xattrs));
+        say("processes", self.processes.to_string(), is_one(&self.processes));
+        text
+    }
+
+    /// The same point with the axes of [`Params::unusual`] at their usual values.
+    pub fn plain(&self) -> Params {
+        Params {
+            trigger: Trigger::default(),
+            durability: Durability::default(),
+            directories: 0,
+            xattrs: 0,
+            processes: 1,
+            ..*self
+        }
+    }
 }

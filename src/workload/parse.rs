@@ -11,16 +11,22 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Measure, ProbeName, Scale, TargetLayer, Workload, format_size, hint,
-    parse_size,
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Measure, ProbeName, Scale, TargetLayer, Trigger, Workload,
+    format_size, hint, parse_size,
 };
 
 /// Most containers that one case may mount.
 const CONTAINERS_MAX: u32 = 256;
 /// Most target files of one stack.
 const FILES_MAX: u32 = 100_000;
-/// Most rounds of one case.
-const ROUNDS_MAX: u32 = 1_000;
+/// Most blocks of one run.
+const BLOCKS_MAX: u32 = 1_000;
+/// Most folders between the pool and a target.
+const DIRECTORIES_MAX: u32 = 64;
+/// Most extended attributes of a target: what one block of ext4 holds of short ones.
+const XATTRS_MAX: u32 = 32;
+/// Most processes of one case.
+const PROCESSES_MAX: u32 = 1_000;
 /// Default of `bytes_max`.
 const BYTES_MAX: u64 = 64 << 20;
 /// Size of a target where it is not an axis.
@@ -112,7 +118,8 @@ fn listed(words: &[&str]) -> String {
 }
 
 fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn DriverWords) -> Parsed<Workload> {
-    let top = Table::new(document.get_ref(), document.span(), "a workload", &["title", "why", "driver", "measure"])?;
+    let top =
+        Table::new(document.get_ref(), document.span(), "a workload", &["title", "why", "driver", "twin", "measure"])?;
     let title = string(top.required("title")?, "title")?;
     let why = string(top.required("why")?, "why")?;
     let mut variants = Vec::new();
@@ -132,7 +139,22 @@ fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn
     }
     let measures =
         tables(top.required("measure")?, "measure")?.into_iter().map(|v| measure(v, scale)).collect::<Parsed<_>>()?;
-    Ok(Workload { name: name.to_owned(), title, why, drivers: variants, measures })
+    let twin = match top.optional("twin") {
+        None => None,
+        Some(value) => {
+            let label = string(value, "twin")?;
+            if !labels.contains(&label) {
+                let known: Vec<&str> = variants.iter().map(|variant| variant.label.as_str()).collect();
+                let near = hint(&label, &known);
+                return complain(
+                    &value.span(),
+                    format!("twin {label:?} is no driver of this workload{near} (labels: {})", listed(&known)),
+                );
+            }
+            Some(label)
+        }
+    };
+    Ok(Workload { name: name.to_owned(), title, why, drivers: variants, twin, measures })
 }
 
 fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverVariant> {
@@ -162,20 +184,45 @@ fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverV
         None if options.is_empty() => name.clone(),
         None => format!("{name} {}", options.join(",")),
     };
-    Ok(DriverVariant { driver: name, options, label })
+    Ok(DriverVariant { driver: name, options, label, twin_of: None })
 }
 
-/// Axes that a probe has, besides `probe`, `why` and `rounds`.
+/// Axes that a probe has, besides `probe`, `why` and `blocks`.
 fn axes(probe: ProbeName) -> &'static [&'static str] {
     match probe {
-        ProbeName::CopyUp => &["depth", "file_size", "files", "bytes_max", "target_layer", "cache"],
+        ProbeName::CopyUp => &[
+            "depth",
+            "file_size",
+            "files",
+            "bytes_max",
+            "target_layer",
+            "cache",
+            "trigger",
+            "durability",
+            "directories",
+            "xattrs",
+            "processes",
+        ],
         ProbeName::Lookup => &["depth", "files", "target_layer", "cache"],
         ProbeName::PageCache => &["depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
     }
 }
 
-const ALL_AXES: [&str; 7] = ["depth", "file_size", "files", "bytes_max", "target_layer", "cache", "containers"];
-const COMMON: [&str; 3] = ["probe", "why", "rounds"];
+const ALL_AXES: [&str; 12] = [
+    "depth",
+    "file_size",
+    "files",
+    "bytes_max",
+    "target_layer",
+    "cache",
+    "containers",
+    "trigger",
+    "durability",
+    "directories",
+    "xattrs",
+    "processes",
+];
+const COMMON: [&str; 3] = ["probe", "why", "blocks"];
 
 fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let every_key: Vec<&str> = COMMON.iter().chain(&ALL_AXES).copied().collect();
@@ -203,7 +250,7 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let depth = each(depth_value, "depth", |v| integer(v, "depth", 1, DEPTH_MAX))?;
     let file_size_bytes = match probe {
         ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
-        _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 1))?,
+        _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 0))?,
     };
     let files = integer(needed("files")?, "files", 1, FILES_MAX)?;
     let bytes_max = match scaled("bytes_max")? {
@@ -229,17 +276,42 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         // The probe evicts the data itself and checks that it is gone.
         (ProbeName::PageCache, _) => vec![CacheState::Cold],
         (_, None) => vec![CacheState::Fresh],
-        (_, Some(value)) => each(value, "cache", cache_state)?,
+        (_, value) => named_values(value, "cache", &CacheState::ALL, CacheState::as_str)?,
     };
     let containers = match scaled("containers")? {
         None => vec![1],
         Some(value) => each(value, "containers", |v| integer(v, "containers", 1, CONTAINERS_MAX))?,
     };
-    let rounds = match scaled("rounds")? {
-        None => 1,
-        Some(value) => integer(value, "rounds", 1, ROUNDS_MAX)?,
+    let trigger = named_values(scaled("trigger")?, "trigger", &Trigger::ALL, Trigger::as_str)?;
+    let durability = named_values(scaled("durability")?, "durability", &Durability::ALL, Durability::as_str)?;
+    let numbers = |key: &str, least: u32, most: u32| match scaled(key)? {
+        None => Ok(Vec::new()),
+        Some(value) => each(value, key, |v| integer(v, key, least, most)),
     };
-    Ok(Measure { probe, why, depth, file_size_bytes, files, bytes_max, target_layer, cache, containers, rounds })
+    let directories = numbers("directories", 0, DIRECTORIES_MAX)?;
+    let xattrs = numbers("xattrs", 0, XATTRS_MAX)?;
+    let processes = numbers("processes", 1, PROCESSES_MAX)?;
+    let blocks = match scaled("blocks")? {
+        None => 1,
+        Some(value) => integer(value, "blocks", 1, BLOCKS_MAX)?,
+    };
+    Ok(Measure {
+        probe,
+        why,
+        depth,
+        file_size_bytes,
+        files,
+        bytes_max,
+        target_layer,
+        cache,
+        containers,
+        trigger,
+        durability,
+        directories,
+        xattrs,
+        processes,
+        blocks,
+    })
 }
 
 fn layer(value: &Spanned<DeValue>) -> Parsed<TargetLayer> {
@@ -261,16 +333,25 @@ fn layer(value: &Spanned<DeValue>) -> Parsed<TargetLayer> {
     }
 }
 
-fn cache_state(value: &Spanned<DeValue>) -> Parsed<CacheState> {
-    let word = string(value, "cache")?;
-    let words = CacheState::ALL.map(CacheState::as_str);
-    match CacheState::ALL.into_iter().find(|state| state.as_str() == word) {
-        Some(state) => Ok(state),
-        None => complain(
-            &value.span(),
-            format!("unknown cache state {word:?}{} (states: {})", hint(&word, &words), listed(&words)),
-        ),
-    }
+/// The values of an axis of words; none where the workload does not have the axis.
+fn named_values<T: Copy + PartialEq>(
+    value: Option<&Spanned<DeValue>>,
+    what: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Parsed<Vec<T>> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    each(value, what, |value| {
+        let word = string(value, what)?;
+        let words: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+        match all.iter().find(|value| name(**value) == word) {
+            Some(value) => Ok(*value),
+            None => complain(
+                &value.span(),
+                format!("unknown {what} {word:?}{} (one of {})", hint(&word, &words), listed(&words)),
+            ),
+        }
+    })
 }
 
 fn string(value: &Spanned<DeValue>, what: &str) -> Parsed<String> {

@@ -87,6 +87,7 @@ pub fn run(spec: &Spec) -> Run {
             driver: driver.clone(),
             options: if label.contains("volatile") { vec!["volatile".to_owned()] } else { Vec::new() },
             label: label.clone(),
+            twin_of: None,
         })
         .collect();
     let workload = workload(spec, drivers.clone());
@@ -104,6 +105,7 @@ pub fn run(spec: &Spec) -> Run {
         smoke: spec.smoke,
         workloads: vec![workload],
         host: host(),
+        instrument: None,
         stores: spec.stores.iter().enumerate().map(|(i, label)| store(label, i)).collect(),
         drivers: drivers.iter().map(|driver| info(spec, driver)).collect(),
         planned_cases: records.len() as u32,
@@ -123,7 +125,12 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
             target_layer: vec![TargetLayer::Bottom],
             cache,
             containers,
-            rounds: spec.rounds,
+            trigger: vec![],
+            durability: vec![],
+            directories: vec![],
+            xattrs: vec![],
+            processes: vec![],
+            blocks: spec.rounds,
         };
     let small = spec.file_size_bytes.iter().copied().take(1).collect();
     let large = spec.file_size_bytes.iter().copied().rev().take(1).collect();
@@ -134,6 +141,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
         title: "A run that nobody measured".to_owned(),
         why: "To test reports and to look at them.".to_owned(),
         drivers,
+        twin: None,
         measures: vec![
             measure(ProbeName::CopyUp, spec.file_size_bytes.clone(), spec.depth.clone(), first.clone(), vec![1]),
             measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1]),
@@ -161,7 +169,15 @@ fn record(spec: &Spec, case: &Case, order: u32) -> CaseRecord {
         };
         Outcome::Measured { mount_options, observations, notes: Vec::new() }
     };
-    CaseRecord { case: case.clone(), order, started_ms: u64::from(order) * 20, elapsed_ms: 18, outcome }
+    CaseRecord {
+        case: case.clone(),
+        order,
+        started_ms: u64::from(order) * 20,
+        elapsed_ms: 18,
+        attempt: 1,
+        conditions: None,
+        outcome,
+    }
 }
 
 /// Costs in nanoseconds: fixed, for each KiB copied, for each layer searched, for the second write.
@@ -247,6 +263,7 @@ fn info(spec: &Spec, driver: &DriverVariant) -> DriverInfo {
         label: driver.label.clone(),
         driver: driver.driver.clone(),
         options: driver.options.clone(),
+        twin_of: driver.twin_of.clone(),
         availability,
     }
 }
