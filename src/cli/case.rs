@@ -1,4 +1,4 @@
-//! `layerbench case`: the child's side of a run. It reads a job and prints an outcome, both JSON.
+//! `layerbench case`: the child's side of a run. It reads a job and prints how it ended, both JSON.
 
 use std::io::Read as _;
 
@@ -8,6 +8,5 @@ pub(super) fn run() -> anyhow::Result<()> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     let job: CaseJob = serde_json::from_str(&text).map_err(super::bad_input)?;
-    let outcome = run_job(&job);
-    super::print(&serde_json::to_string(&outcome)?)
+    super::print(&serde_json::to_string(&run_job(&job))?)
 }

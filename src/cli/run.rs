@@ -76,6 +76,12 @@ fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
         eprintln!("failed: {id}\n  {error}");
     }
     let skipped: usize = summary.skipped.values().sum();
+    if summary.repeated + summary.disturbed > 0 {
+        eprintln!(
+            "the machine was not quiet: {} attempts were disturbed and repeated, {} cases remain disturbed and are marked",
+            summary.repeated, summary.disturbed
+        );
+    }
     super::print(&format!(
         "{} measured, {} failed, {skipped} skipped; stacks took {:.1} s, measuring {:.1} s\n{}\n",
         summary.measured,

@@ -76,6 +76,8 @@ pub struct Container {
 pub struct Trial<'a> {
     /// The image.
     pub stack: &'a LayerStack,
+    /// The layers' folders as the driver takes them, the top one first; none where the driver has no layers.
+    pub lower: &'a [PathBuf],
     /// The names to operate on.
     pub targets: &'a Targets,
     /// The containers, in order.
@@ -123,7 +125,7 @@ impl Trial<'_> {
             read_all(&path, &mut buffer, |_| ()).map_err(at("read", &path))?;
         }
         // A name that is not in a layer is asked of each layer: let the layers' own negative dentries be cached too.
-        for layer in self.stack.layer_folders() {
+        for layer in self.lower {
             for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
                 // Absence is an answer here; anything else shows up when the probe asks.
                 std::fs::symlink_metadata(layer.join(name)).ok();
@@ -134,12 +136,12 @@ impl Trial<'_> {
 
     /// After the mount: brings the caches into the state that the case asks for.
     ///
-    /// * warm: every name is looked up once through the mount;
-    /// * fresh: nothing, the mount is new;
+    /// * warm: every name is looked up once through the mount, and the layer's data is checked to be resident;
+    /// * fresh: nothing, the mount is new; the layer's data is checked to be resident;
     /// * cold: what is dirty is written, then dentries, inodes and pages are dropped, and the targets' pages are checked to be gone.
     pub fn settle(&mut self) -> Result<(), ProbeError> {
         match self.params.cache {
-            CacheState::Fresh => Ok(()),
+            CacheState::Fresh => self.check_resident(),
             CacheState::Warm => {
                 for container in self.containers {
                     for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
@@ -147,7 +149,7 @@ impl Trial<'_> {
                         std::fs::symlink_metadata(container.merged.join(name)).ok();
                     }
                 }
-                Ok(())
+                self.check_resident()
             }
             CacheState::Cold => {
                 if self.privileges != Privileges::Root {
@@ -174,6 +176,26 @@ impl Trial<'_> {
                 sys::cache::drop_caches().map_err(at("write", path))
             }
         }
+    }
+}
+
+impl Trial<'_> {
+    /// Every byte of the targets is resident, or the state is not what it says.
+    fn check_resident(&self) -> Result<(), ProbeError> {
+        for name in &self.targets.hits {
+            let path = self.source_of(name)?;
+            let file = File::open(&path).map_err(at("open", &path))?;
+            let resident = sys::cache::resident_bytes(&file).map_err(at("count resident pages of", &path))?;
+            let size = file.metadata().map_err(at("fstat", &path))?.len();
+            if resident < size {
+                return Err(ProbeError::Wrong(format!(
+                    "only {resident} of {size} bytes of {} are resident: the case is not {}; more memory, or less of everything else, helps",
+                    path.display(),
+                    self.params.cache.as_str()
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -110,6 +110,13 @@ impl Run {
     }
 }
 
+impl Run {
+    /// Each case once, as its last attempt ended: attempts that were disturbed and repeated are left out.
+    pub fn last_attempts(&self) -> impl Iterator<Item = &CaseRecord> {
+        self.cases.iter().filter(|record| !record.superseded)
+    }
+}
+
 /// Folders of `results` that hold a run, oldest first.
 pub fn list_runs(results: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let entries = match fs::read_dir(results) {

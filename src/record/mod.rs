@@ -69,6 +69,9 @@ pub struct CaseRecord {
     /// Which attempt this is, from 1: a case that was disturbed is repeated.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub attempt: u32,
+    /// Whether it was disturbed and has been repeated: the samples are kept, and another attempt of the same case counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub superseded: bool,
     /// The machine while the probe measured; `None` where nothing was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Conditions>,

@@ -69,11 +69,11 @@ fn warnings(run: &Run) -> Vec<Block> {
         );
     }
     let planned = run.manifest.planned_cases as usize;
-    if run.truncated || run.cases.len() < planned {
+    if run.truncated || run.last_attempts().count() < planned {
         let cut = if run.truncated { " The last line of its records was cut off and is left out." } else { "" };
         warnings.push(format!(
             "This run was interrupted: {} of {} were executed. What is missing is not measured.{cut}",
-            run.cases.len(),
+            run.last_attempts().count(),
             human::count(planned as u64, "planned case")
         ));
     }

@@ -173,7 +173,7 @@ fn again(run: &Run) -> Vec<Block> {
         ("Started (UTC)", plain(m.started.clone())),
         ("Workloads", plain(human::list(&workloads))),
         ("Seed", vec![Span::Code(m.seed.to_string())]),
-        ("Cases executed of planned", plain(format!("{} of {}", run.cases.len(), m.planned_cases))),
+        ("Cases executed of planned", plain(format!("{} of {}", run.last_attempts().count(), m.planned_cases))),
         ("layerbench", plain(format!("{}, commit {}", m.layerbench_version, m.commit.as_deref().unwrap_or("unknown")))),
     ])];
     blocks.push(Block::Text(plain("Measure again, with the same seed:")));

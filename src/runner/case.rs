@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::instrument::confine;
+use super::meter::Meter;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
-use crate::record::{Outcome, Privileges};
+use crate::record::{Conditions, Outcome, Privileges};
 use crate::stack::{LayerForm, LayerStack};
 use crate::sys;
-use crate::workload::Case;
+use crate::workload::{CacheState, Case, ProbeName};
 
 /// What the parent asks of the child.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -27,22 +29,41 @@ pub struct CaseJob {
     pub privileges: Privileges,
     /// The program that serves FUSE mounts.
     pub layerbench: PathBuf,
+    /// The CPU for the probe; `None`: any.
+    pub probe_cpu: Option<u32>,
+    /// The CPUs for daemons; none: any.
+    pub daemon_cpus: Vec<u32>,
+}
+
+/// What the child answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaseResult {
+    /// What happened.
+    pub outcome: Outcome,
+    /// The machine meanwhile; `None` where nothing was measured.
+    pub conditions: Option<Conditions>,
+}
+
+impl From<Outcome> for CaseResult {
+    fn from(outcome: Outcome) -> CaseResult {
+        CaseResult { outcome, conditions: None }
+    }
 }
 
 /// Runs a job to its outcome. The process must have one thread: it enters namespaces of its own.
-pub fn run_job(job: &CaseJob) -> Outcome {
+pub fn run_job(job: &CaseJob) -> CaseResult {
     match try_run(job) {
-        Ok(outcome) => outcome,
+        Ok(result) => result,
         Err(e) => match e.downcast_ref::<ProbeError>() {
             Some(ProbeError::Unavailable { reason, remedy }) => {
-                Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }
+                Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }.into()
             }
-            _ => Outcome::Failed { error: format!("{e:#}") },
+            _ => Outcome::Failed { error: format!("{e:#}") }.into(),
         },
     }
 }
 
-fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
+fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     sys::namespace::enter_private(job.privileges == Privileges::Root)
         .map_err(|e| anyhow::anyhow!("enter a private mount namespace: {e}"))?;
     let case = &job.case;
@@ -56,6 +77,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
 
     let mut trial = Trial {
         stack: &stack,
+        lower: &lower,
         targets: &targets,
         containers: &places.containers,
         volume: places.volume.as_deref(),
@@ -64,6 +86,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
         notes: Vec::new(),
     };
     trial.warm_layers()?;
+    // Daemons inherit where they may run.
+    confine(&job.daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {:?}: {e}", job.daemon_cpus))?;
     let mut mounts = Vec::new();
     for (container, work) in places.containers.iter().zip(&places.works) {
         let mount = driver.mount(&MountRequest {
@@ -75,16 +99,28 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
             layerbench: &job.layerbench,
         })?;
         if let Some(deviation) = mount.deviation() {
-            return Ok(Outcome::Skipped { reason: deviation.reason.clone(), remedy: deviation.remedy.clone() });
+            let (reason, remedy) = (deviation.reason.clone(), deviation.remedy.clone());
+            return Ok(Outcome::Skipped { reason, remedy }.into());
         }
         mounts.push(mount);
     }
     let options = mounts.first().map(|mount| mount.options().to_owned()).unwrap_or_default();
 
+    let cpus: Vec<u32> = match job.probe_cpu {
+        Some(cpu) if case.params.processes == 1 => vec![cpu],
+        Some(cpu) => job.daemon_cpus.iter().copied().chain([cpu]).collect(),
+        None => Vec::new(),
+    };
+    confine(&cpus).map_err(|e| anyhow::anyhow!("confine the probe to CPUs {cpus:?}: {e}"))?;
+    let daemons = mounts.iter().filter_map(driver::Mount::daemon_pid).collect();
+
     let probe = probe::by_name(case.probe);
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
+    let meter = Meter::begin(daemons).map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     let observations = probe.measure(&mut trial)?;
+    let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
+    check_caches(case, &conditions)?;
     probe.verify(&mut trial)?;
     let mut notes = std::mem::take(&mut trial.notes);
     for mount in mounts {
@@ -93,8 +129,33 @@ fn try_run(job: &CaseJob) -> anyhow::Result<Outcome> {
             notes.push(format!("after the measurement: {e}"));
         }
     }
-    Ok(Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes })
+    let outcome = Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes };
+    Ok(CaseResult { outcome, conditions: Some(conditions) })
 }
+
+/// Were the caches what the case says? What the device was asked for tells, whatever anybody believes. That the data was resident, or
+/// not, was checked before the first sample.
+fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> {
+    let read = conditions.read_bytes;
+    let cold = case.params.cache == CacheState::Cold;
+    let looks_up = case.probe == ProbeName::Lookup;
+    if cold && read == 0 {
+        return Err(ProbeError::Wrong("cold caches were asked for, but nothing was read from the device".into()));
+    }
+    // A first write may have to read what the file system knows of its own free space; a look-up has no such excuse.
+    let excused = if looks_up { 0 } else { METADATA_BYTES + u64::from(case.params.files) * 4096 };
+    let measured = u64::from(case.params.files) * case.params.file_size_bytes;
+    if !cold && read > excused && (looks_up || read > measured / 2) {
+        return Err(ProbeError::Wrong(format!(
+            "{} caches were asked for, but {read} bytes were read from the device",
+            case.params.cache.as_str()
+        )));
+    }
+    Ok(())
+}
+
+/// What a file system may read about itself while files are made in it.
+const METADATA_BYTES: u64 = 1 << 20;
 
 /// The store's path says nothing to a reader elsewhere.
 fn hide_store(options: &str, store: &Path) -> String {

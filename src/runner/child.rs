@@ -5,20 +5,20 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::CaseJob;
+use super::{CaseJob, CaseResult};
 use crate::record::Outcome;
 use crate::sys;
 
 /// Runs `layerbench case` with the job on its standard input. The child and its daemons are a process group of their own and die with
 /// this process.
-pub(super) fn run(job: &CaseJob, limit: Duration) -> Outcome {
+pub(super) fn run(job: &CaseJob, limit: Duration) -> CaseResult {
     match try_run(job, limit) {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::Failed { error },
+        Ok(result) => result,
+        Err(error) => Outcome::Failed { error }.into(),
     }
 }
 
-fn try_run(job: &CaseJob, limit: Duration) -> Result<Outcome, String> {
+fn try_run(job: &CaseJob, limit: Duration) -> Result<CaseResult, String> {
     let input = serde_json::to_vec(job).map_err(|e| format!("write the case's job: {e}"))?;
     let mut command = Command::new(&job.layerbench);
     command.arg("case").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

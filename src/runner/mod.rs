@@ -4,23 +4,32 @@
 
 mod case;
 mod child;
+mod instrument;
+mod meter;
 mod plan;
 mod store;
 
-pub use case::{CaseJob, run_job};
+pub use case::{CaseJob, CaseResult, run_job};
+use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
 pub use store::{Leftovers, Store, StoreError, clean};
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::record::{CaseRecord, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
+use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
 use crate::stack::{LayerStack, StackDefinition};
 use crate::workload::Params;
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
+
+/// How often a disturbed case is repeated.
+const REPEATS_MAX: u32 = 2;
+/// Of how many planned cases one may be repeated, at most: on a machine that is never quiet the others are marked and left at that.
+const REPEATED_SHARE: usize = 10;
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -58,10 +67,26 @@ pub struct RunSummary {
     pub failed: Vec<(String, String)>,
     /// Drivers or cases skipped: reason and remedy, with the number of cases.
     pub skipped: BTreeMap<(String, String), usize>,
+    /// Attempts that were disturbed and repeated.
+    pub repeated: usize,
+    /// Cases whose last attempt was disturbed as well: they are marked.
+    pub disturbed: usize,
     /// Time spent building stacks.
     pub building: Duration,
     /// Time spent in cases.
     pub measuring: Duration,
+}
+
+impl RunSummary {
+    fn count(&mut self, record: &CaseRecord) {
+        match &record.outcome {
+            Outcome::Measured { .. } => self.measured += 1,
+            Outcome::Failed { error } => self.failed.push((record.case.id.clone(), error.clone())),
+            Outcome::Skipped { reason, remedy } => {
+                *self.skipped.entry((reason.clone(), remedy.clone())).or_default() += 1;
+            }
+        }
+    }
 }
 
 /// What stops a whole run, before or between cases.
@@ -73,6 +98,14 @@ pub enum RunError {
     /// The results.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The lock between runs on one machine.
+    #[error("lock {path}, so that no two runs measure at the same time: {errno}", path = path.display())]
+    Turn {
+        /// What is locked.
+        path: PathBuf,
+        /// The errno.
+        errno: std::io::Error,
+    },
 }
 
 /// Runs a plan. Only what concerns the whole run is an error; a case that goes wrong is a record.
@@ -85,6 +118,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     plan.check_space(&stores)?;
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let (name, folder) = RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now))?;
+    let setup = Setup::new();
     let manifest = RunManifest {
         schema_version: SCHEMA_VERSION,
         run: name,
@@ -96,7 +130,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         smoke: request.smoke,
         workloads: plan.workloads.clone(),
         host: plan.host.clone(),
-        instrument: None,
+        instrument: Some(setup.instrument.clone()),
         stores: plan.stores.clone(),
         drivers: plan.drivers.clone(),
         planned_cases: u32::try_from(plan.cases.len()).unwrap_or(u32::MAX),
@@ -108,58 +142,96 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     let stacks = build_stacks(plan, &stores, progress);
     summary.building = start.elapsed();
     let measuring = Instant::now();
+    let mut repeats_left = plan.cases.len() / REPEATED_SHARE;
+    let runs = Runs { request, stores: &stores, stacks: &stacks, instrument: &setup.instrument };
     for (index, planned) in plan.cases.iter().enumerate() {
         progress.begin(index, plan.cases.len(), planned);
-        let case = &planned.case;
-        let begun = Instant::now();
-        let outcome = match (&planned.readiness, stacks.get(&stack_key(&case.store, &case.params))) {
-            (Readiness::Skipped { reason, remedy }, _) => {
-                Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }
+        let mut attempt = 1;
+        loop {
+            let _turn = take_turn()?;
+            let begun = Instant::now();
+            let CaseResult { outcome, conditions } = runs.case(index, planned, attempt)?;
+            let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
+            let superseded = disturbed && attempt <= REPEATS_MAX && repeats_left > 0;
+            let record = CaseRecord {
+                case: planned.case.clone(),
+                order: u32::try_from(index + 1).unwrap_or(u32::MAX),
+                started_ms: millis(begun.duration_since(start)),
+                elapsed_ms: millis(begun.elapsed()),
+                attempt,
+                superseded,
+                conditions,
+                outcome,
+            };
+            writer.append(&record)?;
+            if !superseded {
+                summary.disturbed += usize::from(disturbed);
+                summary.count(&record);
+                progress.end(index + 1, plan.cases.len(), &record);
+                break;
             }
-            (Readiness::Ready, Some(Err(error))) => Outcome::Failed { error: error.clone() },
-            (Readiness::Ready, None) => Outcome::Failed { error: "the case's stack was never built".into() },
-            (Readiness::Ready, Some(Ok(stack))) => match stores.get(&case.store) {
-                None => Outcome::Failed { error: format!("no store is labelled {:?}", case.store) },
-                Some(store) => {
-                    let scratch = store.scratch(index);
-                    let job = CaseJob {
-                        case: case.clone(),
-                        stack: stack.clone(),
-                        store: store.root().to_owned(),
-                        scratch,
-                        privileges: plan.host.privileges,
-                        layerbench: request.layerbench.clone(),
-                    };
-                    let outcome = child::run(&job, CASE_LIMIT);
-                    store.retire_scratch(&job.scratch)?;
-                    outcome
-                }
-            },
-        };
-        let record = CaseRecord {
-            case: case.clone(),
-            order: u32::try_from(index + 1).unwrap_or(u32::MAX),
-            started_ms: millis(begun.duration_since(start)),
-            elapsed_ms: millis(begun.elapsed()),
-            attempt: 1,
-            conditions: None,
-            outcome,
-        };
-        writer.append(&record)?;
-        match &record.outcome {
-            Outcome::Measured { .. } => summary.measured += 1,
-            Outcome::Failed { error } => summary.failed.push((record.case.id.clone(), error.clone())),
-            Outcome::Skipped { reason, remedy } => {
-                *summary.skipped.entry((reason.clone(), remedy.clone())).or_default() += 1;
-            }
+            attempt += 1;
+            repeats_left -= 1;
+            summary.repeated += 1;
         }
-        progress.end(index + 1, plan.cases.len(), &record);
     }
-    summary.measuring = measuring.elapsed();
     for store in stores.values() {
         store.remove_all_scratch()?;
     }
+    summary.measuring = measuring.elapsed();
     Ok(summary)
+}
+
+/// Waits until no other layerbench of this machine runs a case, and keeps it so until dropped: two that measure at the same time measure
+/// each other, and one that drops the caches drops everybody's. What is locked is a folder of the kernel that all users can open.
+fn take_turn() -> Result<File, RunError> {
+    let path = Path::new("/proc/sys/vm");
+    let lock = |errno| RunError::Turn { path: path.to_owned(), errno };
+    let folder = File::open(path).map_err(lock)?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).map_err(|e| lock(e.into()))?;
+    Ok(folder)
+}
+
+/// What every case of a run needs.
+struct Runs<'a> {
+    request: &'a RunRequest<'a>,
+    stores: &'a BTreeMap<String, Store>,
+    stacks: &'a BTreeMap<StackKey, Result<PathBuf, String>>,
+    instrument: &'a Instrument,
+}
+
+impl Runs<'_> {
+    /// Runs a case once. Only what concerns the whole run is an error.
+    fn case(&self, index: usize, planned: &PlannedCase, attempt: u32) -> Result<CaseResult, RunError> {
+        let case = &planned.case;
+        let failed = |error: String| Ok(Outcome::Failed { error }.into());
+        if let Readiness::Skipped { reason, remedy } = &planned.readiness {
+            return Ok(Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }.into());
+        }
+        let Some(stack) = self.stacks.get(&stack_key(&case.store, &case.params)) else {
+            return failed("the case's stack was never built".into());
+        };
+        let stack = match stack {
+            Ok(stack) => stack.clone(),
+            Err(error) => return failed(error.clone()),
+        };
+        let Some(store) = self.stores.get(&case.store) else {
+            return failed(format!("no store is labelled {:?}", case.store));
+        };
+        let job = CaseJob {
+            case: case.clone(),
+            stack,
+            store: store.root().to_owned(),
+            scratch: store.scratch(index, attempt),
+            privileges: self.request.plan.host.privileges,
+            layerbench: self.request.layerbench.clone(),
+            probe_cpu: self.instrument.probe_cpu,
+            daemon_cpus: self.instrument.daemon_cpus.clone(),
+        };
+        let result = child::run(&job, CASE_LIMIT);
+        store.retire_scratch(&job.scratch)?;
+        Ok(result)
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,6 +1,6 @@
 //! The store: the folder that holds stacks and, while a run lasts, the scratch folders of its cases; and what `clean` removes.
 //!
-//! `<store>/stacks/<key>/` are reusable; `<store>/scratch/<pid>-<case>/` belong to the process that holds the lock on
+//! `<store>/stacks/<key>/` are reusable; `<store>/scratch/<pid>-<case>-<attempt>/` belong to the process that holds the lock on
 //! `<store>/lock`. The kernel lets go of the lock when that process dies, however it dies, so that whatever lies in scratch while
 //! the lock is free was left behind.
 
@@ -96,9 +96,9 @@ impl Store {
         &self.root
     }
 
-    /// The scratch folder of a case of this process.
-    pub(super) fn scratch(&self, case: usize) -> PathBuf {
-        self.root.join("scratch").join(format!("{}-{case}", std::process::id()))
+    /// The scratch folder of an attempt of a case of this process.
+    pub(super) fn scratch(&self, case: usize, attempt: u32) -> PathBuf {
+        self.root.join("scratch").join(format!("{}-{case}-{attempt}", std::process::id()))
     }
 
     /// Removes a scratch folder, if it is there.

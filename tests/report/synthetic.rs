@@ -175,6 +175,7 @@ fn record(spec: &Spec, case: &Case, order: u32) -> CaseRecord {
         started_ms: u64::from(order) * 20,
         elapsed_ms: 18,
         attempt: 1,
+        superseded: false,
         conditions: None,
         outcome,
     }
