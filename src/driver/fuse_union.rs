@@ -1,5 +1,6 @@
 //! fuse-union: our own union, served by this program in a process of its own.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::availability::available_to_mount;
@@ -57,6 +58,12 @@ impl Driver for FuseUnion {
             variant.label.push_str(" (no passthrough)");
         }
         variant
+    }
+
+    fn counters_option(&self, file: &Path) -> Option<String> {
+        // Options are text; a store whose path is none goes uncounted.
+        let file = escape(file.as_os_str());
+        file.to_str().map(|file| format!("counters={file}"))
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {

@@ -65,6 +65,11 @@ pub trait Driver: Sync {
     fn variant_on(&self, _host: &Host, variant: &DriverVariant) -> DriverVariant {
         variant.clone()
     }
+    /// The option that has the driver write what it counted to a file when its mount ends, as JSON (docs/union.md); `None` where the driver
+    /// counts nothing.
+    fn counters_option(&self, _file: &Path) -> Option<String> {
+        None
+    }
     /// Mounts; returns when the mount answers.
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError>;
 }

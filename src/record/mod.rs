@@ -177,6 +177,19 @@ pub mod metric {
     pub const UPPER_BYTES: Metric = Metric::new("upper_bytes", Unit::Bytes, Better::Lower);
     /// Inodes that appeared in upper, all files together. One sample a case.
     pub const UPPER_INODES: Metric = Metric::new("upper_inodes_count", Unit::Count, Better::Lower);
+    /// Finding the file in its layer and asking for its attributes, as the driver counted it: the mean of the case's copy_ups. One sample a
+    /// case, of the steps below too; only from drivers that count.
+    pub const STEP_LOOK_UP_NS: Metric = ns("step_look_up_ns");
+    /// Making the copy and filling it.
+    pub const STEP_DATA_NS: Metric = ns("step_data_ns");
+    /// Waiting for the device.
+    pub const STEP_FSYNC_NS: Metric = ns("step_fsync_ns");
+    /// Owner, mode, extended attributes, times.
+    pub const STEP_ATTRIBUTES_NS: Metric = ns("step_attributes_ns");
+    /// Giving the copy its name.
+    pub const STEP_RENAME_NS: Metric = ns("step_rename_ns");
+    /// Copying up one directory above the file, all its steps; the mean of the case's directories.
+    pub const STEP_PARENT_NS: Metric = ns("step_parent_ns");
     /// stat of a name that is in layer `target_layer`.
     pub const LOOKUP_HIT_NS: Metric = ns("lookup_hit_ns");
     /// stat of a name that is nowhere.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instrument::confine;
 use super::meter::Meter;
+use super::steps;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
 use crate::record::{Conditions, Outcome, Privileges};
@@ -88,6 +89,9 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     trial.warm_layers()?;
     // Daemons inherit where they may run.
     confine(&job.daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {:?}: {e}", job.daemon_cpus))?;
+    let counters = job.scratch.join("counters.json");
+    let mut counted = case.driver.options.clone();
+    counted.extend(driver.counters_option(&counters));
     let mut mounts = Vec::new();
     for (container, work) in places.containers.iter().zip(&places.works) {
         let mount = driver.mount(&MountRequest {
@@ -95,7 +99,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
             upper: &container.upper,
             work,
             merged: &container.merged,
-            options: &case.driver.options,
+            // One container's counters say where the time of a copy_up goes; the others only would write over them.
+            options: if mounts.is_empty() { &counted } else { &case.driver.options },
             layerbench: &job.layerbench,
         })?;
         if let Some(deviation) = mount.deviation() {
@@ -118,7 +123,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
     let meter = Meter::begin(daemons).map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
-    let observations = probe.measure(&mut trial)?;
+    let mut observations = probe.measure(&mut trial)?;
     let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     check_caches(case, &conditions)?;
     probe.verify(&mut trial)?;
@@ -128,6 +133,9 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         if let Err(e) = mount.unmount() {
             notes.push(format!("after the measurement: {e}"));
         }
+    }
+    if case.probe == ProbeName::CopyUp {
+        observations.extend(steps::read(&counters));
     }
     let outcome = Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes };
     Ok(CaseResult { outcome, conditions: Some(conditions) })

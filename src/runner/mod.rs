@@ -7,6 +7,7 @@ mod child;
 mod instrument;
 mod meter;
 mod plan;
+mod steps;
 mod store;
 
 pub use case::{CaseJob, CaseResult, run_job};
