@@ -11,7 +11,7 @@ TOOLS := target/tools
 FSX_VERSION := 0.3.2
 
 .DEFAULT_GOAL := help
-.PHONY: help build report tools test bench lint install uninstall clean
+.PHONY: help build report study tools test bench lint install uninstall clean
 
 help: ## List the tasks
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ report: build ## Measure this machine and render reports/latest/index.html
 	$(BIN) doctor --store $(STORE)
 	$(BIN) run $(WORKLOAD) --store $(STORE)
 	$(BIN) report
+	@echo "open reports/latest/index.html"
+
+study: build ## Measure everything (under an hour) and render reports/latest/index.html
+	$(BIN) doctor --store $(STORE)
+	$(BIN) run workloads/study.toml --store $(STORE)
+	$(BIN) report
+	$(BIN) verdicts
 	@echo "open reports/latest/index.html"
 
 tools: $(TOOLS)/bin/fsx ## Install fsx, which one of the tests runs, below target/tools
