@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             cache: Spec::default().cache[..1].to_vec(),
             containers: vec![1],
             files: 1,
-            rounds: 1,
+            blocks: 1,
             ..Spec::default()
         },
         "zeros" => Spec { zeros: true, ..Spec::default() },

@@ -35,7 +35,7 @@ fn single() -> Spec {
         cache: vec![CacheState::Warm],
         containers: vec![1],
         files: 1,
-        rounds: 1,
+        blocks: 1,
         ..Spec::default()
     }
 }
@@ -220,7 +220,7 @@ fn every_number_drawn_is_in_the_csv_with_its_samples_and_bounds() {
     for column in ["n", "p10_ns", "p50_ns", "p90_ns", "p50_low_ns", "p50_high_ns"] {
         assert!(head.contains(&column), "no column {column} in {head:?}");
     }
-    // 4 drivers measured x 3 sizes; 6 files x 3 rounds.
+    // 4 drivers measured x 3 sizes; 6 files x 3 blocks.
     let rows: Vec<Vec<&str>> = csv.lines().skip(1).map(|line| line.split(',').collect()).collect();
     assert_eq!(rows.len(), 12);
     let n = head.iter().position(|column| *column == "n").expect("n");
@@ -279,7 +279,7 @@ fn a_smoke_run_is_marked_on_the_page_and_in_every_figure() {
 fn one_sample_claims_nothing() {
     let pages = pages(&synthetic::run(&single()));
     for text in [&pages.html, &pages.markdown] {
-        assert!(text.contains("There are too few samples to say what a volume would save"));
+        assert!(text.contains("There are too few blocks to say what a volume would save"));
         assert!(text.contains("how it grows with size is not measured"));
         assert!(text.contains("how it grows with depth is not measured"));
         assert!(text.contains("no interval"));

@@ -139,9 +139,9 @@ pub(super) fn words(c: &Comparison) -> String {
         Difference::WithinInterval => format!("{text}: no difference, the interval includes 1"),
         Difference::WithinNoise => {
             let noise = c.noise.map(human::ratio).unwrap_or_default();
-            format!("{text}: no difference beyond the noise, two rounds of the same thing differ by up to {noise}")
+            format!("{text}: no difference beyond the noise, twins of the same thing differ by up to {noise}")
         }
-        Difference::Unknown => format!("{text}: too few samples to say"),
+        Difference::Unknown => format!("{text}: too few blocks to say"),
     }
 }
 
@@ -190,14 +190,14 @@ fn compounded(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict
         _ => None,
     };
     match both {
-        Some((value, interval, difference)) => {
+        Some(Comparison { ratio: value, interval, difference, .. }) => {
             let finding = match difference {
                 Difference::Higher => "compounded",
                 Difference::Lower => "less than the sum",
                 Difference::WithinNoise => "not compounded beyond the noise",
                 Difference::WithinInterval | Difference::Unknown => "not compounded, the interval includes 0",
             };
-            let (value, interval) = (human::ns(value), human::interval(Some(interval), human::ns));
+            let (value, interval) = (human::ratio(value), human::interval(interval, human::ratio));
             numbers.push(format!("Both together beyond the sum of each: {value} ({interval}): {finding}."));
             parts.push(slower(difference));
         }

@@ -1,16 +1,17 @@
-//! Is one thing slower than another? Only if both the interval and the noise between rounds say so.
+//! Is one thing slower than another? Only if both the interval and what chance does to two measurements of the same thing say so.
 
-use super::bootstrap::Interval;
+use super::bootstrap::{Interval, Replicates};
 use super::results::Data;
 
-/// A ratio of two medians and what may be said about it.
+/// A ratio of two estimates and what may be said about it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
-    /// Median of the subject divided by the median of the base.
+    /// The subject's divided by the base's.
     pub ratio: f64,
-    /// Interval of the ratio; `None` when one side is a single sample.
+    /// Interval of the ratio, paired by block; `None` when one side has fewer than two blocks.
     pub interval: Option<Interval>,
-    /// A against A: how far two rounds of the same thing differed, the larger of both sides; `None` when not known.
+    /// A against A: the ratio, at least 1, up to which two measurements of the same thing differ in this run, the larger of both
+    /// sides; `None` when the run did not measure it.
     pub noise: Option<f64>,
     /// What may be said.
     pub difference: Difference,
@@ -25,9 +26,9 @@ pub enum Difference {
     Lower,
     /// No difference: the interval of the ratio includes 1.
     WithinInterval,
-    /// No difference: it is not larger than between two rounds of the same thing.
+    /// No difference: it is not larger than between two measurements of the same thing.
     WithinNoise,
-    /// Too few samples to say.
+    /// Too few blocks to say.
     Unknown,
 }
 
@@ -38,81 +39,112 @@ impl Difference {
     }
 }
 
-/// Compares a subject with a base of the same metric; `None` when the base's median is 0, where a ratio has no meaning.
+impl Comparison {
+    /// A comparison from a ratio, its interval and the noise.
+    pub fn of(ratio: f64, interval: Option<Interval>, noise: Option<f64>) -> Comparison {
+        let difference = match (interval, noise) {
+            (None, _) => Difference::Unknown,
+            (Some(interval), _) if interval.contains(1.0) => Difference::WithinInterval,
+            (_, Some(noise)) if ratio <= noise && ratio >= 1.0 / noise => Difference::WithinNoise,
+            _ if ratio > 1.0 => Difference::Higher,
+            _ => Difference::Lower,
+        };
+        Comparison { ratio, interval, noise, difference }
+    }
+}
+
+/// Compares the medians of a subject and a base of the same metric; `None` when the base's is 0, where a ratio has no meaning.
 pub fn compare(subject: &Data, base: &Data) -> Option<Comparison> {
-    if base.p50() <= 0.0 {
-        return None;
-    }
-    let ratio = subject.p50() / base.p50();
-    let interval = match (&subject.replicates, &base.replicates) {
-        (Some(subject), Some(base)) => subject.ratio_interval(base),
-        _ => None,
-    };
-    let noise = larger(subject.summary.noise, base.summary.noise);
-    let difference = match (interval, noise) {
-        (None, _) => Difference::Unknown,
-        (Some(interval), _) if interval.contains(1.0) => Difference::WithinInterval,
-        (_, Some(noise)) if ratio <= noise && ratio >= 1.0 / noise => Difference::WithinNoise,
-        _ if ratio > 1.0 => Difference::Higher,
-        _ => Difference::Lower,
-    };
-    Some(Comparison { ratio, interval, noise, difference })
+    combine(&[subject, base], median, |v| v[0] / v[1])
 }
 
-/// Whether two causes together cost more than each alone adds: (both - second) - (first - neither), in the metric's unit, and what
-/// may be said of it. `first` has only the first cause (a deep stack), `second` only the second (a large file). Higher: compounded.
-/// The noise is that of `both` and `second`, whose difference is the larger one. `None` when a part is a single sample.
-pub fn compounding(neither: &Data, first: &Data, second: &Data, both: &Data) -> Option<(f64, Interval, Difference)> {
-    let [n, f, s, b] = [neither, first, second, both].map(|data| data.replicates.as_ref());
-    let (n, f, s, b) = (n?.medians(), f?.medians(), s?.medians(), b?.medians());
-    let extra = |n: f64, f: f64, s: f64, b: f64| (b - s) - (f - n);
-    let replicates = (0..n.len()).map(|i| extra(n[i], f[i], s[i], b[i])).collect();
-    let interval = Interval::of(replicates)?;
-    let value = extra(neither.p50(), first.p50(), second.p50(), both.p50());
-    let noise = larger(second.summary.noise, both.summary.noise).map(|noise| (noise - 1.0) * second.p50());
-    let difference = if interval.contains(0.0) {
-        Difference::WithinInterval
-    } else if noise.is_some_and(|noise| value.abs() <= noise) {
-        Difference::WithinNoise
-    } else if value > 0.0 {
-        Difference::Higher
-    } else {
-        Difference::Lower
-    };
-    Some((value, interval, difference))
+/// Compares the spreads (90th less 10th percentile), under the same condition. What chance does to a spread is not what it does to a
+/// median: `noise` is that of the spreads.
+pub fn compare_spread(subject: &Data, base: &Data, noise: Option<f64>) -> Option<Comparison> {
+    let spread = |data: &Data| (data.summary.p90 - data.summary.p10, data.spreads.clone());
+    let ((s, of_subject), (b, of_base)) = (spread(subject), spread(base));
+    let ratio = Some(s / b).filter(|ratio| ratio.is_finite())?;
+    let interval = of_subject.zip(of_base).and_then(|(s, b)| s.ratio(&b)).and_then(|r| r.interval());
+    Some(Comparison::of(ratio, interval, noise))
 }
 
-fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.max(b)),
-        (one, other) => one.or(other),
-    }
+/// Whether two causes together cost more than each alone adds: what both cost, divided by what the sum of both effects predicts, `second +
+/// first - neither`. `first` has only the first cause (a deep stack), `second` only the second (a large file). Higher: compounded.
+/// `None` when the prediction is not above 0.
+pub fn compounding(neither: &Data, first: &Data, second: &Data, both: &Data) -> Option<Comparison> {
+    combine(&[neither, first, second, both], median, |v| match v[2] + v[1] - v[0] {
+        predicted if predicted > 0.0 => v[3] / predicted,
+        _ => f64::NAN,
+    })
+}
+
+/// The geometric mean of ratios of medians, each a subject and a base that were measured alike. `None` without pairs or when one has a
+/// median of 0.
+pub fn compare_all(pairs: &[(&Data, &Data)]) -> Option<Comparison> {
+    let parts: Vec<&Data> = pairs.iter().flat_map(|(subject, base)| [*subject, *base]).collect();
+    combine(&parts, median, |v| {
+        let logs: f64 = v.chunks_exact(2).map(|pair| (pair[0] / pair[1]).ln()).sum();
+        (logs / (v.len() / 2) as f64).exp()
+    })
+}
+
+fn median(data: &Data) -> (f64, Option<&Replicates>) {
+    (data.p50(), data.replicates.as_ref())
+}
+
+/// A ratio made of estimates, with the interval if all of them have replicates.
+fn combine(
+    parts: &[&Data],
+    estimate: impl Fn(&Data) -> (f64, Option<&Replicates>),
+    of: impl Fn(&[f64]) -> f64,
+) -> Option<Comparison> {
+    let (estimates, replicates): (Vec<f64>, Vec<Option<&Replicates>>) = parts.iter().map(|data| estimate(data)).unzip();
+    let ratio = (!estimates.is_empty()).then(|| of(&estimates)).filter(|ratio| ratio.is_finite())?;
+    let replicates: Option<Vec<&Replicates>> = replicates.into_iter().collect();
+    let interval = replicates.and_then(|parts| Replicates::combined(&parts, of)).and_then(|r| r.interval());
+    let noise = parts.iter().filter_map(|data| data.summary.noise).reduce(f64::max);
+    Some(Comparison::of(ratio, interval, noise))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::blocks;
     use super::*;
 
-    fn data(rounds: &[&[u64]], name: &str) -> Data {
-        Data::of(&rounds.iter().map(|r| r.to_vec()).collect::<Vec<_>>(), name).unwrap()
+    fn data(lists: &[&[u64]], noise: Option<f64>) -> Data {
+        let mut data = Data::of(&blocks(lists)).unwrap();
+        data.summary.noise = noise;
+        data
     }
 
     #[test]
     fn differences_are_found_only_beyond_interval_and_noise() {
         let base: &[&[u64]] = &[&[100, 101, 102], &[100, 101, 103], &[99, 101, 102]];
-        // (subject, ratio by hand, what may be said)
-        let table: [(&[&[u64]], f64, Difference); 6] = [
-            (&[&[202, 202, 203], &[201, 202, 203], &[202, 202, 202]], 2.0, Difference::Higher),
-            (&[&[50, 50, 51], &[50, 51, 51], &[50, 50, 51]], 50.0 / 101.0, Difference::Lower),
-            (base, 1.0, Difference::WithinInterval),
-            // Every sample is above every one of the base's, but its own rounds differ by 1.5.
-            (&[&[104, 104, 104], &[156, 156, 156], &[120, 120, 120]], 120.0 / 101.0, Difference::WithinNoise),
-            // Rounds below and above: the interval includes 1.
-            (&[&[50, 50, 50], &[200, 200, 200], &[110, 110, 110]], 110.0 / 101.0, Difference::WithinInterval),
-            (&[&[500]], 500.0 / 101.0, Difference::Unknown),
+        // (subject, noise, ratio by hand, what may be said)
+        let table: [(&[&[u64]], Option<f64>, f64, Difference); 8] = [
+            (&[&[202, 202, 203], &[201, 202, 203], &[202, 202, 202]], Some(1.1), 2.0, Difference::Higher),
+            (&[&[50, 50, 51], &[50, 51, 51], &[50, 50, 51]], Some(1.1), 50.0 / 101.0, Difference::Lower),
+            (base, Some(1.1), 1.0, Difference::WithinInterval),
+            // Every sample is above every one of the base's, but the same thing measured twice differs by as much.
+            (
+                &[&[120, 120, 120], &[121, 120, 120], &[120, 120, 121]],
+                Some(1.2),
+                120.0 / 101.0,
+                Difference::WithinNoise,
+            ),
+            (&[&[84, 84, 84], &[85, 84, 84], &[84, 84, 85]], Some(1.25), 84.0 / 101.0, Difference::WithinNoise),
+            (&[&[120, 120, 120], &[121, 120, 120], &[120, 120, 121]], None, 120.0 / 101.0, Difference::Higher),
+            // Blocks below and above: the interval includes 1.
+            (
+                &[&[50, 50, 50], &[200, 200, 200], &[110, 110, 110]],
+                Some(1.1),
+                110.0 / 101.0,
+                Difference::WithinInterval,
+            ),
+            (&[&[500, 500, 501]], Some(1.1), 500.0 / 101.0, Difference::Unknown),
         ];
-        for (subject, ratio, difference) in table {
-            let found = compare(&data(subject, "subject"), &data(base, "base")).unwrap();
+        for (subject, noise, ratio, difference) in table {
+            let found = compare(&data(subject, noise), &data(base, None)).unwrap();
             assert!((found.ratio - ratio).abs() < 1e-9, "{found:?}, by hand {ratio}");
             assert_eq!(found.difference, difference, "{subject:?}: {found:?}");
         }
@@ -120,19 +152,46 @@ mod tests {
 
     #[test]
     fn a_base_of_zero_has_no_ratio() {
-        assert_eq!(compare(&data(&[&[5, 5]], "a"), &data(&[&[0, 0]], "b")), None);
+        let zero = data(&[&[0, 0], &[0, 0]], None);
+        assert_eq!(compare(&data(&[&[5, 5], &[5, 5]], None), &zero), None);
+        assert_eq!(compare(&zero, &zero), None);
     }
 
     #[test]
-    fn compounding_is_what_the_causes_add_beyond_their_sum() {
-        let d = |value: u64, name: &str| data(&[&[value; 3], &[value; 3]], name);
-        // small+shallow 10, deep 15, large 100; both 105 is the plain sum, 140 is 35 more, 90 is 15 less.
-        for (both, value, difference) in
-            [(105, 0.0, Difference::WithinInterval), (140, 35.0, Difference::Higher), (90, -15.0, Difference::Lower)]
-        {
-            let found = compounding(&d(10, "n"), &d(15, "f"), &d(100, "s"), &d(both, "b")).unwrap();
-            assert_eq!((found.0, found.2), (value, difference));
+    fn spreads_are_compared_with_an_interval() {
+        let wide = data(&[&[100, 200, 300, 400, 500], &[110, 200, 300, 400, 510]], None);
+        let narrow = data(&[&[300, 301, 302, 303, 304], &[300, 301, 302, 303, 304]], None);
+        let found = compare_spread(&wide, &narrow, Some(1.5)).unwrap();
+        // Pooled p10 and p90 by hand: 10 samples each, h = 0.9 and 8.1.
+        assert!((found.ratio - (501.0 - 109.0) / (304.0 - 300.0)).abs() < 1e-9, "{found:?}");
+        assert!(found.interval.is_some());
+        let flat = data(&[&[7, 7], &[7, 7]], None);
+        assert_eq!(compare_spread(&narrow, &flat, None), None);
+    }
+
+    #[test]
+    fn compounding_is_what_the_causes_cost_against_their_sum() {
+        let d = |value: u64| data(&[&[value; 3], &[value; 3]], Some(1.05));
+        // small+shallow 10, deep 15, large 100: their sum is 105. 140 is more, 90 is less, 108 is within the noise.
+        for (both, difference) in [
+            (105, Difference::WithinInterval),
+            (140, Difference::Higher),
+            (90, Difference::Lower),
+            (108, Difference::WithinNoise),
+        ] {
+            let found = compounding(&d(10), &d(15), &d(100), &d(both)).unwrap();
+            assert_eq!((found.ratio, found.difference), (both as f64 / 105.0, difference));
         }
-        assert!(compounding(&data(&[&[1]], "n"), &d(15, "f"), &d(100, "s"), &d(105, "b")).is_none());
+        assert!(compounding(&d(100), &d(50), &d(50), &d(105)).is_none());
+    }
+
+    #[test]
+    fn several_ratios_are_told_by_their_geometric_mean() {
+        let d = |value: u64| data(&[&[value; 3], &[value; 3]], Some(1.05));
+        let (one, two, eight) = (d(10), d(20), d(80));
+        let found = compare_all(&[(&two, &one), (&eight, &one)]).unwrap();
+        assert!((found.ratio - 4.0).abs() < 1e-9 && found.difference == Difference::Higher, "{found:?}");
+        assert_eq!(compare_all(&[]), None);
+        assert_eq!(compare_all(&[(&one, &d(0))]), None);
     }
 }

@@ -1,23 +1,40 @@
 //! Quantiles of samples.
 
-/// The samples as floats in ascending order, as [`quantile`] wants them. Integers below 2^53 stay exact; that is 104 days of
-/// nanoseconds and 8 PiB.
-pub fn sorted(samples: impl IntoIterator<Item = u64>) -> Vec<f64> {
+/// A sample, as recorded (an integer) or computed (a float).
+pub trait Value: Copy {
+    /// The sample as a float. Integers below 2^53 stay exact; that is 104 days of nanoseconds and 8 PiB.
+    fn value(self) -> f64;
+}
+
+impl Value for u64 {
+    fn value(self) -> f64 {
+        self as f64
+    }
+}
+
+impl Value for f64 {
+    fn value(self) -> f64 {
+        self
+    }
+}
+
+/// The samples in ascending order, as [`quantile`] wants them.
+pub fn sorted(samples: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let mut samples: Vec<u64> = samples.into_iter().collect();
     samples.sort_unstable();
-    samples.into_iter().map(|sample| sample as f64).collect()
+    samples
 }
 
 /// The `p` quantile (0 to 1) of samples in ascending order, in their unit: definition 7 of Hyndman & Fan, "Sample Quantiles in
 /// Statistical Packages" (The American Statistician 50, 1996), which R and NumPy use by default: with h = (n - 1) p, linear
 /// between the samples number floor(h) and floor(h) + 1, counted from 0. `None` of no samples, or when `p` is not in 0..=1.
-pub fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
+pub fn quantile<T: Value>(sorted: &[T], p: f64) -> Option<f64> {
     if !(0.0..=1.0).contains(&p) {
         return None;
     }
     let h = (sorted.len().checked_sub(1)?) as f64 * p;
-    let below = *sorted.get(h.floor() as usize)?;
-    let above = *sorted.get(h.ceil() as usize)?;
+    let below = sorted.get(h.floor() as usize)?.value();
+    let above = sorted.get(h.ceil() as usize)?.value();
     Some(below + (h - h.floor()) * (above - below))
 }
 
@@ -50,7 +67,7 @@ mod tests {
 
     #[test]
     fn no_samples_and_wrong_probabilities_have_no_quantile() {
-        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile::<u64>(&[], 0.5), None);
         for p in [-0.1, 1.1, f64::NAN] {
             assert_eq!(quantile(&[1.0, 2.0], p), None);
         }

@@ -1,17 +1,18 @@
-//! Records merged into groups: one group is everything that was measured of one thing, all its rounds together.
+//! Records merged into groups: one group is everything that was measured of one thing, all its blocks together.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::bootstrap::{Interval, Replicates};
+use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
+use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{DriverInfo, Outcome, Run};
+use crate::record::{DriverInfo, Outcome, Run, StoreInfo};
 use crate::workload::{Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
 pub const BASELINE: &str = "bind";
 
-/// What makes samples comparable: rounds of the same key are repetitions of the same thing.
+/// What makes samples comparable: cases of the same key in several blocks are repetitions of the same thing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupKey {
     /// Label of the store.
@@ -24,7 +25,7 @@ pub struct GroupKey {
     pub params: Params,
 }
 
-/// The key as text. It seeds the intervals, so a change of it moves every bound a little.
+/// The key as text: the name of a group where a finding says what it rests on.
 impl fmt::Display for GroupKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Params { depth, file_size_bytes, files, target_layer, cache, containers, .. } = self.params;
@@ -51,11 +52,13 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Data {
     /// All samples, ascending, in the metric's unit.
-    pub sorted: Vec<f64>,
+    pub sorted: Vec<u64>,
     /// Their summary.
     pub summary: Summary,
-    /// Resampled medians; `None` of a single sample.
+    /// Resampled medians; `None` with fewer than two blocks.
     pub replicates: Option<Replicates>,
+    /// Resampled spreads, 90th less 10th percentile; `None` with fewer than two blocks.
+    pub spreads: Option<Replicates>,
 }
 
 /// A distribution in a few numbers, in the metric's unit.
@@ -63,8 +66,8 @@ pub struct Data {
 pub struct Summary {
     /// Number of samples, at least 1.
     pub n: usize,
-    /// Number of rounds that gave samples.
-    pub rounds: usize,
+    /// Number of blocks that gave samples.
+    pub blocks: usize,
     /// Smallest sample.
     pub min: f64,
     /// 10th percentile.
@@ -77,36 +80,35 @@ pub struct Summary {
     pub p99: f64,
     /// Largest sample.
     pub max: f64,
-    /// Interval of the median; `None` of a single sample.
+    /// Interval of the median; `None` with fewer than two blocks.
     pub interval: Option<Interval>,
-    /// A against A: the largest median of a round divided by the smallest, at least 1. `None` with fewer than two rounds, or when
-    /// a round's median is 0: then it is not known how far two measurements of the same thing differ.
+    /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store when the same thing is measured
+    /// twice ([`Null::spread_of`]); `None` when the run did not measure it.
     pub noise: Option<f64>,
 }
 
 impl Data {
-    /// Summarises samples given by round. `name` names the data and seeds the interval. `None` without samples.
-    pub fn of(rounds: &[Vec<u64>], name: &str) -> Option<Data> {
-        let all = sorted(rounds.iter().flatten().copied());
+    /// Summarises samples given by block. `None` without samples. The noise is not
+    /// known from the data of one thing: [`ResultSet::of`] fills it in.
+    pub fn of(blocks: &Blocks<'_>) -> Option<Data> {
+        let sketches = Sketch::all(blocks);
+        let all = sorted(blocks.values().flatten().flat_map(|piece| piece.iter().copied()));
         let q = |p| quantile(&all, p);
-        let medians: Vec<f64> =
-            rounds.iter().filter_map(|round| quantile(&sorted(round.iter().copied()), 0.5)).collect();
-        let lowest = medians.iter().copied().fold(f64::INFINITY, f64::min);
-        let highest = medians.iter().copied().fold(0.0, f64::max);
-        let replicates = Replicates::of(rounds, name);
+        let (p10, p50, p90) = (q(0.1)?, q(0.5)?, q(0.9)?);
+        let (replicates, spreads) = resample(&sketches, p50, p90 - p10).unzip();
         let summary = Summary {
             n: all.len(),
-            rounds: medians.len(),
+            blocks: sketches.len(),
             min: q(0.0)?,
-            p10: q(0.1)?,
-            p50: q(0.5)?,
-            p90: q(0.9)?,
+            p10,
+            p50,
+            p90,
             p99: q(0.99)?,
             max: q(1.0)?,
             interval: replicates.as_ref().and_then(Replicates::interval),
-            noise: (medians.len() > 1 && lowest > 0.0).then_some(highest / lowest),
+            noise: None,
         };
-        Some(Data { sorted: all, summary, replicates })
+        Some(Data { sorted: all, summary, replicates, spreads })
     }
 
     /// The median.
@@ -129,19 +131,29 @@ pub struct ResultSet {
     pub groups: Vec<Group>,
     /// Labels of the stores, in the order of the run.
     pub stores: Vec<String>,
+    /// What the run knows of its stores.
+    pub media: Vec<StoreInfo>,
     /// Driver variants in the order of the run: first those of the manifest, then any that only the cases know.
     /// Twins are left out: they stand for no driver of their own.
     pub drivers: Vec<DriverInfo>,
     /// Variants that repeat another one of `drivers` under a label of their own: what they differ by is chance.
     pub twins: Vec<DriverInfo>,
+    /// By how much twins differ from what they repeat.
+    pub null: Null,
     /// Whether the run used smoke values.
     pub smoke: bool,
 }
 
 impl ResultSet {
-    /// Groups the measured cases of a run. Each case is one round of its group: a case has its own process, mount and upper.
+    /// Groups the measured cases of a run. A case that was repeated because it was disturbed counts with its last attempt alone:
+    /// which one counts is decided by what the machine did, never by what was measured.
     pub fn of(run: &Run) -> ResultSet {
-        let mut rounds: BTreeMap<GroupKey, BTreeMap<String, Vec<Vec<u64>>>> = BTreeMap::new();
+        let mut last: BTreeMap<&str, u32> = BTreeMap::new();
+        for record in &run.cases {
+            let attempt = last.entry(&record.case.id).or_default();
+            *attempt = record.attempt.max(*attempt);
+        }
+        let mut samples: BTreeMap<GroupKey, BTreeMap<&str, Blocks>> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
         for record in &run.cases {
@@ -159,32 +171,38 @@ impl ResultSet {
                 });
             }
             let Outcome::Measured { observations, .. } = &record.outcome else { continue };
+            if last.get(case.id.as_str()) != Some(&record.attempt) {
+                continue;
+            }
             let key = GroupKey {
                 store: case.store.clone(),
                 probe: case.probe,
                 driver: case.driver.label.clone(),
                 params: case.params,
             };
-            let metrics = rounds.entry(key).or_default();
+            let metrics = samples.entry(key).or_default();
             for observation in observations.iter().filter(|o| !o.samples.is_empty()) {
-                metrics.entry(observation.metric.name.to_string()).or_default().push(observation.samples.clone());
+                let blocks = metrics.entry(&observation.metric.name).or_default();
+                blocks.entry(case.block).or_default().push(&observation.samples);
             }
         }
-        let groups = rounds
-            .into_iter()
-            .map(|(key, metrics)| {
-                let metrics = metrics
-                    .into_iter()
-                    .filter_map(|(metric, rounds)| {
-                        let data = Data::of(&rounds, &format!("{key} {metric}"))?;
-                        Some((metric, data))
-                    })
-                    .collect();
-                Group { key, metrics }
-            })
-            .collect();
-        let (twins, drivers) = drivers.into_iter().partition(|driver| driver.twin_of.is_some());
-        ResultSet { groups, stores, drivers, twins, smoke: run.manifest.smoke }
+        let mut groups = summarised(samples.into_iter().collect());
+        let (twins, drivers): (Vec<_>, Vec<_>) = drivers.into_iter().partition(|driver| driver.twin_of.is_some());
+        let null = Null::of(&groups, &twins);
+        for group in &mut groups {
+            for (metric, data) in &mut group.metrics {
+                data.summary.noise = null.spread_of(&group.key.store, group.key.probe, metric);
+            }
+        }
+        ResultSet {
+            groups,
+            stores,
+            media: run.manifest.stores.clone(),
+            drivers,
+            twins,
+            null,
+            smoke: run.manifest.smoke,
+        }
     }
 
     /// Whether what is said of a store has to name it.
@@ -220,26 +238,62 @@ impl ResultSet {
     }
 }
 
+/// Groups with their data, in the order given. Resampling is most of the work of a report, so every processor takes a part.
+fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group> {
+    let group = |(key, metrics): &(GroupKey, BTreeMap<&str, Blocks<'_>>)| {
+        let data = |(metric, blocks): (&&str, &Blocks<'_>)| Some(((*metric).to_owned(), Data::of(blocks)?));
+        Group { key: key.clone(), metrics: metrics.iter().filter_map(data).collect() }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Small pieces, dealt in turns: neighbours in order of the key are alike in size.
+    let parts: Vec<Vec<(usize, Group)>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                let (samples, group) = (&samples, &group);
+                scope.spawn(move || {
+                    let mine = samples.iter().enumerate().skip(worker).step_by(threads);
+                    mine.map(|(index, sample)| (index, group(sample))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut groups: Vec<(usize, Group)> = parts.into_iter().flatten().collect();
+    groups.sort_by_key(|(index, _)| *index);
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// Blocks numbered from 1, for tests.
+#[cfg(test)]
+pub(super) fn blocks<'a>(lists: &[&'a [u64]]) -> Blocks<'a> {
+    (1..).zip(lists.iter().map(|list| vec![*list])).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_summary_agrees_with_hand_computed_values() {
-        // Two rounds with the medians 20 and 30; pooled 10 20 20 30 30 40.
-        let data = Data::of(&[vec![10, 20, 30], vec![40, 30, 20]], "t").unwrap();
+        // Two blocks with the medians 20 and 30; pooled 10 20 20 30 30 40.
+        let data = Data::of(&blocks(&[&[10, 20, 30], &[40, 30, 20]])).unwrap();
         let s = data.summary;
-        assert_eq!((s.n, s.rounds, s.min, s.p50, s.max), (6, 2, 10.0, 25.0, 40.0));
+        assert_eq!((s.n, s.blocks, s.min, s.p50, s.max), (6, 2, 10.0, 25.0, 40.0));
         assert_eq!((s.p10, s.p90), (15.0, 35.0)); // h = 0.5 and 4.5
         assert!((s.p99 - 39.5).abs() < 1e-9); // h = 4.95
-        assert_eq!(s.noise, Some(1.5));
+        assert_eq!(s.noise, None);
         assert!(s.interval.unwrap().contains(25.0));
+        assert_eq!(data.spreads.unwrap().estimate(), 20.0);
     }
 
     #[test]
-    fn noise_is_unknown_with_one_round_and_with_a_median_of_zero() {
-        assert_eq!(Data::of(&[vec![1, 2, 3]], "t").unwrap().summary.noise, None);
-        assert_eq!(Data::of(&[vec![0, 0], vec![1, 1]], "t").unwrap().summary.noise, None);
-        assert!(Data::of(&[], "t").is_none() && Data::of(&[vec![], vec![]], "t").is_none());
+    fn pieces_of_one_block_are_one_block() {
+        let pieces: Blocks = [(3, vec![&[10, 20, 30][..], &[40][..]]), (7, vec![&[][..]])].into();
+        let data = Data::of(&pieces).unwrap();
+        assert_eq!((data.summary.n, data.summary.blocks, data.summary.interval), (4, 1, None));
+        assert!(Data::of(&blocks(&[])).is_none() && Data::of(&blocks(&[&[], &[]])).is_none());
     }
 }

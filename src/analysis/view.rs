@@ -93,8 +93,14 @@ impl<'a> View<'a> {
         metric: &str,
         cache: Option<CacheState>,
     ) -> Option<View<'a>> {
-        let all: Vec<&Group> =
-            results.groups.iter().filter(|g| g.key.probe == probe && g.metric(metric).is_some()).collect();
+        // Axes that no figure draws stand at their usual value.
+        let plain = |g: &&Group| g.key.params == g.key.params.plain();
+        let all: Vec<&Group> = results
+            .groups
+            .iter()
+            .filter(|g| g.key.probe == probe && g.metric(metric).is_some())
+            .filter(plain)
+            .collect();
         let wanted = CacheState::ALL.into_iter().filter(|state| cache.is_none_or(|cache| cache == *state));
         let cache = most(wanted, |state| all.iter().filter(|g| g.key.params.cache == state).count())?;
         let all: Vec<&Group> = all.into_iter().filter(|g| g.key.params.cache == cache).collect();
@@ -217,11 +223,11 @@ impl<'a> PageView<'a> {
         self.points.get(&(driver, containers)).copied()
     }
 
-    /// Of the pages compared by frame number at a point, in all rounds: how many were the same page of memory, and how many were
+    /// Of the pages compared by frame number at a point, in all blocks: how many were the same page of memory, and how many were
     /// compared. `None` when none was.
     pub fn frames(&self, driver: &str, containers: u32) -> Option<(u64, u64)> {
         let group = self.at(driver, containers)?;
-        let sum = |name: &str| group.metric(name).map(|data| data.sorted.iter().sum::<f64>() as u64);
+        let sum = |name: &str| group.metric(name).map(|data| data.sorted.iter().sum::<u64>());
         let checked = sum(&crate::record::metric::CHECKED_PAGES.name).filter(|checked| *checked > 0)?;
         Some((sum(&crate::record::metric::SHARED_PAGES.name)?, checked))
     }

@@ -11,7 +11,7 @@ pub(super) struct Csv {
 
 /// Columns that [`Csv::summary`] fills, for a metric in nanoseconds or bytes: the unit stands in the name.
 pub(super) fn summary_columns(unit: &str) -> Vec<String> {
-    let mut columns = vec!["n".to_owned(), "rounds".to_owned()];
+    let mut columns = vec!["n".to_owned(), "blocks".to_owned()];
     columns.extend(["min", "p10", "p50", "p90", "p99", "max", "p50_low", "p50_high"].map(|c| format!("{c}_{unit}")));
     columns.push("noise_ratio".to_owned());
     columns
@@ -20,7 +20,7 @@ pub(super) fn summary_columns(unit: &str) -> Vec<String> {
 /// Cells of [`summary_columns`].
 pub(super) fn summary(data: &Data) -> Vec<String> {
     let s = &data.summary;
-    let mut cells = vec![s.n.to_string(), s.rounds.to_string()];
+    let mut cells = vec![s.n.to_string(), s.blocks.to_string()];
     cells.extend([s.min, s.p10, s.p50, s.p90, s.p99, s.max].map(number));
     cells.push(optional(s.interval.map(|i| i.low)));
     cells.push(optional(s.interval.map(|i| i.high)));

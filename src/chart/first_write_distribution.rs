@@ -141,7 +141,10 @@ mod tests {
 
     #[test]
     fn a_line_ends_where_one_sample_is_left() {
-        let data = |n: u64| Data::of(&[(1..=n).collect()], "t").unwrap();
+        let data = |n: u64| {
+            let samples: Vec<u64> = (1..=n).collect();
+            Data::of(&[(1, vec![&samples[..]])].into()).unwrap()
+        };
         assert_eq!(percentiles(&data(1)), vec![(1.0, 1.0, false)]);
         let ten = percentiles(&data(10));
         assert_eq!(ten.last().map(|p| p.2), Some(true));

@@ -45,7 +45,7 @@ pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     }
     let unknown = of(|d| d == Difference::Unknown);
     if !unknown.is_empty() {
-        clauses.push(format!("has too few samples to say with {}", names(&unknown)));
+        clauses.push(format!("has too few blocks to say with {}", names(&unknown)));
     }
     let missing: Vec<&str> = items.iter().filter(|(_, c)| c.is_none()).map(|(driver, _)| *driver).collect();
     if !missing.is_empty() {
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(
             change(&items),
             "takes longer, 30× with a; takes less time, 0.500× with c; makes no difference beyond the noise with b; has too few \
-             samples to say with e; gives no comparison with d"
+             blocks to say with e; gives no comparison with d"
         );
         assert_eq!(change(&[]), "");
     }

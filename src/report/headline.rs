@@ -152,10 +152,10 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
     }
     let bytes = size(large);
     if slower.is_empty() {
-        // "Not slower" has to have been found; few samples find nothing.
+        // "Not slower" has to have been found; few blocks find nothing.
         if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
             return format!(
-                "There are too few samples to say what a volume would save on the first write to a file of {bytes}."
+                "There are too few blocks to say what a volume would save on the first write to a file of {bytes}."
             );
         }
         return format!(

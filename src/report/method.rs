@@ -10,19 +10,24 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
     let confidence = human::percent(CONFIDENCE);
     let notes = [
         "Samples: every one taken is kept in `cases.jsonl` and used here; none is dropped as an outlier.".to_owned(),
-        "Groups: the cases that differ only in their round are one group. Each round has a new process, a new mount and a new upper; \
-         the rounds of all drivers are interleaved in an order drawn from the seed, so that drift of the machine falls on all alike."
+        "Groups: the cases that differ only in their block are one group. Each case has a new process, a new mount and a new upper. A \
+         block holds every case once, in an order drawn from the seed, so that drift of the machine falls on all alike. Of a case that was \
+         repeated because the machine was disturbed, the last attempt counts."
             .to_owned(),
         "Percentiles: definition 7 of Hyndman & Fan (1996), linear between neighbouring samples.".to_owned(),
         format!(
-            "Intervals: {confidence} percentile intervals of the median from {REPLICATES} hierarchical bootstrap replicates: rounds are \
-             drawn first, then samples within them, because samples of one round are more alike than samples of different rounds \
-             (Kalibera & Jones, 2013). The random numbers are seeded from the name of the group. With few rounds such an \
-             interval is rough; with one round it knows nothing of the spread between rounds."
+            "Intervals: {confidence} intervals from {REPLICATES} bootstrap replicates, in each of which blocks are drawn, with all their \
+             samples, because samples of one block are more alike than samples of different blocks (Kalibera & Jones, 2013; Davison & \
+             Hinkley, 1997). Two things that were measured in the same blocks are drawn the same blocks, so that drift cancels in \
+             their ratio. The interval is the estimate times or divided by exp(t × se × √(k / (k − 1))): se is the standard deviation of \
+             the logarithms of the replicates, k the number of blocks, t the quantile of Student’s t with k − 1 degrees of freedom \
+             (Hesterberg, 2015). One block has no interval."
         ),
+        "A against A: one variant is measured a second time under another label. The noise of a metric is the 95th percentile of the ratios of \
+         such twins, whichever is larger over the other, or the largest where there are fewer than 20."
+            .to_owned(),
         "No difference: two medians are called different only if the interval of their ratio does not include 1 and the ratio is \
-         larger than the noise. The noise is A against A: the largest median of a round divided by the smallest, for the same thing, the \
-         larger of both sides."
+         larger than the noise. Without A against A the noise is not known, and nothing is concluded from a ratio."
             .to_owned(),
         "Caches: warm: the name has been looked up through this mount and the data is resident. Fresh: a new mount over cached layers. \
          Cold: a new mount, then `drop_caches`. They are never mixed in one figure's line."

@@ -22,7 +22,9 @@ pub struct Spec {
     pub cache: Vec<CacheState>,
     pub containers: Vec<u32>,
     pub files: u32,
-    pub rounds: u32,
+    pub blocks: u32,
+    /// Labels of variants that are measured twice; the twin comes right after its original.
+    pub twins: Vec<String>,
     pub smoke: bool,
     /// Every time and every count of bytes is 0.
     pub zeros: bool,
@@ -46,7 +48,8 @@ impl Default for Spec {
             cache: vec![CacheState::Warm, CacheState::Fresh, CacheState::Cold],
             containers: vec![1, 2, 4, 8],
             files: 12,
-            rounds: 3,
+            blocks: 3,
+            twins: vec!["overlay2 volatile".to_owned()],
             smoke: false,
             zeros: false,
         }
@@ -80,16 +83,17 @@ impl Noise {
 
 /// The made-up run.
 pub fn run(spec: &Spec) -> Run {
-    let drivers: Vec<DriverVariant> = spec
-        .drivers
-        .iter()
-        .map(|(label, driver)| DriverVariant {
+    let mut drivers: Vec<DriverVariant> = Vec::new();
+    for (label, driver) in &spec.drivers {
+        let variant = DriverVariant {
             driver: driver.clone(),
             options: if label.contains("volatile") { vec!["volatile".to_owned()] } else { Vec::new() },
             label: label.clone(),
             twin_of: None,
-        })
-        .collect();
+        };
+        let twin = spec.twins.contains(label).then(|| variant.twin());
+        drivers.extend([variant].into_iter().chain(twin));
+    }
     let workload = workload(spec, drivers.clone());
     let mut cases = expand(&workload, &spec.stores);
     shuffle(&mut cases, 42);
@@ -130,7 +134,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
             directories: vec![],
             xattrs: vec![],
             processes: vec![],
-            blocks: spec.rounds,
+            blocks: spec.blocks,
         };
     let small = spec.file_size_bytes.iter().copied().take(1).collect();
     let large = spec.file_size_bytes.iter().copied().rev().take(1).collect();
@@ -197,7 +201,7 @@ fn costs(label: &str) -> (u64, u64, u64, u64) {
 
 fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
     let Params { depth, file_size_bytes, files, cache, containers, .. } = case.params;
-    let (fixed, per_kib, per_layer, second) = costs(&case.driver.label);
+    let (fixed, per_kib, per_layer, second) = costs(case.driver.twin_of.as_ref().unwrap_or(&case.driver.label));
     let store = 1 + spec.stores.iter().position(|label| *label == case.store).unwrap_or(0) as u64 * 4;
     let mut noise = Noise::of(&case.id);
     let mut many = |value: u64| -> Vec<u64> { (0..files).map(|_| noise.about(value)).collect() };

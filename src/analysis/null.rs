@@ -1,0 +1,210 @@
+//! A against A: one variant measured under two labels. What the two differ by is chance, so it says how large a ratio has to be before it
+//! is worth a word, and whether the intervals hold what they promise.
+
+use super::bootstrap::Interval;
+use super::compare::compare;
+use super::quantile::quantile;
+use super::results::{Group, GroupKey};
+use crate::record::DriverInfo;
+use crate::workload::ProbeName;
+
+/// From this many pairs on the spread is their 95th percentile; of fewer it is the largest.
+const MANY: usize = 20;
+
+/// A twin against its original at one point.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Where the twin was measured.
+    pub key: GroupKey,
+    /// Name of the metric.
+    pub metric: String,
+    /// Median of the twin divided by that of the original; above 0.
+    pub ratio: f64,
+    /// Interval of the ratio; `None` with fewer than two blocks.
+    pub interval: Option<Interval>,
+}
+
+impl Pair {
+    /// The factor by which the two differ, whichever is larger.
+    fn factor(&self) -> f64 {
+        self.ratio.max(1.0 / self.ratio)
+    }
+
+    /// Whether the interval holds the truth, which is 1; `None` without an interval.
+    fn covers(&self) -> Option<bool> {
+        self.interval.map(|interval| interval.contains(1.0))
+    }
+
+    /// Whether chance had a say: a count of bytes that is the same in every block has none.
+    fn varies(&self) -> bool {
+        self.interval.is_some_and(|interval| interval.low < interval.high) || self.ratio != 1.0
+    }
+}
+
+/// How many intervals hold the truth, of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Coverage {
+    /// Intervals of pairs.
+    pub intervals: usize,
+    /// Of those, how many include 1.
+    pub include_one: usize,
+    /// Intervals of pairs that vary: without what is equal in every block, such as counts of bytes.
+    pub varying: usize,
+    /// Of those, how many include 1.
+    pub varying_include_one: usize,
+}
+
+impl Coverage {
+    /// Share of all intervals that include 1.
+    pub fn share(&self) -> f64 {
+        self.include_one as f64 / self.intervals.max(1) as f64
+    }
+}
+
+/// Everything that a run measured twice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Null {
+    /// Twins against their originals, ordered by key and metric.
+    pub pairs: Vec<Pair>,
+    /// Pairs without a ratio, because a median is 0.
+    pub without_ratio: usize,
+}
+
+impl Null {
+    /// Pairs the groups of twins with those of their originals: same store, probe, parameters and metric. Groups must be ordered by key.
+    pub(super) fn of(groups: &[Group], twins: &[DriverInfo]) -> Null {
+        let mut null = Null::default();
+        for group in groups {
+            let twin = twins.iter().find(|twin| twin.label == group.key.driver);
+            let Some(original) = twin.and_then(|twin| twin.twin_of.clone()) else { continue };
+            let key = GroupKey { driver: original, ..group.key.clone() };
+            let Ok(at) = groups.binary_search_by(|other| other.key.cmp(&key)) else { continue };
+            for (metric, data) in &group.metrics {
+                let Some(base) = groups.get(at).and_then(|group| group.metric(metric)) else { continue };
+                match compare(data, base).filter(|c| c.ratio > 0.0) {
+                    Some(c) => null.pairs.push(Pair {
+                        key: group.key.clone(),
+                        metric: metric.clone(),
+                        ratio: c.ratio,
+                        interval: c.interval,
+                    }),
+                    None => null.without_ratio += 1,
+                }
+            }
+        }
+        null
+    }
+
+    /// How often the interval of a pair includes 1; `None` without intervals.
+    pub fn coverage(&self) -> Option<Coverage> {
+        let mut coverage = Coverage { intervals: 0, include_one: 0, varying: 0, varying_include_one: 0 };
+        for pair in &self.pairs {
+            let Some(covers) = pair.covers() else { continue };
+            coverage.intervals += 1;
+            coverage.include_one += usize::from(covers);
+            if pair.varies() {
+                coverage.varying += 1;
+                coverage.varying_include_one += usize::from(covers);
+            }
+        }
+        (coverage.intervals > 0).then_some(coverage)
+    }
+
+    /// The ratio, at least 1, up to which medians of a metric differ in a store although the same thing was measured: the 95th percentile of
+    /// the pairs' factors, whichever of the two is larger, or the largest of fewer than 20. `None` when no pair was measured.
+    pub fn spread_of(&self, store: &str, probe: ProbeName, metric: &str) -> Option<f64> {
+        let at = |pair: &&Pair| pair.key.store == store && pair.key.probe == probe && pair.metric == metric;
+        let mut factors: Vec<f64> = self.pairs.iter().filter(at).map(Pair::factor).collect();
+        factors.sort_unstable_by(f64::total_cmp);
+        quantile(&factors, if factors.len() < MANY { 1.0 } else { 0.95 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::{Data, blocks};
+    use super::*;
+    use crate::record::Feature;
+    use crate::workload::{CacheState, Params};
+
+    fn group(driver: &str, depth: u32, metric: &str, lists: &[&[u64]]) -> Group {
+        let params = Params {
+            depth,
+            file_size_bytes: 4096,
+            files: 3,
+            target_layer: 1,
+            cache: CacheState::Warm,
+            containers: 1,
+            trigger: Default::default(),
+            durability: Default::default(),
+            directories: 0,
+            xattrs: 0,
+            processes: 1,
+        };
+        let key = GroupKey { store: "s".into(), probe: ProbeName::CopyUp, driver: driver.into(), params };
+        let data = Data::of(&blocks(lists)).unwrap();
+        Group { key, metrics: [(metric.to_owned(), data)].into() }
+    }
+
+    fn null(mut groups: Vec<Group>) -> Null {
+        groups.sort_by(|a, b| a.key.cmp(&b.key));
+        let twin = DriverInfo {
+            label: "a (twin)".into(),
+            driver: "a".into(),
+            options: vec![],
+            twin_of: Some("a".into()),
+            availability: Feature::available(""),
+        };
+        Null::of(&groups, &[twin])
+    }
+
+    #[test]
+    fn twins_are_paired_with_their_originals_and_with_nothing_else() {
+        let far: &[&[u64]] = &[&[200, 201, 203], &[203, 204, 200]];
+        let found = null(vec![
+            group("a", 1, "ns", &[&[100, 102, 104], &[100, 103, 104]]),
+            group("a (twin)", 1, "ns", &[&[101, 102, 105], &[99, 102, 104]]),
+            group("b", 1, "ns", far),
+            group("a", 2, "ns", &[&[100, 100, 101], &[101, 102, 100]]),
+            group("a (twin)", 2, "ns", far),
+            group("a (twin)", 3, "ns", far),
+        ]);
+        assert_eq!(found.pairs.iter().map(|pair| pair.key.params.depth).collect::<Vec<_>>(), [1, 2]);
+        let coverage = found.coverage().unwrap();
+        assert_eq!((coverage.intervals, coverage.include_one, coverage.varying), (2, 1, 2));
+        // Medians by hand: 202 (h = 2.5 of 200 200 201 203 203 204) and 100.5 (100 100 100 101 101 102).
+        assert_eq!(found.spread_of("s", ProbeName::CopyUp, "ns"), Some(202.0 / 100.5));
+        assert_eq!(found.spread_of("s", ProbeName::Lookup, "ns"), None);
+        assert_eq!(found.spread_of("other", ProbeName::CopyUp, "ns"), None);
+    }
+
+    #[test]
+    fn of_many_pairs_one_in_twenty_may_lie_outside_the_spread() {
+        let flat = |value: u64| [[value; 2], [value; 2]];
+        let groups = (1..=41).flat_map(|depth| {
+            let (original, twin) = (flat(100), flat(100 + u64::from(depth) - 1));
+            let lists = |list: &[[u64; 2]; 2]| vec![list[0].to_vec(), list[1].to_vec()];
+            let (original, twin) = (lists(&original), lists(&twin));
+            let slices = |lists: &[Vec<u64>], driver: &str| {
+                group(driver, depth, "ns", &lists.iter().map(Vec::as_slice).collect::<Vec<_>>())
+            };
+            [slices(&original, "a"), slices(&twin, "a (twin)")]
+        });
+        // Factors 1.00 to 1.40 in steps of 0.01: h = 40 * 0.95 = 38.
+        let found = null(groups.collect());
+        assert!((found.spread_of("s", ProbeName::CopyUp, "ns").unwrap() - 1.38).abs() < 1e-9);
+        assert_eq!(found.coverage().map(|c| (c.intervals, c.include_one, c.varying)), Some((41, 1, 40)));
+    }
+
+    #[test]
+    fn medians_of_zero_and_single_blocks_are_told_apart() {
+        let found = null(vec![
+            group("a", 1, "ns", &[&[0, 0], &[0, 0]]),
+            group("a (twin)", 1, "ns", &[&[0, 0], &[0, 0]]),
+            group("a", 2, "ns", &[&[5, 5]]),
+            group("a (twin)", 2, "ns", &[&[6, 6]]),
+        ]);
+        assert_eq!((found.pairs.len(), found.without_ratio, found.coverage()), (1, 1, None));
+        assert_eq!(found.spread_of("s", ProbeName::CopyUp, "ns"), Some(1.2));
+    }
+}
