@@ -140,7 +140,10 @@ fn blocks(results: &ResultSet) -> (Answer, String) {
     match (counts.iter().min(), counts.iter().max()) {
         (Some(least), Some(most)) => {
             let few = counts.iter().filter(|n| **n < BLOCKS).count();
-            let text = format!("{least} to {most} blocks; {few} of {} groups have fewer than {BLOCKS}.", counts.len());
+            let text = format!(
+                "At least {least} and at most {most} blocks; {few} of {} groups have fewer than {BLOCKS}.",
+                counts.len()
+            );
             yes_if(few == 0, text)
         }
         _ => not_known("Nothing was measured."),

@@ -153,11 +153,11 @@ fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(Verdict, &'
     })
 }
 
-/// A comparison in words: `3.4× (3.1× to 3.6×), noise 1.08×, threshold 1×`.
+/// A comparison in words: `3.4× (3.1× to 3.6×; noise 1.08×; threshold 1×)`.
 fn told(c: &Comparison, threshold: f64) -> String {
-    let noise = c.noise.map(|noise| format!(", noise {}", human::ratio(noise))).unwrap_or_default();
+    let noise = c.noise.map(|noise| format!("; noise {}", human::ratio(noise))).unwrap_or_default();
     let interval = human::interval(c.interval, human::ratio);
-    format!("{} ({interval}){noise}, threshold {}", human::ratio(c.ratio), human::ratio(threshold))
+    format!("{} ({interval}{noise}; threshold {})", human::ratio(c.ratio), human::ratio(threshold))
 }
 
 fn found(c: &Comparison, wanted: (Side, f64), absolute: [f64; 2], words: String, groups: Vec<String>) -> Found {
@@ -328,7 +328,7 @@ fn counted(
     };
     let effect = Effect { ratio: c.ratio, interval, threshold: wanted.1, noise: None, absolute };
     let ratio = Comparison { noise: None, ..c };
-    Ok((verdict, effect, format!("{} ({of}): {why}.", told(&ratio, wanted.1)), vec![group.key.to_string()]))
+    Ok((verdict, effect, format!("{}, {of}: {why}.", told(&ratio, wanted.1)), vec![group.key.to_string()]))
 }
 
 /// The largest value of a count that is not compared with anything.
