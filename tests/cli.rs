@@ -70,9 +70,20 @@ fn wait_until_gone(folder: &Path) {
 fn help_names_every_subcommand_and_the_exit_status() {
     let (code, out, _) = output(layerbench().arg("--help"));
     assert_eq!(code, 0);
-    for word in
-        ["doctor", "run", "report", "list", "stack", "mount", "umount", "clean", "completions", "man", "Exit status"]
-    {
+    for word in [
+        "doctor",
+        "run",
+        "report",
+        "verdicts",
+        "list",
+        "stack",
+        "mount",
+        "umount",
+        "clean",
+        "completions",
+        "man",
+        "Exit status",
+    ] {
         assert!(out.contains(word), "{word} is not in the help:\n{out}");
     }
 }
@@ -95,6 +106,7 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["run", quick.as_str(), quick.as_str(), "--dry-run"], "two workloads are named \"quick\""),
         (vec!["report", "--results", empty.as_str()], "no run in"),
         (vec!["report", "nothing-here"], "no run nothing-here"),
+        (vec!["verdicts", "nothing-here"], "no run nothing-here"),
         (vec!["list", "colours"], "colours"),
     ] {
         let (code, _, err) = output(layerbench().args(&args).current_dir(folder.path()));
@@ -199,6 +211,19 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     for word in ["bind", "overlay2", "fuse-union", "aufs", "smoke"] {
         assert!(page.contains(word), "{word} is not on the page");
     }
+
+    let (code, out, err) = output(layerbench().arg("verdicts").current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    for word in ["grows-with-depth", "page-cache-memory", "not measured", "[no] ", "smoke"] {
+        assert!(out.contains(word), "{word} is not in the verdicts:\n{out}");
+    }
+    let (code, out, err) = output(layerbench().args(["verdicts", "--json"]).arg(&runs[0]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let verdicts: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(verdicts["run"], run.manifest.run.as_str());
+    let finding = &verdicts["claims"][0]["findings"][0];
+    assert!(finding["verdict"].is_string() && finding["driver"].is_string() && finding["groups"].is_array(), "{out}");
+    assert!(verdicts["checklist"].as_array().is_some_and(|items| items.iter().all(|item| item["answer"].is_string())));
 
     let (code, out, err) =
         output(layerbench().args(["clean", "--store", "s1", "--store", "s2"]).current_dir(folder.path()));

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use layerbench::analysis::{ResultSet, Verdict, claims};
+use layerbench::analysis::{Answer, ResultSet, Verdict, checklist, claims};
 use layerbench::chart;
 use layerbench::record::{Observation, Outcome, Run, RunWriter, metric};
 use layerbench::report::{ReportError, render};
@@ -189,27 +189,79 @@ fn the_page_says_what_the_figures_say() {
         assert!(text.contains("but take 4× their size with fuse-union"));
         assert!(text.contains("aufs itself was not measured"));
         assert!(text.contains("modprobe aufs"));
-        assert!(!text.contains("smoke") && !text.contains("interrupted") && !text.contains("failed"));
+        assert!(
+            !text.contains("This is a smoke run") && !text.contains("interrupted") && !text.contains("see “Failed”")
+        );
     }
     // Nothing from elsewhere: links lead into the report.
     for attribute in ["src=", "href=\"http", "<script", "@import", "url("] {
         assert!(!pages.html.contains(attribute), "index.html has {attribute}");
     }
     let results = ResultSet::of(&run);
-    let claims = claims(&results, "default");
-    let verdict = |claim: usize, driver: &str| {
-        claims[claim].findings.iter().find(|finding| finding.driver == driver).map(|finding| finding.verdict)
+    let claims = claims(&results);
+    let verdict = |id: &str, driver: &str| {
+        let claim = claims.iter().find(|claim| claim.id == id).unwrap_or_else(|| panic!("no claim {id}"));
+        claim.findings.iter().find(|finding| finding.driver == driver).map(|finding| finding.verdict)
     };
-    // What the formula of the made-up run has: both grow with size; only overlay2 with depth; fuse-union shares nothing.
-    assert_eq!(verdict(0, "overlay2 volatile"), Some(Verdict::Partly));
-    assert_eq!(verdict(1, "overlay2"), Some(Verdict::Supported));
-    assert_eq!(verdict(1, "fuse-union"), Some(Verdict::Refuted));
-    assert_eq!(verdict(2, "overlay2"), Some(Verdict::Supported));
-    assert_eq!(verdict(2, "fuse-union"), Some(Verdict::Supported));
-    for claim in 0..3 {
-        assert_eq!(verdict(claim, "aufs"), Some(Verdict::NotMeasured));
-        assert_eq!(verdict(claim, "bind"), None, "the control is no driver to judge");
+    // What the formula of the made-up run has: all grow with size; overlay2 with depth; nothing is compounded; fuse-union shares nothing.
+    for (id, driver, expected) in [
+        ("less-efficient-first-write", "overlay2", None),
+        ("less-efficient-first-write", "overlay2 volatile", Some(Verdict::Refuted)),
+        ("grows-with-size", "overlay2 volatile", Some(Verdict::Supported)),
+        ("grows-with-depth", "overlay2 volatile", Some(Verdict::Supported)),
+        ("page-cache-memory", "overlay2", Some(Verdict::Supported)),
+        ("page-cache-memory", "fuse-union", Some(Verdict::Refuted)),
+        ("page-cache-frames", "overlay2", Some(Verdict::Supported)),
+        ("page-cache-frames", "fuse-union", Some(Verdict::Refuted)),
+        ("significant-first-write", "overlay2", Some(Verdict::Supported)),
+        ("volumes-best-first-write", "fuse-union", Some(Verdict::Supported)),
+        ("volumes-most-predictable", "overlay2", Some(Verdict::Supported)),
+        ("fast-start", "overlay2", Some(Verdict::NotMeasured)),
+        ("ssd-reads", "overlay2", Some(Verdict::NotMeasured)),
+    ] {
+        assert_eq!(verdict(id, driver), expected, "{id} {driver}: {claims:#?}");
     }
+    for claim in &claims {
+        assert_eq!(verdict(claim.id, "aufs"), Some(Verdict::NotMeasured));
+        assert_eq!(verdict(claim.id, "bind"), None, "the control is no driver to judge");
+        assert_eq!(verdict(claim.id, "overlay2 volatile (twin)"), None, "a twin is no driver of its own");
+        for finding in &claim.findings {
+            assert_eq!(finding.effect.is_none(), finding.verdict == Verdict::NotMeasured, "{finding:?}");
+            assert_eq!(finding.groups.is_empty(), finding.effect.is_none(), "{finding:?}");
+            assert!(!finding.words.is_empty());
+        }
+    }
+    let lead = |text: &str| text.find("What Docker’s page on aufs says").expect("verdicts");
+    assert!(
+        lead(&pages.markdown) < pages.markdown.find("Key figures").expect("key figures"),
+        "the report leads with verdicts"
+    );
+}
+
+#[test]
+fn without_a_twin_nothing_is_concluded_from_times() {
+    let run = synthetic::run(&Spec { twins: vec![], ..small() });
+    let results = ResultSet::of(&run);
+    let timed = claims(&results).into_iter().filter(|claim| !claim.id.starts_with("page-cache"));
+    let findings: Vec<_> = timed.flat_map(|claim| claim.findings).collect();
+    assert!(!findings.is_empty());
+    assert!(findings.iter().all(|finding| finding.verdict == Verdict::NotMeasured), "{findings:#?}");
+    assert!(findings.iter().any(|finding| finding.words.contains("no A against A")));
+    let answers = checklist(&run, &results);
+    let answer = |id: &str| answers.iter().find(|item| item.id == id).map(|item| item.answer);
+    assert_eq!((answer("a-a"), answer("a-a-covers")), (Some(Answer::No), Some(Answer::NotKnown)));
+    assert_eq!((answer("blocks"), answer("interleaved")), (Some(Answer::No), Some(Answer::Yes)));
+}
+
+#[test]
+fn media_are_compared_where_a_run_has_both() {
+    let run = synthetic::run(&Spec { stores: vec!["ssd".into(), "hdd".into()], ..small() });
+    let claims = claims(&ResultSet::of(&run));
+    let claim = claims.iter().find(|claim| claim.id == "ssd-writes").expect("the claim");
+    let finding = claim.findings.iter().find(|finding| finding.driver == "overlay2 volatile").expect("the driver");
+    assert_eq!((finding.verdict, finding.store.as_str()), (Verdict::Supported, "ssd and hdd"), "{finding:#?}");
+    let alike = claims.iter().find(|claim| claim.id == "grows-with-size").expect("the claim");
+    assert_eq!(alike.findings.iter().filter(|finding| finding.driver == "fuse-union").count(), 2, "one a store");
 }
 
 #[test]

@@ -1,25 +1,26 @@
-//! Three claims of Docker's page on its aufs storage driver, held against what was measured.
+//! What Docker's page on its aufs storage driver says of speed and space, sentence by sentence, held against what was measured.
 //!
-//! They were made of aufs; here they are asked of every driver. A driver that was not measured is "not measured", never "refuted".
+//! Each claim is a row of data: the sentence, a question in words, a test and its threshold. A sentence that says several things is
+//! several rows. The page speaks of aufs; here every driver is asked. What decides is in [`super::judge`]; what cannot be decided is "not
+//! measured", with the reason, never "refuted".
 
-use super::compare::{Comparison, Difference, compare, compounding};
-use super::human;
-use super::results::{Data, ResultSet};
-use super::view::{PageView, View};
-use crate::record::{Feature, metric};
+use serde::Serialize;
+
+use super::bootstrap::Interval;
+use super::judge;
+use super::results::ResultSet;
 
 /// What the figures say of a claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The figures bear it out.
     Supported,
-    /// A part of it, or in some cases only.
-    Partly,
     /// The figures say otherwise.
     Refuted,
-    /// Measured, but the differences are not larger than the noise or the samples are too few.
+    /// Measured, but the figures allow both.
     Undecided,
-    /// No figures.
+    /// No figures that could decide it.
     NotMeasured,
 }
 
@@ -28,7 +29,6 @@ impl Verdict {
     pub fn words(self) -> &'static str {
         match self {
             Verdict::Supported => "supported",
-            Verdict::Partly => "supported in part",
             Verdict::Refuted => "refuted",
             Verdict::Undecided => "undecided",
             Verdict::NotMeasured => "not measured",
@@ -36,249 +36,258 @@ impl Verdict {
     }
 }
 
+/// A metric of a probe, by the names in the records: a run may hold what this version has no probe for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct What {
+    /// Name of the probe.
+    pub probe: &'static str,
+    /// Name of the metric.
+    pub metric: &'static str,
+}
+
+/// How a claim is tested. All tests end in a ratio, its interval, and the threshold it has to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "test", rename_all = "snake_case")]
+pub enum Test {
+    /// The driver's median divided by that of `base` (a driver, its variant without options), as the geometric mean over all points
+    /// that both have; supported above the threshold.
+    RatioAbove {
+        /// What is compared.
+        #[serde(flatten)]
+        what: What,
+        /// Name of the driver to compare with.
+        base: &'static str,
+        /// The ratio.
+        threshold: f64,
+    },
+    /// The same; supported below the threshold.
+    RatioBelow {
+        /// What is compared.
+        #[serde(flatten)]
+        what: What,
+        /// Name of the driver to compare with.
+        base: &'static str,
+        /// The ratio.
+        threshold: f64,
+    },
+    /// The spread (90th less 10th percentile) of the driver divided by that of `base`, at the point with the smallest and the one with the
+    /// largest file that both have, the less clear of the two; supported above 1.
+    SpreadAbove {
+        /// What is compared.
+        #[serde(flatten)]
+        what: What,
+        /// Name of the driver to compare with.
+        base: &'static str,
+    },
+    /// First write to the smallest file through the deepest stack divided by that through the shallowest; supported above 1.
+    GrowsWithDepth,
+    /// First write to the largest file divided by that to the smallest, in the shallowest stack; supported above 1.
+    GrowsWithSize,
+    /// First write to the largest file in the deepest stack divided by what the effects of depth and of size add up to; supported above 1.
+    Compounded,
+    /// Resident bytes of all containers divided by the bytes of the files that each of them read; supported below the threshold.
+    ResidentOnce {
+        /// The ratio.
+        threshold: f64,
+    },
+    /// Pages that are the same frame of memory in two containers, divided by the pages compared; supported above the threshold.
+    SameFrames {
+        /// The share.
+        threshold: f64,
+    },
+    /// The largest value of a metric, in its unit; supported below the limit.
+    AtMost {
+        /// What is compared.
+        #[serde(flatten)]
+        what: What,
+        /// The limit, in the metric's unit.
+        limit: f64,
+    },
+    /// The driver's median in the store on a spinning disk divided by that in the store on a solid-state one, over all points that both
+    /// have; supported above 1.
+    SolidFaster {
+        /// What is compared.
+        #[serde(flatten)]
+        what: What,
+    },
+}
+
 /// A claim and what the figures say of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Claim {
-    /// The claim as the page has it.
+    /// Short name, unique.
+    pub id: &'static str,
+    /// The sentence as the page has it.
     pub quote: &'static str,
-    /// What was asked of the figures.
+    /// What is asked of the figures.
     pub question: &'static str,
-    /// One finding a driver, in the order of the run, the control left out.
+    /// How.
+    #[serde(flatten)]
+    pub test: Test,
+    /// One finding a driver and store, in the order of the run; the driver compared with and the control are left out.
     pub findings: Vec<Finding>,
 }
 
-/// What the figures say of a claim for one driver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The numbers of a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Effect {
+    /// The ratio that the test asks for (or the value, of [`Test::AtMost`]).
+    pub ratio: f64,
+    /// Its interval.
+    pub interval: Option<Interval>,
+    /// What it is held against.
+    pub threshold: f64,
+    /// A against A: the ratio up to which the same thing differs from itself. `None` where nothing is compared that was timed.
+    pub noise: Option<f64>,
+    /// The two values behind the ratio, in the metric's unit; at the first point where it is a mean over several.
+    pub absolute: [f64; 2],
+}
+
+/// What the figures say of a claim for one driver in one store.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// Label of the driver.
     pub driver: String,
+    /// Label of the store; of both, where two are compared.
+    pub store: String,
     /// The verdict.
     pub verdict: Verdict,
-    /// The numbers that decide it.
-    pub numbers: String,
+    /// The numbers that decide it; `None` when nothing was measured.
+    pub effect: Option<Effect>,
+    /// What was found, in words, or the reason why nothing was.
+    pub words: String,
+    /// The groups it rests on.
+    pub groups: Vec<String>,
 }
 
-/// The three claims for a store.
-pub fn claims(results: &ResultSet, store: &str) -> Vec<Claim> {
-    type Judge = fn(&ResultSet, &str, &str) -> Option<(Verdict, String)>;
-    let table: [(&'static str, &'static str, Judge); 3] = [
-        (
-            "These latencies increase and are compounded when these files exist below many image layers and the files \
-             themselves are large.",
-            "Does the first write take longer for a larger file; with more layers; and do both together cost more than each \
-             alone adds? Supported: all three. In part: some.",
-            compounded,
-        ),
-        (
-            "The underlying mechanics of how AUFS shares files between image layers and containers uses the page cache very \
-             efficiently.",
-            "Do containers that read the same files of the same image keep them in memory once? Supported: resident bytes stay \
-             within 10 % of the files read and the pages compared are the same frames. Refuted: each container adds at least 90 % of \
-             a copy of its own.",
-            shared,
-        ),
-        (
-            "Volumes provide the best and most predictable performance for write-heavy workloads.",
-            "Is the first write slower through the driver than on a bind mount, and does its latency spread more (10th to 90th \
-             percentile)? Supported: both, for every size measured. In part: some.",
-            volumes,
-        ),
-    ];
-    table
-        .into_iter()
-        .map(|(quote, question, judge)| {
-            let findings = results
-                .drivers
-                .iter()
-                .filter(|driver| !results.is_baseline(&driver.label))
-                .map(|driver| {
-                    let (verdict, numbers) = judge(results, store, &driver.label)
-                        .unwrap_or_else(|| (Verdict::NotMeasured, why_not(&driver.availability)));
-                    Finding { driver: driver.label.clone(), verdict, numbers }
-                })
-                .collect();
-            Claim { quote, question, findings }
+const FIRST_WRITE: What = What { probe: "copy_up", metric: "first_write_ns" };
+const SECOND_WRITE: What = What { probe: "copy_up", metric: "second_write_ns" };
+const LOOKUP: What = What { probe: "lookup", metric: "lookup_hit_ns" };
+const READ: What = What { probe: "page_cache", metric: "first_read_ns" };
+const START: What = What { probe: "start", metric: "start_ns" };
+const START_BYTES: What = What { probe: "start", metric: "upper_bytes" };
+
+const LESS_EFFICIENT: &str = "AUFS不如overlay2高效。 (AUFS is not as efficient as overlay2.)";
+const DENSITY: &str = "AUFS efficiently shares images between multiple running containers, enabling fast container start times and minimal use \
+                       of disk space.";
+const PAGE_CACHE: &str = "The underlying mechanics of how AUFS shares files between image layers and containers uses the page cache very \
+                          efficiently.";
+const LATENCIES: &str = "The AUFS storage driver can introduce significant latencies into container write performance. This is because the \
+                         first time a container writes to any file, the file has to be located and copied into the containers top writable \
+                         layer.";
+const COMPOUNDED: &str = "These latencies increase and are compounded when these files exist below many image layers and the files themselves \
+                          are large.";
+const SOLID: &str = "Solid State Devices (SSD) provide faster reads and writes than spinning disks.";
+const VOLUMES: &str = "Volumes provide the best and most predictable performance for write-heavy workloads. This is because they bypass the \
+                       storage driver and do not incur any of the potential overheads introduced by thin provisioning and copy-on-write.";
+
+/// The rows: name, sentence, question, test.
+type Row = (&'static str, &'static str, &'static str, Test);
+
+const ROWS: [Row; 15] = [
+    (
+        "less-efficient-first-write",
+        LESS_EFFICIENT,
+        "Does a first write take longer than with overlay2?",
+        Test::RatioAbove { what: FIRST_WRITE, base: "overlay2", threshold: 1.0 },
+    ),
+    (
+        "less-efficient-lookup",
+        LESS_EFFICIENT,
+        "Does looking up a name take longer than with overlay2?",
+        Test::RatioAbove { what: LOOKUP, base: "overlay2", threshold: 1.0 },
+    ),
+    (
+        "fast-start",
+        DENSITY,
+        "Does a container start in less than one and a half times what it takes on a volume that holds the files already?",
+        Test::RatioBelow { what: START, base: "bind", threshold: 1.5 },
+    ),
+    (
+        "little-disk",
+        DENSITY,
+        "Does a container that has started take less than 64 KiB of disk space of its own?",
+        Test::AtMost { what: START_BYTES, limit: 65_536.0 },
+    ),
+    (
+        "page-cache-memory",
+        PAGE_CACHE,
+        "Do containers that read the same files keep them in memory once, to within 10 %?",
+        Test::ResidentOnce { threshold: 1.1 },
+    ),
+    (
+        "page-cache-frames",
+        PAGE_CACHE,
+        "Are at least 99 % of the pages compared the same frames of memory in two containers?",
+        Test::SameFrames { threshold: 0.99 },
+    ),
+    (
+        "significant-first-write",
+        LATENCIES,
+        "Does a first write take more than twice as long as on a volume?",
+        Test::RatioAbove { what: FIRST_WRITE, base: "bind", threshold: 2.0 },
+    ),
+    (
+        "grows-with-depth",
+        COMPOUNDED,
+        "Does a first write take longer below many layers than below few?",
+        Test::GrowsWithDepth,
+    ),
+    (
+        "grows-with-size",
+        COMPOUNDED,
+        "Does a first write to a large file take longer than to a small one?",
+        Test::GrowsWithSize,
+    ),
+    (
+        "compounded",
+        COMPOUNDED,
+        "Do depth and size together cost more than what each of them adds alone?",
+        Test::Compounded,
+    ),
+    (
+        "ssd-reads",
+        SOLID,
+        "Does a read that goes to the device take longer on the spinning disk than on the solid-state one?",
+        Test::SolidFaster { what: READ },
+    ),
+    (
+        "ssd-writes",
+        SOLID,
+        "Does a first write take longer on the spinning disk than on the solid-state one?",
+        Test::SolidFaster { what: FIRST_WRITE },
+    ),
+    (
+        "volumes-best-first-write",
+        VOLUMES,
+        "Does a first write take longer than on a volume?",
+        Test::RatioAbove { what: FIRST_WRITE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-best-later-writes",
+        VOLUMES,
+        "Does a write to a file that has been copied up already take longer than on a volume?",
+        Test::RatioAbove { what: SECOND_WRITE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-most-predictable",
+        VOLUMES,
+        "Does the latency of a first write spread more (90th less 10th percentile) than on a volume?",
+        Test::SpreadAbove { what: FIRST_WRITE, base: "bind" },
+    ),
+];
+
+/// Every claim, asked of every driver in every store of the run.
+pub fn claims(results: &ResultSet) -> Vec<Claim> {
+    ROWS.into_iter()
+        .map(|(id, quote, question, test)| Claim {
+            id,
+            quote,
+            question,
+            test,
+            findings: judge::findings(results, test),
         })
         .collect()
-}
-
-fn why_not(availability: &Feature) -> String {
-    match availability {
-        Feature::Missing { reason, .. } => format!("The driver is not here: {reason}."),
-        Feature::Available { .. } => "No figures of this driver decide it.".to_owned(),
-    }
-}
-
-/// Supported if all parts are, refuted if all are denied; what is not known counts for neither.
-fn verdict(parts: &[Option<bool>]) -> Verdict {
-    let yes = parts.iter().filter(|part| **part == Some(true)).count();
-    let no = parts.iter().filter(|part| **part == Some(false)).count();
-    match (yes, no) {
-        (0, 0) => Verdict::Undecided,
-        (0, _) if no == parts.len() => Verdict::Refuted,
-        (0, _) => Verdict::Undecided,
-        (_, 0) if yes == parts.len() => Verdict::Supported,
-        _ => Verdict::Partly,
-    }
-}
-
-/// Whether a thing got slower; `None` when the samples do not say. "No difference" is an answer: it did not.
-fn slower(difference: Difference) -> Option<bool> {
-    match difference {
-        Difference::Higher => Some(true),
-        Difference::Lower | Difference::WithinInterval | Difference::WithinNoise => Some(false),
-        Difference::Unknown => None,
-    }
-}
-
-/// A comparison in words: `3.4× (3.1× to 3.6×)`, with what it does not show.
-pub(super) fn words(c: &Comparison) -> String {
-    let text = format!("{} ({})", human::ratio(c.ratio), human::interval(c.interval, human::ratio));
-    match c.difference {
-        Difference::Higher | Difference::Lower => text,
-        Difference::WithinInterval => format!("{text}: no difference, the interval includes 1"),
-        Difference::WithinNoise => {
-            let noise = c.noise.map(human::ratio).unwrap_or_default();
-            format!("{text}: no difference beyond the noise, twins of the same thing differ by up to {noise}")
-        }
-        Difference::Unknown => format!("{text}: too few blocks to say"),
-    }
-}
-
-fn compounded(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, String)> {
-    let view = View::first_write(results, store)?;
-    let measured: Vec<(u32, u64)> = view
-        .depths
-        .iter()
-        .flat_map(|depth| view.sizes.iter().map(move |size| (*depth, *size)))
-        .filter(|(depth, size)| view.at(driver, *depth, *size).is_some())
-        .collect();
-    // The corners of what this driver has: one that stops at 127 layers is judged up to there.
-    let shallow = measured.iter().map(|(depth, _)| *depth).min()?;
-    let deep = measured.iter().map(|(depth, _)| *depth).max()?;
-    let small = measured.iter().map(|(_, size)| *size).min()?;
-    let large = measured.iter().map(|(_, size)| *size).max()?;
-    let at = |depth, size| view.at(driver, depth, size);
-
-    let mut parts = Vec::new();
-    let mut numbers = Vec::new();
-    let (s, l) = (human::bytes(small as f64), human::bytes(large as f64));
-    let layers = human::count(shallow, "layer");
-    match at(shallow, large).zip(at(shallow, small)).and_then(|(l, s)| compare(l, s)).filter(|_| small != large) {
-        Some(c) => {
-            numbers.push(format!("Size: {l} against {s}, {layers}: {}.", words(&c)));
-            parts.push(slower(c.difference));
-        }
-        None => {
-            numbers.push("Size: not measured.".to_owned());
-            parts.push(None);
-        }
-    }
-    match at(deep, small).zip(at(shallow, small)).and_then(|(d, s)| compare(d, s)).filter(|_| shallow != deep) {
-        Some(c) => {
-            numbers.push(format!("Depth: {deep} layers against {shallow}, {s}: {}.", words(&c)));
-            parts.push(slower(c.difference));
-        }
-        None => {
-            numbers.push("Depth: not measured.".to_owned());
-            parts.push(None);
-        }
-    }
-    let corners = (at(shallow, small), at(deep, small), at(shallow, large), at(deep, large));
-    let both = match corners {
-        (Some(n), Some(d), Some(l), Some(b)) if small != large && shallow != deep => compounding(n, d, l, b),
-        _ => None,
-    };
-    match both {
-        Some(Comparison { ratio: value, interval, difference, .. }) => {
-            let finding = match difference {
-                Difference::Higher => "compounded",
-                Difference::Lower => "less than the sum",
-                Difference::WithinNoise => "not compounded beyond the noise",
-                Difference::WithinInterval | Difference::Unknown => "not compounded, the interval includes 0",
-            };
-            let (value, interval) = (human::ratio(value), human::interval(interval, human::ratio));
-            numbers.push(format!("Both together beyond the sum of each: {value} ({interval}): {finding}."));
-            parts.push(slower(difference));
-        }
-        None => {
-            numbers.push("Both together: not measured.".to_owned());
-            parts.push(None);
-        }
-    }
-    Some((verdict(&parts), numbers.join(" ")))
-}
-
-fn shared(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, String)> {
-    let view = PageView::of(results, store)?;
-    let n = view.containers.iter().rev().copied().find(|n| *n > 1 && view.at(driver, *n).is_some())?;
-    let group = view.at(driver, n)?;
-    let mut parts = Vec::new();
-    let mut numbers = Vec::new();
-    let resident = group.metric(&metric::RESIDENT_BYTES.name).map(Data::p50);
-    let once = group.metric(&metric::READ_SET_BYTES.name).map(Data::p50).filter(|bytes| *bytes > 0.0);
-    let mut copies = None;
-    if let (Some(resident), Some(once)) = (resident, once) {
-        copies = Some(resident / once);
-        numbers.push(format!(
-            "{n} containers keep {} resident for {} read: {} of one copy.",
-            human::bytes(resident),
-            human::bytes(once),
-            human::ratio(resident / once)
-        ));
-        parts.push(Some(resident / once <= 1.1));
-    }
-    match view.frames(driver, n) {
-        Some((shared, checked)) => {
-            numbers.push(format!("{shared} of {checked} pages compared are the same frames of memory."));
-            parts.push(Some(shared as f64 >= 0.99 * checked as f64));
-        }
-        None => numbers.push("Page frames: not measured.".to_owned()),
-    }
-    if parts.is_empty() {
-        return None;
-    }
-    let verdict = match verdict(&parts) {
-        // Neither once nor once for each container.
-        Verdict::Refuted if copies.is_some_and(|copies| copies < 1.0 + 0.9 * f64::from(n - 1)) => Verdict::Partly,
-        verdict => verdict,
-    };
-    Some((verdict, numbers.join(" ")))
-}
-
-fn volumes(results: &ResultSet, store: &str, driver: &str) -> Option<(Verdict, String)> {
-    let bind = results.baseline()?;
-    let view = View::first_write(results, store)?;
-    let mut parts = Vec::new();
-    let mut numbers = Vec::new();
-    // As deep as both were measured.
-    let deep = view.depths.iter().rev().copied().find(|depth| {
-        view.sizes.iter().any(|size| view.at(driver, *depth, *size).is_some() && view.at(bind, *depth, *size).is_some())
-    })?;
-    for size in &view.sizes {
-        let Some((subject, base)) = view.at(driver, deep, *size).zip(view.at(bind, deep, *size)) else { continue };
-        let Some(c) = compare(subject, base) else { continue };
-        parts.push(slower(c.difference));
-        let spread = |data: &Data| data.summary.p90 - data.summary.p10;
-        // A spread of one sample is no spread.
-        if subject.summary.n > 1 && base.summary.n > 1 {
-            parts.push(Some(spread(subject) > spread(base)));
-        }
-        if *size == view.small() || *size == view.large() {
-            numbers.push(format!(
-                "{}, {}: {} of {bind}, spread {} against {}.",
-                human::bytes(*size as f64),
-                human::count(deep, "layer"),
-                words(&c),
-                human::ns(spread(subject)),
-                human::ns(spread(base))
-            ));
-        }
-    }
-    if parts.is_empty() {
-        return None;
-    }
-    Some((verdict(&parts), numbers.join(" ")))
 }
 
 #[cfg(test)]
@@ -286,18 +295,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verdict_needs_all_parts_for_a_yes_and_all_for_a_no() {
-        let (yes, no, unknown) = (Some(true), Some(false), None);
-        for (parts, expected) in [
-            (&[yes, yes, yes][..], Verdict::Supported),
-            (&[yes, no, no], Verdict::Partly),
-            (&[yes, yes, unknown], Verdict::Partly),
-            (&[no, no, no], Verdict::Refuted),
-            (&[no, no, unknown], Verdict::Undecided),
-            (&[unknown, unknown], Verdict::Undecided),
-            (&[], Verdict::Undecided),
-        ] {
-            assert_eq!(verdict(parts), expected, "{parts:?}");
-        }
+    fn names_are_unique_and_quotes_that_are_split_stand_together() {
+        let mut names: Vec<&str> = ROWS.iter().map(|row| row.0).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ROWS.len());
+        let mut quotes: Vec<&str> = ROWS.iter().map(|row| row.1).collect();
+        quotes.dedup();
+        let together = quotes.len();
+        quotes.sort_unstable();
+        quotes.dedup();
+        assert_eq!(quotes.len(), together);
     }
 }

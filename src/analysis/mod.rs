@@ -5,9 +5,11 @@
 //! Every number that a chart or a page shows comes from here, so that a figure, its CSV and the sentence under it cannot disagree.
 
 mod bootstrap;
+mod checklist;
 mod claims;
 mod compare;
 pub mod human;
+mod judge;
 mod null;
 mod operations;
 mod quantile;
@@ -15,7 +17,8 @@ mod results;
 mod view;
 
 pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
-pub use claims::{Claim, Finding, Verdict, claims};
+pub use checklist::{Answer, Item, checklist};
+pub use claims::{Claim, Effect, Finding, Test, Verdict, What, claims};
 pub use compare::{Comparison, Difference, compare, compare_all, compare_spread, compounding};
 pub use null::{Coverage, Null, Pair};
 pub use operations::{Operation, operations};

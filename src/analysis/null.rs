@@ -2,7 +2,7 @@
 //! is worth a word, and whether the intervals hold what they promise.
 
 use super::bootstrap::Interval;
-use super::compare::compare;
+use super::compare::{compare, compare_spread};
 use super::quantile::quantile;
 use super::results::{Group, GroupKey};
 use crate::record::DriverInfo;
@@ -22,14 +22,11 @@ pub struct Pair {
     pub ratio: f64,
     /// Interval of the ratio; `None` with fewer than two blocks.
     pub interval: Option<Interval>,
+    /// Spread (90th less 10th percentile) of the twin divided by that of the original; `None` where one is 0.
+    pub spread: Option<f64>,
 }
 
 impl Pair {
-    /// The factor by which the two differ, whichever is larger.
-    fn factor(&self) -> f64 {
-        self.ratio.max(1.0 / self.ratio)
-    }
-
     /// Whether the interval holds the truth, which is 1; `None` without an interval.
     fn covers(&self) -> Option<bool> {
         self.interval.map(|interval| interval.contains(1.0))
@@ -87,6 +84,7 @@ impl Null {
                         metric: metric.clone(),
                         ratio: c.ratio,
                         interval: c.interval,
+                        spread: compare_spread(data, base, None).map(|c| c.ratio).filter(|ratio| *ratio > 0.0),
                     }),
                     None => null.without_ratio += 1,
                 }
@@ -113,8 +111,23 @@ impl Null {
     /// The ratio, at least 1, up to which medians of a metric differ in a store although the same thing was measured: the 95th percentile of
     /// the pairs' factors, whichever of the two is larger, or the largest of fewer than 20. `None` when no pair was measured.
     pub fn spread_of(&self, store: &str, probe: ProbeName, metric: &str) -> Option<f64> {
-        let at = |pair: &&Pair| pair.key.store == store && pair.key.probe == probe && pair.metric == metric;
-        let mut factors: Vec<f64> = self.pairs.iter().filter(at).map(Pair::factor).collect();
+        self.largest(|pair| {
+            let key = &pair.key;
+            (key.store == store && key.probe == probe && pair.metric == metric).then_some(pair.ratio)
+        })
+    }
+
+    /// The same of spreads (90th less 10th percentile) instead of medians; the probe by its name.
+    pub fn spread_noise(&self, store: &str, probe: &str, metric: &str) -> Option<f64> {
+        self.largest(|pair| {
+            let key = &pair.key;
+            (key.store == store && key.probe.as_str() == probe && pair.metric == metric).then_some(pair.spread)?
+        })
+    }
+
+    /// The 95th percentile of ratios above 0, or the largest of few, whichever side is larger over the other.
+    fn largest(&self, ratio: impl Fn(&Pair) -> Option<f64>) -> Option<f64> {
+        let mut factors: Vec<f64> = self.pairs.iter().filter_map(ratio).map(|ratio| ratio.max(1.0 / ratio)).collect();
         factors.sort_unstable_by(f64::total_cmp);
         quantile(&factors, if factors.len() < MANY { 1.0 } else { 0.95 })
     }

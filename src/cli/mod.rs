@@ -13,6 +13,7 @@ mod report;
 mod run;
 mod stack;
 mod umount;
+mod verdicts;
 
 pub use fuse_union::main as fuse_union;
 
@@ -66,6 +67,8 @@ enum Command {
     Run(run::RunArgs),
     /// Render recorded runs as pages, charts and tables
     Report(report::ReportArgs),
+    /// Say what a run means for each claim of Docker's page, and how far the run may be trusted
+    Verdicts(verdicts::VerdictsArgs),
     /// List drivers, probes, charts or workloads
     List(list::ListArgs),
     /// Build, show, verify or remove stacks of layers
@@ -108,6 +111,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => doctor::run(args)?,
         Command::Run(args) => return run::run(args),
         Command::Report(args) => report::run(args)?,
+        Command::Verdicts(args) => verdicts::run(args)?,
         Command::List(args) => list::run(args)?,
         Command::Stack(args) => return stack::run(args),
         Command::Mount(args) => mount::run(args)?,

@@ -19,19 +19,7 @@ pub(super) struct ReportArgs {
 }
 
 pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
-    let folders = if args.runs.is_empty() {
-        let mut runs = list_runs(&args.results)?;
-        let latest = runs.pop().ok_or_else(|| {
-            super::bad_input(format!(
-                "no run in {}: measure one with `layerbench run workloads/quick.toml`",
-                args.results.display()
-            ))
-        })?;
-        vec![latest]
-    } else {
-        args.runs.iter().map(|run| find(run, &args.results)).collect::<anyhow::Result<_>>()?
-    };
-    for folder in folders {
+    for folder in find_or_latest(&args.runs, &args.results)? {
         let run = Run::load(&folder).map_err(super::bad_input)?;
         let out = args.out.join(&run.manifest.run);
         report::render(&run, &out)?;
@@ -39,6 +27,20 @@ pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
         super::print(&format!("{}\n", out.join("index.html").display()))?;
     }
     Ok(())
+}
+
+/// The runs named, or the latest when none is.
+pub(super) fn find_or_latest(runs: &[PathBuf], results: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !runs.is_empty() {
+        return runs.iter().map(|run| find(run, results)).collect();
+    }
+    let latest = list_runs(results)?.pop().ok_or_else(|| {
+        super::bad_input(format!(
+            "no run in {}: measure one with `layerbench run workloads/quick.toml`",
+            results.display()
+        ))
+    })?;
+    Ok(vec![latest])
 }
 
 /// A folder as given, or the run of that name.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::page::{Block, Page, Span, Spans, Table, marked, plain};
-use super::{Plate, headline, machine, method};
-use crate::analysis::{PageView, ResultSet, Verdict, claims, human, operations};
+use super::{Plate, headline, machine, method, verdicts};
+use crate::analysis::{PageView, ResultSet, human, operations};
 use crate::record::{Feature, Outcome, Run, metric};
 
 /// The whole page.
@@ -18,13 +18,14 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
         }
         blocks.push(Block::List(sentences.into_iter().map(plain).collect()));
     }
+    blocks.extend(verdicts::blocks(results));
     blocks.extend(key_figures(results));
-    blocks.extend(verdicts(results));
     blocks.extend(figures(results, plates));
     blocks.extend(missing(run, results));
     blocks.extend(failed(run));
     blocks.extend(machine::blocks(run));
     blocks.extend(method::blocks(run));
+    blocks.extend(verdicts::checklist_blocks(run, results));
     let host = &manifest.host;
     Page {
         title: format!("layerbench, run {}", manifest.run),
@@ -151,60 +152,6 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
         Span::Text(format!(" [{}]", human::interval(s.interval, &format))),
         Span::Text(format!(" n={}", s.n)),
     ]
-}
-
-fn verdicts(results: &ResultSet) -> Vec<Block> {
-    let mut blocks = vec![section("verdicts", "What Docker’s page on aufs says, and what was found")];
-    let aufs: Vec<&str> =
-        results.drivers.iter().filter(|driver| driver.driver == "aufs").map(|driver| driver.label.as_str()).collect();
-    let measured =
-        aufs.iter().any(|label| results.groups.iter().any(|g| g.key.driver == *label && !g.metrics.is_empty()));
-    blocks.push(Block::Text(plain(
-        "Three claims of Docker’s documentation of its aufs storage driver, asked of every driver of this run.",
-    )));
-    if !measured {
-        let why = results
-            .drivers
-            .iter()
-            .find(|driver| driver.driver == "aufs")
-            .map(|driver| match &driver.availability {
-                Feature::Missing { reason, .. } => format!("it is not here ({reason})"),
-                Feature::Available { .. } => "none of its cases was measured".to_owned(),
-            })
-            .unwrap_or_else(|| "the run did not ask for it".to_owned());
-        blocks.push(Block::Warning(marked(&format!(
-            "aufs itself was not measured: {why}. What follows says nothing about aufs, only whether the claims hold for the drivers \
-             that were measured."
-        ))));
-    }
-    for store in &results.stores {
-        if results.several_stores() {
-            blocks.push(Block::Heading(format!("Store {store}")));
-        }
-        for claim in claims(results, store) {
-            blocks.push(Block::Quote(claim.quote.to_owned()));
-            blocks.push(Block::Text(plain(claim.question)));
-            let rows: Vec<Vec<Spans>> = claim
-                .findings
-                .into_iter()
-                .map(|finding| {
-                    let verdict = finding.verdict.words().to_owned();
-                    let verdict = match finding.verdict {
-                        Verdict::NotMeasured => Span::Text(verdict),
-                        _ => Span::Strong(verdict),
-                    };
-                    vec![plain(finding.driver), vec![verdict], marked(&finding.numbers)]
-                })
-                .collect();
-            if rows.is_empty() {
-                blocks.push(Block::Text(plain("No driver but the control was asked for.")));
-                continue;
-            }
-            let head = ["Driver", "Verdict", "The numbers that decide it"].map(str::to_owned).to_vec();
-            blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
-        }
-    }
-    blocks
 }
 
 fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {

@@ -9,6 +9,7 @@ mod machine;
 mod markdown;
 mod method;
 mod page;
+mod verdicts;
 
 use std::fs;
 use std::io;

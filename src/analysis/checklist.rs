@@ -1,0 +1,450 @@
+//! The crimes of benchmarking, asked of a run by a program: after Heiser's list ("Systems Benchmarking Crimes", gernot-heiser.org) and the
+//! rules of Kalibera & Jones, Traeger et al. and Tarasov et al. Every answer comes with the evidence; what the records do not say is "not
+//! known", never "yes".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::claims::claims;
+use super::human;
+use super::results::ResultSet;
+use crate::record::{CaseRecord, Conditions, Feature, Outcome, Run};
+use crate::workload::{CacheState, ProbeName};
+
+/// Blocks from which an interval is worth having.
+const BLOCKS: usize = 5;
+/// Most that a sample of nothing may take, in nanoseconds.
+const EMPTY_SAMPLE_NS: u64 = 60;
+/// Share of the A/A intervals that have to include 1.
+const COVERAGE: f64 = 0.95;
+
+/// An answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// As it should be.
+    Yes,
+    /// Not as it should be.
+    No,
+    /// The records do not say.
+    NotKnown,
+}
+
+impl Answer {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Answer::Yes => "yes",
+            Answer::No => "no",
+            Answer::NotKnown => "not known",
+        }
+    }
+}
+
+/// A question, put so that yes is good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Short name, unique.
+    pub id: &'static str,
+    /// What is asked.
+    pub question: &'static str,
+    /// The answer.
+    pub answer: Answer,
+    /// What it rests on.
+    pub evidence: String,
+}
+
+/// The checklist of a run.
+pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
+    let measured: Vec<&CaseRecord> =
+        run.cases.iter().filter(|record| matches!(record.outcome, Outcome::Measured { .. })).collect();
+    let item = |id, question, (answer, evidence): (Answer, String)| Item { id, question, answer, evidence };
+    vec![
+        item("real", "Were the values real ones, not those of a smoke run?", real(run)),
+        item("complete", "Was every planned case executed?", complete(run)),
+        item("samples-kept", "Is every sample kept?", samples(&measured)),
+        item("failures-named", "Is every case that failed named, with its error?", failures(run)),
+        item("blocks", "Was everything measured in at least five blocks?", blocks(results)),
+        item("interleaved", "Were drivers shuffled within each block, and anew for each?", interleaved(run)),
+        item("a-a", "Was a variant measured against itself?", a_a(results)),
+        item("a-a-covers", "Do at least 95 % of the A/A intervals include 1?", coverage(results)),
+        item("cache-state", "Did the device confirm the state of the caches?", caches(&measured)),
+        item("quiet", "Was the machine quiet?", quiet(&measured)),
+        item("degradations", "Is every driver shown, the slower ones too?", degradations(results)),
+        item("absolute", "Does every ratio stand beside the values that it was made of?", absolute(results)),
+        item("clock", "Is the cost of taking time known, and at most 60 ns a sample?", clock(run)),
+        item("awake", "Were processors kept from sleeping?", awake(run)),
+    ]
+}
+
+fn yes_if(condition: bool, evidence: String) -> (Answer, String) {
+    (if condition { Answer::Yes } else { Answer::No }, evidence)
+}
+
+fn not_known(why: &str) -> (Answer, String) {
+    (Answer::NotKnown, why.to_owned())
+}
+
+fn cases(n: usize) -> String {
+    human::count(n as u64, "case")
+}
+
+fn real(run: &Run) -> (Answer, String) {
+    let values = if run.manifest.smoke { "Smoke values: nothing here may be quoted." } else { "Real values." };
+    yes_if(!run.manifest.smoke, values.to_owned())
+}
+
+fn complete(run: &Run) -> (Answer, String) {
+    let executed: BTreeSet<&str> = run.cases.iter().map(|record| record.case.id.as_str()).collect();
+    let planned = run.manifest.planned_cases as usize;
+    let cut = if run.truncated { "; the last line was cut off" } else { "" };
+    yes_if(!run.truncated && executed.len() >= planned, format!("{} of {}{cut}.", executed.len(), cases(planned)))
+}
+
+fn samples(measured: &[&CaseRecord]) -> (Answer, String) {
+    let (mut n, mut without) = (0, 0);
+    for record in measured {
+        let Outcome::Measured { observations, .. } = &record.outcome else { continue };
+        n += observations.iter().map(|observation| observation.samples.len() as u64).sum::<u64>();
+        without += usize::from(observations.is_empty() || observations.iter().any(|o| o.samples.is_empty()));
+    }
+    match n {
+        0 => not_known("Nothing was measured."),
+        n => {
+            let lacking = if without > 0 { format!("; {} lack some", cases(without)) } else { String::new() };
+            yes_if(without == 0, format!("{n} samples of {} in cases.jsonl{lacking}.", cases(measured.len())))
+        }
+    }
+}
+
+fn failures(run: &Run) -> (Answer, String) {
+    let errors: Vec<&str> = run
+        .cases
+        .iter()
+        .filter_map(|record| match &record.outcome {
+            Outcome::Failed { error } => Some(error.trim()),
+            _ => None,
+        })
+        .collect();
+    let silent = errors.iter().filter(|error| error.is_empty()).count();
+    yes_if(silent == 0, format!("{} failed, {silent} without an error.", cases(errors.len())))
+}
+
+fn blocks(results: &ResultSet) -> (Answer, String) {
+    let counts: Vec<usize> = results
+        .groups
+        .iter()
+        .filter_map(|group| group.metrics.values().map(|data| data.summary.blocks).min())
+        .collect();
+    match (counts.iter().min(), counts.iter().max()) {
+        (Some(least), Some(most)) => {
+            let few = counts.iter().filter(|n| **n < BLOCKS).count();
+            let text = format!(
+                "At least {least} and at most {most} blocks; {few} of {} groups have fewer than {BLOCKS}.",
+                counts.len()
+            );
+            yes_if(few == 0, text)
+        }
+        _ => not_known("Nothing was measured."),
+    }
+}
+
+/// Neighbours of the same driver come about by chance: n cases of a block, n_d of them of driver d, have sum(n_d (n_d - 1)) / n on average. Far
+/// more than that is an order by driver. A block that repeats the order of another one was not shuffled anew.
+fn interleaved(run: &Run) -> (Answer, String) {
+    let mut executed: Vec<&CaseRecord> = run.cases.iter().filter(|record| record.attempt == 1).collect();
+    executed.sort_by_key(|record| record.order);
+    let in_turn = executed.is_sorted_by_key(|record| record.case.block);
+    let mut orders: BTreeMap<u32, Vec<(&str, &str)>> = BTreeMap::new();
+    for record in executed {
+        // The id ends in the block, which would make any two orders differ.
+        let point = record.case.id.rsplit_once("block=").map_or(record.case.id.as_str(), |(point, _)| point);
+        orders.entry(record.case.block).or_default().push((record.case.driver.label.as_str(), point));
+    }
+    let (mut neighbours, mut expected) = (0.0, 0.0);
+    for order in orders.values() {
+        let mut by_driver: BTreeMap<&str, f64> = BTreeMap::new();
+        for (driver, _) in order {
+            *by_driver.entry(driver).or_default() += 1.0;
+        }
+        neighbours += order.windows(2).filter(|pair| pair[0].0 == pair[1].0).count() as f64;
+        expected += by_driver.values().map(|n| n * (n - 1.0)).sum::<f64>() / order.len().max(1) as f64;
+    }
+    let drivers: BTreeSet<&str> = orders.values().flatten().map(|(driver, _)| *driver).collect();
+    if drivers.len() < 2 || orders.values().all(|order| order.len() < 3) {
+        return not_known("Too few cases or drivers to tell an order by.");
+    }
+    let distinct: BTreeSet<&Vec<(&str, &str)>> = orders.values().collect();
+    let repeated = orders.len() - distinct.len();
+    // The count is nearly Poisson: three of its standard deviations.
+    let by_chance = neighbours <= expected + 3.0 * expected.max(1.0).sqrt();
+    let turns = if in_turn { "" } else { "; a block began before the one before it was complete" };
+    let text = format!(
+        "{neighbours:.0} neighbours of the same driver where chance makes {expected:.0}; {repeated} of {} repeat the order of another{turns}.",
+        human::count(orders.len() as u64, "block")
+    );
+    yes_if(by_chance && repeated == 0 && in_turn, text)
+}
+
+fn a_a(results: &ResultSet) -> (Answer, String) {
+    let pairs = results.null.pairs.len();
+    let twins: Vec<&str> = results.twins.iter().filter_map(|twin| twin.twin_of.as_deref()).collect();
+    match pairs {
+        0 if twins.is_empty() => (Answer::No, "The run has no twin.".to_owned()),
+        0 => (Answer::No, format!("The twin of {} and it were never measured alike.", human::list(&twins))),
+        pairs => {
+            let zero = match results.null.without_ratio {
+                0 => String::new(),
+                n => format!(" ({n} more have a median of 0 and no ratio)"),
+            };
+            (
+                Answer::Yes,
+                format!("{} with twins of {}{zero}.", human::count(pairs as u64, "pair"), human::list(&twins)),
+            )
+        }
+    }
+}
+
+fn coverage(results: &ResultSet) -> (Answer, String) {
+    match results.null.coverage() {
+        None => not_known("There is no A/A interval."),
+        Some(c) => yes_if(
+            c.share() >= COVERAGE,
+            format!(
+                "{} of {} ({}); of those that vary {} of {}.",
+                c.include_one,
+                c.intervals,
+                human::percent(c.share()),
+                c.varying_include_one,
+                c.varying
+            ),
+        ),
+    }
+}
+
+fn conditions<'a>(measured: &[&'a CaseRecord]) -> Vec<(&'a CaseRecord, &'a Conditions)> {
+    measured.iter().filter_map(|record| Some((*record, record.conditions.as_ref()?))).collect()
+}
+
+/// What is cached is not read from the device, and what is cold is. The probe `page_cache` evicts what it then reads, whatever the state of
+/// the rest, so it is not asked; a tmpfs has no device.
+fn caches(measured: &[&CaseRecord]) -> (Answer, String) {
+    let asked: Vec<_> =
+        conditions(measured).into_iter().filter(|(record, _)| record.case.probe != ProbeName::PageCache).collect();
+    if asked.is_empty() {
+        return not_known("The run did not record what was read from devices.");
+    }
+    let count = |cold: bool, read: bool| {
+        let wanted = |(record, conditions): &&(&CaseRecord, &Conditions)| {
+            (record.case.params.cache == CacheState::Cold) == cold && (conditions.read_bytes > 0) == read
+        };
+        asked.iter().filter(wanted).count()
+    };
+    let (cached, contradicted) = (count(false, false), count(false, true));
+    let (cold, idle) = (count(true, true), count(true, false));
+    let text = format!(
+        "{} with warm or fresh caches read nothing from a device and {contradicted} did; {cold} cold ones read and {idle} did not.",
+        cases(cached)
+    );
+    yes_if(contradicted == 0 && idle == 0, text)
+}
+
+fn quiet(measured: &[&CaseRecord]) -> (Answer, String) {
+    let known = conditions(measured);
+    if known.is_empty() {
+        return not_known("The run did not record what else the machine did.");
+    }
+    let mut last: BTreeMap<&str, (&CaseRecord, &Conditions)> = BTreeMap::new();
+    for (record, conditions) in &known {
+        let kept = last.entry(&record.case.id).or_insert((record, conditions));
+        if record.attempt > kept.0.attempt {
+            *kept = (record, conditions);
+        }
+    }
+    let disturbed = last.values().filter(|(_, conditions)| !conditions.disturbed.is_empty()).count();
+    let repeated = last.values().filter(|(record, _)| record.attempt > 1).count();
+    let unknown = measured.len() - known.len();
+    let unknown = if unknown > 0 { format!("; of {} nothing is known", cases(unknown)) } else { String::new() };
+    let text = format!("{disturbed} of {} disturbed, after {repeated} were repeated{unknown}.", cases(last.len()));
+    yes_if(disturbed == 0, text)
+}
+
+fn degradations(results: &ResultSet) -> (Answer, String) {
+    let (mut shown, mut told, mut silent) = (0, 0, Vec::new());
+    for driver in &results.drivers {
+        let measured = results.groups.iter().any(|group| group.key.driver == driver.label && !group.metrics.is_empty());
+        match &driver.availability {
+            _ if measured => shown += 1,
+            Feature::Missing { .. } => told += 1,
+            Feature::Available { .. } => silent.push(driver.label.as_str()),
+        }
+    }
+    let without = match silent.is_empty() {
+        true => String::new(),
+        false => format!("; without figures although here: {}", human::list(&silent)),
+    };
+    yes_if(silent.is_empty(), format!("{shown} measured and shown, {told} named as not here{without}."))
+}
+
+/// Key figures stand beside their ratios by the way the report is built; findings have to bring both values along.
+fn absolute(results: &ResultSet) -> (Answer, String) {
+    let effects: Vec<_> =
+        claims(results).into_iter().flat_map(|claim| claim.findings).filter_map(|finding| finding.effect).collect();
+    let with =
+        effects.iter().filter(|effect| effect.absolute.iter().all(|value| value.is_finite() && *value >= 0.0)).count();
+    match effects.len() {
+        0 => not_known("Nothing was compared."),
+        all => yes_if(with == all, format!("{with} of {all} findings with a ratio name both values.")),
+    }
+}
+
+fn clock(run: &Run) -> (Answer, String) {
+    match &run.manifest.instrument {
+        None => not_known("The run did not record it."),
+        Some(instrument) => {
+            let clock = &instrument.clock;
+            let text = format!(
+                "A sample of nothing takes {} ns (median; 99th percentile {} ns); clock {}, step {} ns. It is not subtracted.",
+                clock.empty_sample_ns, clock.empty_sample_p99_ns, clock.source, clock.step_ns
+            );
+            yes_if(clock.empty_sample_ns <= EMPTY_SAMPLE_NS, text)
+        }
+    }
+}
+
+fn awake(run: &Run) -> (Answer, String) {
+    match run.manifest.instrument.as_ref().map(|instrument| &instrument.awake) {
+        None => not_known("The run did not record it."),
+        Some(Feature::Available { detail }) => (Answer::Yes, format!("{detail}.")),
+        Some(Feature::Missing { reason, .. }) => (Answer::No, format!("{reason}.")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Clock, Instrument, RunManifest, SCHEMA_VERSION};
+    use crate::workload::{Case, DriverVariant, Params};
+
+    /// Cases of two drivers in the order given: block, driver, depth.
+    fn run(order: &[(u32, &str, u32)]) -> Run {
+        let case = |(index, (block, driver, depth)): (usize, &(u32, &str, u32))| CaseRecord {
+            case: Case {
+                id: format!("w/copy_up/{driver}/s/depth={depth}/block={block}"),
+                workload: "w".into(),
+                probe: ProbeName::CopyUp,
+                driver: DriverVariant {
+                    driver: (*driver).into(),
+                    options: vec![],
+                    label: (*driver).into(),
+                    twin_of: None,
+                },
+                store: "s".into(),
+                params: Params {
+                    depth: *depth,
+                    file_size_bytes: 1,
+                    files: 1,
+                    target_layer: 1,
+                    cache: CacheState::Warm,
+                    containers: 1,
+                    trigger: Default::default(),
+                    durability: Default::default(),
+                    directories: 0,
+                    xattrs: 0,
+                    processes: 1,
+                },
+                block: *block,
+            },
+            order: index as u32 + 1,
+            started_ms: 0,
+            elapsed_ms: 1,
+            attempt: 1,
+            conditions: None,
+            outcome: Outcome::Failed { error: "made up".into() },
+        };
+        let cases: Vec<CaseRecord> = order.iter().enumerate().map(case).collect();
+        let manifest = RunManifest {
+            schema_version: SCHEMA_VERSION,
+            run: "r".into(),
+            layerbench_version: String::new(),
+            commit: None,
+            started: String::new(),
+            command: vec![],
+            seed: 1,
+            smoke: false,
+            workloads: vec![],
+            host: Default::default(),
+            instrument: None,
+            stores: vec![],
+            drivers: vec![],
+            planned_cases: cases.len() as u32,
+        };
+        Run { folder: "r".into(), manifest, cases, truncated: false }
+    }
+
+    fn block(block: u32, drivers: &str) -> Vec<(u32, &'static str, u32)> {
+        let mut seen = BTreeMap::new();
+        let mut depth = |driver| {
+            let depth = seen.entry(driver).or_insert(0);
+            *depth += 1;
+            *depth
+        };
+        drivers.chars().map(|c| if c == 'a' { "a" } else { "b" }).map(|driver| (block, driver, depth(driver))).collect()
+    }
+
+    #[test]
+    fn an_order_by_driver_or_the_same_twice_or_out_of_turn_is_found_out() {
+        let (grouped, mixed, other) = ("aaaaaaaaaabbbbbbbbbb", "abbabaabababbaababab", "babaabbabaabbabbaaba");
+        let ask = |blocks: Vec<Vec<(u32, &'static str, u32)>>| interleaved(&run(&blocks.concat()));
+        assert_eq!(ask(vec![block(1, mixed), block(2, other)]).0, Answer::Yes);
+        let two_by_driver = ask(vec![block(1, grouped), block(2, "bbbbbbbbbbaaaaaaaaaa")]);
+        assert_eq!(two_by_driver.0, Answer::No, "{}", two_by_driver.1);
+        assert_eq!(ask(vec![block(1, mixed), block(2, mixed)]).0, Answer::No);
+        assert_eq!(ask(vec![block(2, other), block(1, mixed)]).0, Answer::No);
+        assert_eq!(ask(vec![block(1, "aaaa")]).0, Answer::NotKnown);
+    }
+
+    #[test]
+    fn conditions_contradict_the_state_of_the_caches_or_are_not_known() {
+        let mut run = run(&block(1, "abab"));
+        for (record, read_bytes) in run.cases.iter_mut().zip([0, 0, 0, 4096]) {
+            record.outcome = Outcome::Measured { mount_options: String::new(), observations: vec![], notes: vec![] };
+            record.conditions = Some(Conditions { read_bytes, ..Conditions::default() });
+        }
+        let ask = |run: &Run| {
+            let measured: Vec<&CaseRecord> = run.cases.iter().collect();
+            (caches(&measured).0, quiet(&measured).0)
+        };
+        assert_eq!(ask(&run), (Answer::No, Answer::Yes));
+        run.cases[3].case.params.cache = CacheState::Cold;
+        run.cases[0].conditions.as_mut().unwrap().disturbed.push("steal".into());
+        assert_eq!(ask(&run), (Answer::Yes, Answer::No));
+        // The same case again, quiet: that attempt counts.
+        let mut again = run.cases[0].clone();
+        again.attempt = 2;
+        again.conditions = Some(Conditions::default());
+        run.cases.push(again);
+        assert_eq!(ask(&run), (Answer::Yes, Answer::Yes));
+        run.cases.iter_mut().for_each(|record| record.conditions = None);
+        assert_eq!(ask(&run), (Answer::NotKnown, Answer::NotKnown));
+    }
+
+    #[test]
+    fn a_slow_clock_an_unknown_one_and_missing_cases_are_told() {
+        let mut run = run(&block(1, "abab"));
+        assert_eq!((clock(&run).0, awake(&run).0, complete(&run).0), (Answer::NotKnown, Answer::NotKnown, Answer::Yes));
+        for (empty_sample_ns, answer) in [(25, Answer::Yes), (60, Answer::Yes), (61, Answer::No)] {
+            let clock = Clock { empty_sample_ns, ..Clock::default() };
+            run.manifest.instrument =
+                Some(Instrument { clock, awake: Feature::missing("no", "be root"), ..Instrument::default() });
+            assert_eq!(self::clock(&run).0, answer, "{empty_sample_ns}");
+        }
+        assert_eq!(awake(&run).0, Answer::No);
+        run.manifest.planned_cases += 1;
+        assert_eq!(complete(&run).0, Answer::No);
+        assert_eq!(failures(&run).0, Answer::Yes);
+        run.cases[0].outcome = Outcome::Failed { error: " ".into() };
+        assert_eq!(failures(&run).0, Answer::No);
+    }
+}

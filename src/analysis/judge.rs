@@ -1,0 +1,391 @@
+//! The tests of claims: from the groups of a run to a verdict. Only `claims` calls it.
+//!
+//! A ratio bears a claim out when its interval lies beyond the threshold and the ratio passes it by more than the noise, and denies it when
+//! the same holds on the other side. A ratio that is 1 to within [`SAME`], interval and noise included, denies that there is any
+//! difference that matters. Everything else is undecided. Without A against A nothing is concluded from times.
+
+use super::bootstrap::Replicates;
+use super::claims::{Effect, Finding, Test, Verdict, What};
+use super::compare::{Comparison, compare, compare_all, compare_spread, compounding};
+use super::human;
+use super::results::{Data, Group, ResultSet};
+use super::view::{PageView, View};
+use crate::record::{DriverInfo, Feature, Unit, metric};
+
+/// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
+const SAME: f64 = 1.1;
+
+/// Which side of the threshold a claim says that the ratio is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Above,
+    Below,
+}
+
+/// What a test found: or, as an error, why it could not be made.
+type Found = Result<(Verdict, Effect, String, Vec<String>), String>;
+
+/// One finding a driver and store.
+pub(super) fn findings(results: &ResultSet, test: Test) -> Vec<Finding> {
+    let asked: Vec<&DriverInfo> = results
+        .drivers
+        .iter()
+        .filter(|driver| !results.is_baseline(&driver.label))
+        .filter(|driver| base_name(test).is_none_or(|base| base_of(results, base) != Some(driver.label.as_str())))
+        .collect();
+    let stores: Vec<&str> = match test {
+        Test::SolidFaster { .. } => vec![""],
+        _ => results.stores.iter().map(String::as_str).collect(),
+    };
+    let mut findings = Vec::new();
+    for store in stores {
+        for driver in &asked {
+            let found = match &driver.availability {
+                Feature::Missing { reason, .. } if !measured(results, &driver.label) => {
+                    Err(format!("The driver is not here: {reason}."))
+                }
+                _ => judge(results, store, &driver.label, test),
+            };
+            let store = match store {
+                "" => results.stores.join(" and "),
+                store => store.to_owned(),
+            };
+            let driver = driver.label.clone();
+            findings.push(match found {
+                Ok((verdict, effect, words, groups)) => {
+                    Finding { driver, store, verdict, effect: Some(effect), words, groups }
+                }
+                Err(words) => {
+                    Finding { driver, store, verdict: Verdict::NotMeasured, effect: None, words, groups: Vec::new() }
+                }
+            });
+        }
+    }
+    findings
+}
+
+fn measured(results: &ResultSet, label: &str) -> bool {
+    results.groups.iter().any(|group| group.key.driver == label && !group.metrics.is_empty())
+}
+
+fn base_name(test: Test) -> Option<&'static str> {
+    match test {
+        Test::RatioAbove { base, .. } | Test::RatioBelow { base, .. } | Test::SpreadAbove { base, .. } => Some(base),
+        _ => None,
+    }
+}
+
+/// Label of the variant of a driver without options, or of its first one.
+fn base_of<'a>(results: &'a ResultSet, driver: &str) -> Option<&'a str> {
+    let mut variants = results.drivers.iter().filter(|info| info.driver == driver);
+    let first = variants.clone().next();
+    variants.find(|info| info.options.is_empty()).or(first).map(|info| info.label.as_str())
+}
+
+fn judge(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
+    match test {
+        Test::RatioAbove { what, base, threshold } => {
+            against(results, store, driver, what, base, (Side::Above, threshold))
+        }
+        Test::RatioBelow { what, base, threshold } => {
+            against(results, store, driver, what, base, (Side::Below, threshold))
+        }
+        Test::SpreadAbove { what, base } => spread(results, store, driver, what, base),
+        Test::GrowsWithDepth | Test::GrowsWithSize | Test::Compounded => grows(results, store, driver, test),
+        Test::ResidentOnce { threshold } => {
+            let (resident, once) = (&metric::RESIDENT_BYTES.name, &metric::READ_SET_BYTES.name);
+            counted(results, store, driver, (resident, once), (Side::Below, threshold), human::bytes)
+        }
+        Test::SameFrames { threshold } => {
+            let (shared, checked) = (&metric::SHARED_PAGES.name, &metric::CHECKED_PAGES.name);
+            let pages = |n| human::count(n as u64, "page");
+            counted(results, store, driver, (shared, checked), (Side::Above, threshold), pages)
+        }
+        Test::AtMost { what, limit } => at_most(results, store, driver, what, limit),
+        Test::SolidFaster { what } => media(results, driver, what),
+    }
+}
+
+/// Groups of a driver in a store that have a metric, at points whose unusual axes are at their usual value.
+fn groups<'a>(results: &'a ResultSet, store: &str, driver: &str, what: What) -> Vec<(&'a Group, &'a Data)> {
+    let here = |group: &&Group| {
+        let key = &group.key;
+        key.store == store
+            && key.driver == driver
+            && key.probe.as_str() == what.probe
+            && key.params == key.params.plain()
+    };
+    results.groups.iter().filter(here).filter_map(|group| Some((group, group.metric(what.metric)?))).collect()
+}
+
+fn none(what: What, whose: &str) -> String {
+    format!("No {} of the probe {} was measured with {whose}.", what.metric, what.probe)
+}
+
+/// Two lists of groups, paired by their parameters.
+type Pairs<'a> = Vec<((&'a Group, &'a Data), (&'a Group, &'a Data))>;
+
+fn paired<'a>(subjects: Vec<(&'a Group, &'a Data)>, bases: &[(&'a Group, &'a Data)]) -> Pairs<'a> {
+    let alike =
+        |subject: &(&Group, &Data)| bases.iter().find(|base| base.0.key.params == subject.0.key.params).copied();
+    subjects.into_iter().filter_map(|subject| Some((subject, alike(&subject)?))).collect()
+}
+
+fn names(pairs: &Pairs<'_>) -> Vec<String> {
+    pairs.iter().flat_map(|(subject, base)| [subject.0.key.to_string(), base.0.key.to_string()]).collect()
+}
+
+/// The verdict of a ratio, and why.
+fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(Verdict, &'static str), String> {
+    let noise = c.noise.ok_or("The run has no A against A of this metric, so what chance does is not known.")?;
+    let Some(interval) = c.interval else { return Ok((Verdict::Undecided, "fewer than two blocks, so no interval")) };
+    let above = interval.low > threshold && c.ratio > threshold * noise;
+    let below = interval.high < threshold && c.ratio < threshold / noise;
+    let same = interval.low >= 1.0 / SAME && interval.high <= SAME && noise <= SAME;
+    Ok(match (above, below) {
+        (true, _) if side == Side::Above => (Verdict::Supported, "more, beyond interval and noise"),
+        (true, _) => (Verdict::Refuted, "more, beyond interval and noise"),
+        (_, true) if side == Side::Above => (Verdict::Refuted, "less, beyond interval and noise"),
+        (_, true) => (Verdict::Supported, "less, beyond interval and noise"),
+        _ if same && threshold == 1.0 => (Verdict::Refuted, "the same, to within 10 %"),
+        _ if interval.contains(threshold) => (Verdict::Undecided, "the interval includes the threshold"),
+        _ => (Verdict::Undecided, "not beyond the noise"),
+    })
+}
+
+/// A comparison in words: `3.4× (3.1× to 3.6×; noise 1.08×; threshold 1×)`.
+fn told(c: &Comparison, threshold: f64) -> String {
+    let noise = c.noise.map(|noise| format!("; noise {}", human::ratio(noise))).unwrap_or_default();
+    let interval = human::interval(c.interval, human::ratio);
+    format!("{} ({interval}{noise}; threshold {})", human::ratio(c.ratio), human::ratio(threshold))
+}
+
+fn found(c: &Comparison, wanted: (Side, f64), absolute: [f64; 2], words: String, groups: Vec<String>) -> Found {
+    let (verdict, why) = decide(c, wanted)?;
+    let effect = Effect { ratio: c.ratio, interval: c.interval, threshold: wanted.1, noise: c.noise, absolute };
+    Ok((verdict, effect, format!("{} {words}: {why}.", told(c, wanted.1)), groups))
+}
+
+fn point(group: &Group) -> String {
+    let params = &group.key.params;
+    format!("{}, {}", human::bytes(params.file_size_bytes as f64), human::count(params.depth, "layer"))
+}
+
+/// The ratio of medians to another driver, over all points that both have.
+fn against(results: &ResultSet, store: &str, driver: &str, what: What, base: &str, wanted: (Side, f64)) -> Found {
+    let subjects = groups(results, store, driver, what);
+    if subjects.is_empty() {
+        return Err(none(what, driver));
+    }
+    let label = base_of(results, base).ok_or_else(|| format!("The run has no {base} to compare with."))?;
+    over_all(paired(subjects, &groups(results, store, label, what)), wanted, label, || none(what, label))
+}
+
+/// The geometric mean of the ratios of pairs.
+fn over_all(pairs: Pairs<'_>, wanted: (Side, f64), base: &str, missing: impl Fn() -> String) -> Found {
+    let data: Vec<(&Data, &Data)> = pairs.iter().map(|(subject, base)| (subject.1, base.1)).collect();
+    let Some(((group, subject), (_, other))) = pairs.first() else { return Err(missing()) };
+    let c = compare_all(&data).ok_or_else(|| format!("A median of {base} is 0: there is no ratio."))?;
+    let alone: Vec<Comparison> = data.iter().filter_map(|(subject, base)| compare(subject, base)).collect();
+    let count = |wanted| alone.iter().filter(|c| c.difference == wanted).count();
+    let (higher, lower) = (count(super::compare::Difference::Higher), count(super::compare::Difference::Lower));
+    let absolute = [subject.p50(), other.p50()];
+    let (a, b) = (human::value(absolute[0], Unit::Ns), human::value(absolute[1], Unit::Ns));
+    let words = format!(
+        "of {base} over {} (more at {higher}, less at {lower}); {a} against {b} at {}",
+        human::count(pairs.len() as u64, "point"),
+        point(group)
+    );
+    found(&c, wanted, absolute, words, names(&pairs))
+}
+
+/// The ratio of spreads to another driver, at the smallest and the largest file; the less clear one decides.
+fn spread(results: &ResultSet, store: &str, driver: &str, what: What, base: &str) -> Found {
+    let subjects = groups(results, store, driver, what);
+    if subjects.is_empty() {
+        return Err(none(what, driver));
+    }
+    let label = base_of(results, base).ok_or_else(|| format!("The run has no {base} to compare with."))?;
+    let mut pairs = paired(subjects, &groups(results, store, label, what));
+    pairs.sort_by_key(|((group, _), _)| (group.key.params.file_size_bytes, group.key.params.depth));
+    pairs = match pairs[..] {
+        [] => return Err(none(what, label)),
+        [only] => vec![only],
+        [first, .., last] => vec![first, last],
+    };
+    let noise = results.null.spread_noise(store, what.probe, what.metric);
+    let wanted = (Side::Above, 1.0);
+    let mut parts: Vec<(Verdict, Effect, String)> = Vec::new();
+    for ((group, subject), (_, other)) in &pairs {
+        let width = |data: &Data| data.summary.p90 - data.summary.p10;
+        let absolute = [width(subject), width(other)];
+        let c = compare_spread(subject, other, noise)
+            .ok_or_else(|| format!("The spread of {label} is 0 at {}: there is no ratio.", point(group)))?;
+        let words = format!(
+            "of {label} at {}, {} against {}",
+            point(group),
+            human::value(absolute[0], Unit::Ns),
+            human::value(absolute[1], Unit::Ns)
+        );
+        let (verdict, effect, words, _) = found(&c, wanted, absolute, words, Vec::new())?;
+        parts.push((verdict, effect, words));
+    }
+    let verdict = match parts.iter().map(|part| part.0).reduce(|a, b| if a == b { a } else { Verdict::Undecided }) {
+        Some(verdict) => verdict,
+        None => return Err(none(what, label)),
+    };
+    let effect = parts.iter().map(|part| part.1).min_by(|a, b| a.ratio.total_cmp(&b.ratio));
+    let words = parts.iter().map(|part| part.2.clone()).collect::<Vec<_>>().join(" ");
+    effect.map(|effect| (verdict, effect, words, names(&pairs))).ok_or_else(|| none(what, label))
+}
+
+/// How the first write grows with depth, with size and with both.
+fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
+    let what = What { probe: "copy_up", metric: "first_write_ns" };
+    let view = View::first_write(results, store).ok_or_else(|| none(what, driver))?;
+    // The corners of what this driver has: one that stops at 127 layers is judged up to there.
+    let mine: Vec<(u32, u64)> = view.all().filter(|p| p.0 == driver).map(|(_, depth, size, _)| (depth, size)).collect();
+    let ends = |values: Vec<u64>| values.iter().min().copied().zip(values.iter().max().copied());
+    let (shallow, deep) =
+        ends(mine.iter().map(|(depth, _)| u64::from(*depth)).collect()).ok_or_else(|| none(what, driver))?;
+    let (small, large) = ends(mine.iter().map(|(_, size)| *size).collect()).ok_or_else(|| none(what, driver))?;
+    let mine_by_name = groups(results, store, driver, what);
+    let at = |depth: u64, size: u64| {
+        let data = view.at(driver, u32::try_from(depth).ok()?, size)?;
+        let (group, _) = mine_by_name.iter().find(|(_, found)| std::ptr::eq(*found, data))?;
+        Some((group.key.to_string(), data))
+    };
+    let corner = |depth, size| {
+        at(depth, size).ok_or_else(|| {
+            let size = human::bytes(size as f64);
+            format!("A first write to a file of {size} below {} was not measured.", human::count(depth, "layer"))
+        })
+    };
+    let (s, l) = (human::bytes(small as f64), human::bytes(large as f64));
+    let (depths, sizes) = (shallow != deep, small != large);
+    if !depths && matches!(test, Test::GrowsWithDepth | Test::Compounded) {
+        return Err(format!("Only stacks of {} were measured.", human::count(deep, "layer")));
+    }
+    if !sizes && matches!(test, Test::GrowsWithSize | Test::Compounded) {
+        return Err(format!("Only files of {s} were measured."));
+    }
+    let base = corner(shallow, small)?;
+    let no_ratio = || "A median is 0, or the sum of the effects is: there is no ratio.".to_owned();
+    let (c, parts, absolute, words) = match test {
+        Test::GrowsWithDepth => {
+            let subject = corner(deep, small)?;
+            let c = compare(subject.1, base.1).ok_or_else(no_ratio)?;
+            let words = format!("below {deep} layers instead of {shallow}, {s}");
+            (c, vec![subject.0, base.0], [subject.1.p50(), base.1.p50()], words)
+        }
+        Test::GrowsWithSize => {
+            let subject = corner(shallow, large)?;
+            let c = compare(subject.1, base.1).ok_or_else(no_ratio)?;
+            let words = format!("with {l} instead of {s}, {}", human::count(shallow, "layer"));
+            (c, vec![subject.0, base.0], [subject.1.p50(), base.1.p50()], words)
+        }
+        _ => {
+            let (depth, size, both) = (corner(deep, small)?, corner(shallow, large)?, corner(deep, large)?);
+            let c = compounding(base.1, depth.1, size.1, both.1).ok_or_else(no_ratio)?;
+            let sum = size.1.p50() + depth.1.p50() - base.1.p50();
+            let words = format!("of what {deep} layers and {l} add up to");
+            (c, vec![base.0, depth.0, size.0, both.0], [both.1.p50(), sum], words)
+        }
+    };
+    let words = format!("{words}; {} against {}", human::ns(absolute[0]), human::ns(absolute[1]));
+    found(&c, (Side::Above, 1.0), absolute, words, parts)
+}
+
+/// The ratio of two counts of the page cache, with the most containers. Counts need no A against A: they are not timed.
+fn counted(
+    results: &ResultSet,
+    store: &str,
+    driver: &str,
+    (part, whole): (&str, &str),
+    wanted: (Side, f64),
+    format: impl Fn(f64) -> String,
+) -> Found {
+    let missing = || format!("No {part} of several containers was measured with {driver}.");
+    let view = PageView::of(results, store).ok_or_else(missing)?;
+    let most = view.containers.iter().rev().copied().filter(|n| *n > 1);
+    let (n, group) = most.filter_map(|n| Some((n, view.at(driver, n)?))).next().ok_or_else(missing)?;
+    let (part, whole) = group.metric(part).zip(group.metric(whole)).ok_or_else(missing)?;
+    let absolute = [part.p50(), whole.p50()];
+    if absolute[1] <= 0.0 {
+        return Err(missing());
+    }
+    let replicates = part.replicates.as_ref().zip(whole.replicates.as_ref());
+    let interval = replicates.and_then(|(part, whole)| part.ratio(whole)).and_then(|r: Replicates| r.interval());
+    let c = Comparison::of(absolute[0] / absolute[1], interval, Some(1.0));
+    let of = format!("{} of {}, {}", format(absolute[0]), format(absolute[1]), human::count(n, "container"));
+    let (verdict, why) = match (wanted.0, interval) {
+        (_, None) => (Verdict::Undecided, "fewer than two blocks, so no interval"),
+        (Side::Below, Some(i)) if i.high <= wanted.1 => (Verdict::Supported, "at most the threshold"),
+        (Side::Below, Some(i)) if i.low > wanted.1 => (Verdict::Refuted, "above the threshold"),
+        (Side::Above, Some(i)) if i.low >= wanted.1 => (Verdict::Supported, "at least the threshold"),
+        (Side::Above, Some(i)) if i.high < wanted.1 => (Verdict::Refuted, "below the threshold"),
+        _ => (Verdict::Undecided, "the interval includes the threshold"),
+    };
+    let effect = Effect { ratio: c.ratio, interval, threshold: wanted.1, noise: None, absolute };
+    let ratio = Comparison { noise: None, ..c };
+    Ok((verdict, effect, format!("{}, {of}: {why}.", told(&ratio, wanted.1)), vec![group.key.to_string()]))
+}
+
+/// The largest value of a count that is not compared with anything.
+fn at_most(results: &ResultSet, store: &str, driver: &str, what: What, limit: f64) -> Found {
+    let groups = groups(results, store, driver, what);
+    let largest = groups.iter().max_by(|a, b| a.1.summary.max.total_cmp(&b.1.summary.max));
+    let Some((group, data)) = largest else { return Err(none(what, driver)) };
+    let max = data.summary.max;
+    let verdict = if max < limit { Verdict::Supported } else { Verdict::Refuted };
+    let effect =
+        Effect { ratio: max, interval: data.summary.interval, threshold: limit, noise: None, absolute: [max, limit] };
+    let words = format!("At most {}, limit {}, at {}.", human::bytes(max), human::bytes(limit), point(group));
+    Ok((verdict, effect, words, groups.iter().map(|(group, _)| group.key.to_string()).collect()))
+}
+
+/// The ratio of the store on a spinning disk to the one on a solid-state disk, as the kernel tells them apart.
+fn media(results: &ResultSet, driver: &str, what: What) -> Found {
+    let of = |rotational| results.media.iter().find(|store| store.rotational_flag == Some(rotational));
+    let (Some(solid), Some(spinning)) = (of(false), of(true)) else {
+        return Err("It takes two stores, one on a solid-state disk and one on a spinning disk.".to_owned());
+    };
+    let (subjects, bases) =
+        (groups(results, &spinning.label, driver, what), groups(results, &solid.label, driver, what));
+    let base = format!("store {}", solid.label);
+    over_all(paired(subjects, &bases), (Side::Above, 1.0), &base, || none(what, driver))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bootstrap::Interval;
+    use super::*;
+
+    #[test]
+    fn a_ratio_decides_only_beyond_interval_threshold_and_noise() {
+        use Verdict::{Refuted, Supported, Undecided};
+        let c = |low, ratio, high, noise| Comparison::of(ratio, Some(Interval { low, high }), Some(noise));
+        let above = (Side::Above, 1.0);
+        for (comparison, wanted, expected) in [
+            (c(1.8, 2.0, 2.2, 1.1), above, Supported),
+            (c(0.4, 0.5, 0.6, 1.1), above, Refuted),
+            // Beyond the interval, but twins differ by as much.
+            (c(1.02, 1.2, 1.4, 1.25), above, Undecided),
+            (c(0.7, 0.85, 0.98, 1.25), above, Undecided),
+            (c(0.8, 1.3, 2.0, 1.1), above, Undecided),
+            // Surely the same, and only as surely as twins are.
+            (c(0.95, 1.01, 1.06, 1.05), above, Refuted),
+            (c(0.95, 1.01, 1.06, 1.5), above, Undecided),
+            (c(1.8, 2.0, 2.2, 1.1), (Side::Above, 2.0), Undecided),
+            (c(2.5, 3.0, 3.5, 1.1), (Side::Above, 2.0), Supported),
+            (c(0.95, 1.01, 1.06, 1.05), (Side::Above, 2.0), Refuted),
+            (c(0.95, 1.01, 1.06, 1.05), (Side::Below, 1.5), Supported),
+            (c(2.5, 3.0, 3.5, 1.1), (Side::Below, 1.5), Refuted),
+        ] {
+            assert_eq!(decide(&comparison, wanted).unwrap().0, expected, "{comparison:?} {wanted:?}");
+        }
+        assert_eq!(decide(&Comparison::of(2.0, None, Some(1.1)), above).unwrap().0, Undecided);
+        let interval = Interval { low: 1.8, high: 2.2 };
+        assert!(decide(&Comparison::of(2.0, Some(interval), None), above).is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! `layerbench verdicts`: what a run says of each claim, and the checklist of the run.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use crate::analysis::{ResultSet, checklist, claims};
+use crate::record::Run;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerdictsArgs {
+    /// Runs: folders, or names below results/; the latest when none is given
+    #[arg(value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Print JSON, one object a run
+    #[arg(long)]
+    json: bool,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
+    results: PathBuf,
+}
+
+pub(super) fn run(args: VerdictsArgs) -> anyhow::Result<()> {
+    for folder in super::report::find_or_latest(&args.runs, &args.results)? {
+        let run = Run::load(&folder).map_err(super::bad_input)?;
+        super::print(&if args.json { json(&run)? } else { text(&run)? })?;
+    }
+    Ok(())
+}
+
+fn json(run: &Run) -> anyhow::Result<String> {
+    let results = ResultSet::of(run);
+    let all = serde_json::json!({
+        "run": run.manifest.run,
+        "smoke": run.manifest.smoke,
+        "claims": claims(&results),
+        "checklist": checklist(run, &results),
+    });
+    Ok(serde_json::to_string_pretty(&all)? + "\n")
+}
+
+fn text(run: &Run) -> anyhow::Result<String> {
+    let results = ResultSet::of(run);
+    let mut out = format!("Run {}\n", run.manifest.run);
+    let mut quoted = "";
+    for claim in claims(&results) {
+        if claim.quote != quoted {
+            write!(out, "\n“{}”\n", claim.quote)?;
+            quoted = claim.quote;
+        }
+        write!(out, "\n  {} ({})\n", claim.question, claim.id)?;
+        for finding in &claim.findings {
+            let store = if results.several_stores() { format!(", store {}", finding.store) } else { String::new() };
+            writeln!(out, "    {:<12}  {}{store}: {}", finding.verdict.words(), finding.driver, finding.words)?;
+        }
+    }
+    writeln!(out, "\nHow far this run may be trusted")?;
+    for item in checklist(run, &results) {
+        writeln!(out, "  [{}] {} {}", item.answer.words(), item.question, item.evidence)?;
+    }
+    out.push('\n');
+    Ok(out)
+}
