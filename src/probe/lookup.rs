@@ -247,6 +247,10 @@ fn names_in(path: &Path) -> Result<Vec<OsString>, ProbeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::Container;
+    use crate::record::Privileges;
+    use crate::stack::{LayerStack, StackDefinition};
+    use crate::workload;
 
     #[test]
     fn names_are_taken_from_the_folder_that_they_share() {
@@ -266,5 +270,76 @@ mod tests {
         let mut buffer = vec![MaybeUninit::uninit(); 1024];
         let (_, count) = list_folder(fd.as_fd(), c".", &mut buffer).unwrap();
         assert_eq!(count, 300);
+    }
+
+    /// A folder that holds the merged view of a stack stands in for a mount. Runs the probe on it after `change`.
+    fn on_folder(change: impl FnOnce(&Path)) -> Result<Vec<Observation>, ProbeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let definition = StackDefinition::study(3, 3, 2, 100).with_atlas(3, 2);
+        let stack = LayerStack::ensure(&folder.path().join("store"), &definition, 1, &|_| ()).unwrap();
+        let merged = folder.path().join("merged");
+        std::fs::create_dir(&merged).unwrap();
+        stack.populate_flat(&merged).unwrap();
+        change(&merged.join("data"));
+        let toml = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'lookup'\nwhy = 'w'\ndepth = 3\nfiles = 2\nblocks = 1";
+        let workload = workload::parse("t", "t", toml, workload::Scale::Real, &AnyDriver).unwrap();
+        let case = workload::expand(&workload, &["s".into()]).remove(0);
+        let containers = [Container { merged, upper: folder.path().join("upper") }];
+        let mut trial = Trial {
+            stack: &stack,
+            targets: &stack.targets(),
+            containers: &containers,
+            volume: None,
+            params: &case.params,
+            privileges: Privileges::None,
+            notes: Vec::new(),
+        };
+        let observations = Lookup.measure(&mut trial)?;
+        Lookup.verify(&mut trial)?;
+        Ok(observations)
+    }
+
+    struct AnyDriver;
+
+    impl workload::DriverWords for AnyDriver {
+        fn names(&self) -> Vec<&'static str> {
+            vec!["d"]
+        }
+
+        fn check_options(&self, _: &str, _: &[String]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_kind_is_observed_and_a_wrong_answer_to_any_of_them_is_found_out() {
+        let observations = on_folder(|_| ()).unwrap();
+        let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
+        assert_eq!(names, METRICS.each_ref().map(|metric| &*metric.name));
+        assert!(observations.iter().all(|o| o.samples.len() == 2));
+
+        use std::fs::{create_dir, remove_dir_all, remove_file, write};
+        let changes: [(&str, fn(&Path) -> std::io::Result<()>); 11] = [
+            ("a hit of another size", |data| write(data.join("f-000001"), "short")),
+            ("a hit with other content", |data| write(data.join("f-000001"), [0; 100])),
+            ("a miss that is there", |data| write(data.join("n-000001"), "")),
+            ("a whiteout that hides nothing", |data| write(data.join("w-000001"), "")),
+            ("an opaque directory that is a file", |data| {
+                remove_dir_all(data.join("o-000001"))?;
+                write(data.join("o-000001"), "")
+            }),
+            ("an opaque directory that hides nothing", |data| write(data.join("o-000001/below"), "")),
+            ("a merged directory without its base", |data| remove_file(data.join("m-000001/of-0003"))),
+            ("a merged directory that is gone", |data| remove_dir_all(data.join("m-000001"))),
+            ("a path that ends in another file", |data| {
+                write(data.join("p-000001/1/2/3/4/5/6/7/8/9/10/11/12/13/14/f"), [0; 64])
+            }),
+            ("a file to open that is another", |data| write(data.join("r-000001"), [0; 64])),
+            ("a listing with one entry too many", |data| create_dir(data.join("l-000001/more"))),
+        ];
+        for (what, change) in changes {
+            let result = on_folder(|data| change(data).unwrap());
+            assert!(matches!(result, Err(ProbeError::Wrong(_))), "{what}: {result:?}");
+        }
     }
 }

@@ -233,7 +233,8 @@ pub mod metric {
     pub const MAPPED_SHARED_PAGES: Metric = Metric::new("mapped_shared_pages_count", Unit::Count, Better::Higher);
     /// What the memory controller charges each container's own control group for reading the files, which are not cached before the
     /// first. One sample a container, in their order: pages that are shared are charged to whoever brings them in, and to nobody else.
-    /// The kernel charges each processor 64 pages at a time, so that a sample can be 63 pages a processor too high or too low.
+    /// The kernel charges 64 pages at a time, so that a sample can be 63 pages too high or too low for each processor that the reader ran
+    /// on; files that are small beside that are not measured.
     pub const CHARGED_BYTES: Metric = neutral("charged_bytes", Unit::Bytes);
 }
 

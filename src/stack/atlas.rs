@@ -99,16 +99,20 @@ mod tests {
             atlas.validate().unwrap();
             assert_ne!(atlas.key(1), plain.key(1));
             let (with, without) = (atlas.targets(), plain.targets());
-            assert_eq!((&with.hits, &with.misses, &with.whiteouts), (&without.hits, &without.misses, &without.whiteouts));
+            assert_eq!(
+                (&with.hits, &with.misses, &with.whiteouts),
+                (&without.hits, &without.misses, &without.whiteouts)
+            );
             assert_eq!(without.names().count(), without.hits.len() + without.misses.len() + without.whiteouts.len());
             assert_eq!(with.opaque.len(), if depth > 1 { 3 } else { 0 });
             let others = [&with.merged, &with.paths, &with.unseen, &with.listed];
             assert!(others.iter().all(|pool| pool.len() == 3), "{others:?}");
             assert_eq!(with.names().count(), without.names().count() + with.opaque.len() + 12);
 
-            let layers_with = |path: &Path| atlas.layers.iter().filter(|layer| layer.iter().any(|e| e.path() == path));
-            assert_eq!(layers_with(&with.merged[0]).count(), depth as usize);
-            assert_eq!(layers_with(&with.paths[2]).count(), 1);
+            let having =
+                |path: &Path| atlas.layers.iter().filter(|layer| layer.iter().any(|e| e.path() == path)).count();
+            assert_eq!(having(&with.merged[0]), depth as usize);
+            assert_eq!(having(&with.paths[2]), 1);
             assert_eq!(with.paths[2].strip_prefix(DATA).unwrap().iter().count(), 16);
             let entries = atlas.layers.iter().flatten().filter(|e| e.path().parent() == Some(&with.listed[1]));
             assert_eq!(entries.count(), depth as usize);
@@ -118,7 +122,8 @@ mod tests {
     #[test]
     fn pools_of_directories_stay_small_when_files_are_many() {
         let targets = StackDefinition::study(3, 3, 5000, 10).with_atlas(3, 5000).targets();
-        let lengths = [&targets.opaque, &targets.merged, &targets.paths, &targets.unseen, &targets.listed].map(Vec::len);
+        let lengths =
+            [&targets.opaque, &targets.merged, &targets.paths, &targets.unseen, &targets.listed].map(Vec::len);
         assert_eq!(lengths, [32, 32, 32, 200, 8]);
     }
 }
