@@ -273,7 +273,9 @@ fn pages_are_shared_and_charged_as_each_driver_has_them() {
             driver.driver == "fuse-overlayfs" || driver.options.iter().any(|option| option == "passthrough=off");
         match (samples("mapped_checked_pages_count"), samples("mapped_shared_pages_count")) {
             (Some([checked]), Some([shared])) => {
-                assert_eq!(*checked, 2 * READ_SET / rustix::param::page_size() as u64, "{id}");
+                // A page that the kernel is moving has no number for that moment.
+                let pages = 2 * READ_SET / rustix::param::page_size() as u64;
+                assert!((pages * 9 / 10..=pages).contains(checked), "{id}: {checked} of {pages} pages were compared");
                 assert_eq!(*shared, if own_pages { 0 } else { *checked }, "{id}");
             }
             (None, None) => assert!(notes.iter().any(|note| note.contains("frame numbers")), "{id}: {notes:?}"),

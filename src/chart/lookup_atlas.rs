@@ -62,8 +62,8 @@ impl Chart for LookupAtlas {
             legend: legend(data, &drivers(data, found)),
         })?;
         let sentences = [
-            growth(data, store, "the look-up of a directory of every layer", &metric::LOOKUP_MERGED_NS),
-            growth(data, store, "the listing of a directory with an entry of every layer", &metric::READDIR_NS),
+            growth(data, store, "looking up a directory that is in", &metric::LOOKUP_MERGED_NS),
+            growth(data, store, "listing a directory with an entry in", &metric::READDIR_NS),
         ];
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences }))
     }
@@ -72,11 +72,11 @@ impl Chart for LookupAtlas {
 /// What depth does to one kind, in the coldest state that was measured.
 fn growth(data: &ResultSet, store: &str, name: &'static str, metric: &Metric) -> String {
     let Some(view) = STATES.into_iter().find_map(|cache| Cell { name, metric, cache }.view(data, store)) else {
-        return format!("{} was not measured.", capital(name));
+        return format!("{} each layer was not measured.", capital(name));
     };
     if view.shallow() == view.deep() {
         let at = human::count(view.deep(), "layer");
-        return format!("Only stacks of {at} were measured, so growth of {name} with depth is not measured.");
+        return format!("Only stacks of {at} were measured, so what depth does to {name} each layer is not measured.");
     }
     let at = |driver, depth| view.at(driver, depth, view.small());
     let items: Vec<_> = view
@@ -85,5 +85,5 @@ fn growth(data: &ResultSet, store: &str, name: &'static str, metric: &Metric) ->
         .map(|d| (*d, at(d, view.deep()).zip(at(d, view.shallow())).and_then(|(a, b)| compare(a, b))))
         .collect();
     let (cache, deep, shallow) = (view.cache.as_str(), view.deep(), view.shallow());
-    format!("With {cache} caches, {name} in {deep} layers instead of {shallow} {}.", change(&items))
+    format!("With {cache} caches, {name} each of {deep} layers, instead of {shallow}, {}.", change(&items))
 }

@@ -80,14 +80,17 @@ impl Place {
     /// Tries it with a group that is removed at once. In words why not, otherwise.
     fn find() -> Result<Place, String> {
         let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("read {path}: {e}"));
-        let home = home_group(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
+        let (home, version) = home_group(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
             .ok_or("no memory controller is mounted here")?;
+        // Version 2 alone keeps a group with processes from having children of its kind; beside it they can be.
+        let beside = home.parent().filter(|_| version == Version::Two);
         let mut reason = String::new();
-        for parent in [Some(home.as_path()), home.parent()].into_iter().flatten() {
+        for (parent, place) in [(Some(home.as_path()), "below"), (beside, "beside")] {
+            let Some(parent) = parent else { continue };
             remove_stale(parent);
             let trial = parent.join(format!("{PREFIX}{}-trial", std::process::id()));
             if let Err(e) = fs::create_dir(&trial) {
-                reason = format!("make a control group in {}: {e}", parent.display());
+                reason = format!("make a control group {place} this process's own: {e}");
                 continue;
             }
             let usage = USAGE.into_iter().find(|name| trial.join(name).is_file());
@@ -97,12 +100,21 @@ impl Place {
                 (Some(usage), Ok(_)) => {
                     return Ok(Place { parent: parent.to_owned(), home: home.clone(), usage });
                 }
-                (_, Err(e)) => reason = format!("move a process to {}: {e}", trial.display()),
-                (None, _) => reason = format!("control groups in {} have no memory controller", parent.display()),
+                (_, Err(e)) => reason = format!("enter a control group {place} this process's own: {e}"),
+                (None, _) => {
+                    reason = format!("a control group {place} this process's own has no memory controller");
+                }
             }
         }
         Err(reason)
     }
+}
+
+/// Version of the hierarchy with the memory controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
 }
 
 /// Removes groups whose makers were killed.
@@ -120,7 +132,7 @@ fn remove_stale(parent: &Path) {
 
 /// Folder of the group that a process is in, of the hierarchy with the memory controller: version 1's where there is one, since a
 /// controller is in one hierarchy only (cgroups(7), /proc/pid/cgroup).
-fn home_group(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
+fn home_group(cgroup: &str, mountinfo: &str) -> Option<(PathBuf, Version)> {
     let group = |wanted: &dyn Fn(&str, &str) -> bool| {
         cgroup.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':');
@@ -129,9 +141,9 @@ fn home_group(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         })
     };
     let is_memory = |options: &str| options.split(',').any(|option| option == "memory");
-    let (path, version_1) = match group(&|_, controllers| is_memory(controllers)) {
-        Some(path) => (path, true),
-        None => (group(&|id, _| id == "0")?, false),
+    let (path, version) = match group(&|_, controllers| is_memory(controllers)) {
+        Some(path) => (path, Version::One),
+        None => (group(&|id, _| id == "0")?, Version::Two),
     };
     mountinfo.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
@@ -139,9 +151,12 @@ fn home_group(cgroup: &str, mountinfo: &str) -> Option<PathBuf> {
         let (fs_type, options) = (kind.next()?, kind.nth(1)?);
         let mut place = place.split(' ').skip(3);
         let (root, mountpoint) = (place.next()?, place.next()?);
-        let right = if version_1 { fs_type == "cgroup" && is_memory(options) } else { fs_type == "cgroup2" };
+        let right = match version {
+            Version::One => fs_type == "cgroup" && is_memory(options),
+            Version::Two => fs_type == "cgroup2",
+        };
         let below = Path::new(path).strip_prefix(root).ok().filter(|_| right)?;
-        Some(Path::new(mountpoint).join(below))
+        Some((Path::new(mountpoint).join(below), version))
     })
 }
 
@@ -218,12 +233,12 @@ mod tests {
     fn the_group_of_a_process_is_found_in_either_version() {
         let v1 = "31 24 0:27 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
                   32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(home_group("4:memory:/a/b\n0::/c\n", v1), Some("/sys/fs/cgroup/memory/a/b".into()));
+        assert_eq!(home_group("4:memory:/a/b\n0::/c\n", v1), Some(("/sys/fs/cgroup/memory/a/b".into(), Version::One)));
         let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(home_group("0::/user.slice/x\n", v2), Some("/sys/fs/cgroup/user.slice/x".into()));
+        assert_eq!(home_group("0::/user.slice/x\n", v2), Some(("/sys/fs/cgroup/user.slice/x".into(), Version::Two)));
         // Inside a container the mount shows a part of the hierarchy.
         let part = "30 24 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
-        assert_eq!(home_group("0::/docker/1\n", part), Some("/sys/fs/cgroup/".into()));
+        assert_eq!(home_group("0::/docker/1\n", part), Some(("/sys/fs/cgroup/".into(), Version::Two)));
         assert_eq!(home_group("0::/elsewhere\n", part), None);
         assert_eq!(home_group("4:cpu:/a\n", v1), None);
         assert_eq!(home_group("", ""), None);
