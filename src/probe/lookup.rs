@@ -288,6 +288,7 @@ mod tests {
         let mut trial = Trial {
             stack: &stack,
             targets: &stack.targets(),
+            lower: &[],
             containers: &containers,
             volume: None,
             params: &case.params,
@@ -319,7 +320,8 @@ mod tests {
         assert!(observations.iter().all(|o| o.samples.len() == 2));
 
         use std::fs::{create_dir, remove_dir_all, remove_file, write};
-        let changes: [(&str, fn(&Path) -> std::io::Result<()>); 11] = [
+        type Change = fn(&Path) -> std::io::Result<()>;
+        let changes: [(&str, Change); 11] = [
             ("a hit of another size", |data| write(data.join("f-000001"), "short")),
             ("a hit with other content", |data| write(data.join("f-000001"), [0; 100])),
             ("a miss that is there", |data| write(data.join("n-000001"), "")),

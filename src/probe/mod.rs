@@ -130,8 +130,16 @@ impl Trial<'_> {
                 // Absence is an answer here; anything else shows up when the probe asks.
                 std::fs::symlink_metadata(layer.join(name)).ok();
             }
-            for name in &self.targets.listed {
-                std::fs::read_dir(layer.join(name)).map(Iterator::count).ok();
+            let targets = self.targets;
+            for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
+                warm_folder(&layer.join(name));
+            }
+            for name in &targets.paths {
+                // From the outermost: a layer that does not have that one has none of them.
+                let mut folders: Vec<&Path> = name.ancestors().skip(1).collect();
+                folders.retain(|folder| folder.components().count() > 1);
+                let mut folders = folders.into_iter().rev();
+                while folders.next().is_some_and(|folder| warm_folder(&layer.join(folder))) {}
             }
         }
         Ok(())
@@ -204,6 +212,18 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes resident what a union may ask a layer's folder for: its entries, their inodes, its attributes. Whether it is there.
+fn warm_folder(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    for entry in entries.flatten() {
+        entry.metadata().ok();
+    }
+    // What they are does not matter: the kernel has read them then.
+    let mut names: [u8; 0] = [];
+    rustix::fs::llistxattr(path, &mut names).ok();
+    true
 }
 
 /// One kind of measurement.

@@ -28,7 +28,7 @@ pub(super) fn measure(trial: &mut Trial, sources: &[File]) -> Result<Vec<Observa
     }
     evict_everywhere(trial, sources)?;
     let names = &trial.targets.hits;
-    let mut first: Vec<((File, Option<Mapping>), Vec<Option<u64>>)> = Vec::with_capacity(names.len());
+    let mut first: Vec<(Mapping, Vec<Option<u64>>)> = Vec::with_capacity(names.len());
     let mut times = [Vec::with_capacity(names.len()), Vec::with_capacity(names.len())];
     let (mut checked, mut shared) = (0, 0);
     for (index, container) in trial.containers.iter().enumerate() {
@@ -39,16 +39,18 @@ pub(super) fn measure(trial: &mut Trial, sources: &[File]) -> Result<Vec<Observa
             if let Some(times) = times.get_mut(index) {
                 times.push(ns);
             }
-            let Some(mapping) = &mapped.1 else {
+            let (file, Some(mapping)) = mapped else {
                 return Err(ProbeError::Wrong(format!("{} is empty", path.display())));
             };
             if mapping.length() as u64 != trial.params.file_size_bytes {
                 return Err(ProbeError::Wrong(format!("{} has {} bytes", path.display(), mapping.length())));
             }
+            // The mapping keeps what the file needs.
+            drop(file);
             if trial.containers.len() > 1 {
                 let frames = mapping.frames().map_err(at("read page frame numbers of", &path))?;
                 if index == 0 {
-                    first.push((mapped, frames));
+                    first.push((mapping, frames));
                 } else if let Some((_, reference)) = first.get(n) {
                     let (more, same) = super::compare(reference, &frames);
                     checked += more;
