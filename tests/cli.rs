@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use layerbench::record::{Outcome, Privileges, Run};
+use layerbench::workload::ProbeName;
 
 fn layerbench() -> Command {
     Command::new(env!("CARGO_BIN_EXE_layerbench"))
@@ -76,6 +77,7 @@ fn help_names_every_subcommand_and_the_exit_status() {
         "report",
         "verdicts",
         "list",
+        "limits",
         "stack",
         "mount",
         "umount",
@@ -191,6 +193,28 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
             Outcome::Failed { error } => panic!("{}: {error}", record.case.id),
         }
     }
+    for record in &run.cases {
+        let Outcome::Measured { observations, notes, .. } = &record.outcome else { continue };
+        let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
+        let expected: Vec<&str> = match record.case.probe {
+            ProbeName::CopyUp => continue,
+            ProbeName::Lookup => {
+                let hiding = ["lookup_whiteout_ns", "lookup_opaque_ns"].into_iter();
+                let others = ["lookup_hit_ns", "lookup_miss_ns", "lookup_merged_ns", "lookup_path_ns", "open_ns"];
+                hiding.filter(|_| record.case.params.depth > 1).chain(others).chain(["readdir_ns"]).collect()
+            }
+            ProbeName::PageCache => {
+                // Smoke files are too small for the kernel's count.
+                assert!(notes.iter().any(|note| note.starts_with("charged_bytes is not measured: ")), "{notes:?}");
+                let later = ["second_read_ns", "mapped_second_ns"].into_iter();
+                let later = later.filter(|_| record.case.params.containers > 1);
+                later.chain(["first_read_ns", "mapped_first_ns", "resident_bytes"]).collect()
+            }
+        };
+        for name in expected {
+            assert!(names.contains(&name), "{} has no {name}: {names:?}", record.case.id);
+        }
+    }
     for driver in ["bind", "overlay2", "fuse-union"] {
         assert!(
             run.cases.iter().any(|c| c.case.driver.driver == driver && matches!(c.outcome, Outcome::Measured { .. })),
@@ -230,6 +254,98 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     assert_eq!(code, 0, "{err}");
     assert!(out.contains("removed stack"), "{out}");
     assert!(!folder.path().join("s1").exists() && !folder.path().join("s2").exists());
+}
+
+/// Drivers that keep a page cache of their own in each mount, and those that cannot.
+#[test]
+fn pages_are_shared_and_charged_as_each_driver_has_them() {
+    if !can_mount() {
+        return;
+    }
+    const READ_SET: u64 = 8 << 20;
+    let folder = scratch();
+    let toml = folder.path().join("sharing.toml");
+    let text = "title = 't'\nwhy = 'w'\n\
+        [[driver]]\nuse = 'bind'\n[[driver]]\nuse = 'overlay2'\n[[driver]]\nuse = 'fuse-union'\n\
+        [[driver]]\nuse = 'fuse-union'\noptions = ['passthrough=off']\n[[driver]]\nuse = 'fuse-overlayfs'\n\
+        [[measure]]\nprobe = 'page_cache'\nwhy = 'w'\ndepth = 2\nfile_size = '4 MiB'\nfiles = 2\ncontainers = 3\nblocks = 1\n";
+    fs::write(&toml, text).unwrap();
+    let (code, out, err) = output(layerbench().arg("run").arg("sharing.toml").current_dir(folder.path()));
+    assert_eq!(code, 0, "{out}\n{err}");
+    let run = Run::load(&layerbench::record::list_runs(&folder.path().join("results")).unwrap()[0]).unwrap();
+    for record in &run.cases {
+        let id = &record.case.id;
+        let (observations, notes) = match &record.outcome {
+            Outcome::Measured { observations, notes, .. } => (observations, notes),
+            other => {
+                eprintln!("skipped: {id}: {other:?}");
+                continue;
+            }
+        };
+        let samples = |name: &str| observations.iter().find(|o| o.metric.name == name).map(|o| o.samples.as_slice());
+        let driver = &record.case.driver;
+        let own_pages =
+            driver.driver == "fuse-overlayfs" || driver.options.iter().any(|option| option == "passthrough=off");
+        match (samples("mapped_checked_pages_count"), samples("mapped_shared_pages_count")) {
+            (Some([checked]), Some([shared])) => {
+                // A page that the kernel is moving has no number for that moment.
+                let pages = 2 * READ_SET / rustix::param::page_size() as u64;
+                assert!((pages * 9 / 10..=pages).contains(checked), "{id}: {checked} of {pages} pages were compared");
+                assert_eq!(*shared, if own_pages { 0 } else { *checked }, "{id}");
+            }
+            (None, None) => assert!(notes.iter().any(|note| note.contains("frame numbers")), "{id}: {notes:?}"),
+            other => panic!("{id}: {other:?}"),
+        }
+        let Some(charged) = samples("charged_bytes") else {
+            let why = notes.iter().find(|note| note.starts_with("charged_bytes is not measured: "));
+            eprintln!("skipped: {id}: {}", why.unwrap_or_else(|| panic!("{notes:?}")));
+            continue;
+        };
+        assert_eq!(charged.len(), 3, "{id}");
+        // The kernel charges 64 pages at a time.
+        let slack = 128 * rustix::param::page_size() as u64;
+        for (container, bytes) in charged.iter().enumerate() {
+            let expected = if own_pages || container == 0 { READ_SET } else { 0 };
+            assert!(bytes.abs_diff(expected) <= slack, "{id}: container {container} is charged {bytes}");
+        }
+    }
+    wait_until_gone(folder.path());
+}
+
+#[test]
+fn limits_finds_the_deepest_stack_of_each_driver_and_leaves_nothing() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    let (code, out, err) = output(layerbench().args(["limits", "--json", "--store", "s"]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let limits = found["limits"].as_array().unwrap();
+    for driver in ["overlay2", "aufs", "fuse-union", "fuse-overlayfs"] {
+        assert!(limits.iter().any(|limit| limit["driver"] == driver), "{driver} is missing: {out}");
+    }
+    for limit in limits {
+        match limit["outcome"].as_str() {
+            Some("limited") => {
+                let depth = limit["depth_max_count"].as_u64().unwrap();
+                assert!((1..512).contains(&depth), "{limit}");
+                assert!(!limit["error"].as_str().unwrap().is_empty(), "{limit}");
+                if limit["driver"] == "overlay2" {
+                    assert_eq!((depth, &limit["errno"]), (500, &"EINVAL".into()), "{limit}");
+                }
+            }
+            Some("not_reached") => assert_eq!(limit["depth_max_count"], 512),
+            Some("skipped") => assert!(!limit["remedy"].as_str().unwrap().is_empty(), "{limit}"),
+            other => panic!("{other:?}: {limit}"),
+        }
+    }
+    let (code, out, err) = output(layerbench().args(["limits", "--store", "s"]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("fuse-union (as the driver mounts here)\n"), "{out}");
+    wait_until_gone(folder.path());
+    let left = fs::read_dir(folder.path().join("s/scratch")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "scratch is left");
 }
 
 #[test]

@@ -401,7 +401,7 @@ fn a_stack_of_depth(depth: u32) {
         return;
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let definition = StackDefinition::study(depth, depth, 3, 5000);
+    let definition = StackDefinition::study(depth, depth, 3, 5000).with_atlas(depth, 3);
     for_each(|variant| {
         if depth > variant.driver().depth_max() {
             eprintln!("skipped: {} stacks at most {} layers", variant.label(), variant.driver().depth_max());
@@ -432,6 +432,26 @@ fn a_stack_of_depth(depth: u32) {
         let markers = bed.names("data").iter().filter(|name| name.starts_with("marker-")).count();
         assert_eq!(markers, depth as usize, "every layer is merged");
         assert_eq!(bed.names("opaque").contains(&"above".to_owned()), depth > 1);
+        for path in targets.paths.iter().chain(&targets.unseen) {
+            let fact = bed.stack.file(path).unwrap();
+            assert!(
+                blake3::hash(&fs::read(bed.at(path.to_str().unwrap())).unwrap()) == fact.digest,
+                "content of {path:?}"
+            );
+        }
+        assert_eq!(targets.opaque.len(), if depth > 1 { 3 } else { 0 });
+        let base = format!("of-{depth:04}");
+        let of_every_layer: Vec<String> = (1..=depth).map(|layer| format!("of-{layer:04}")).collect();
+        let ends = if depth > 1 { vec!["of-0001".to_owned(), base] } else { vec![base] };
+        for (folders, held) in
+            [(&targets.opaque, &vec!["above".to_owned()]), (&targets.merged, &ends), (&targets.listed, &of_every_layer)]
+        {
+            for folder in folders {
+                assert_eq!(bed.names(folder.to_str().unwrap()), *held, "{folder:?}");
+                let by_the_stack = bed.stack.names_in(folder);
+                assert!(by_the_stack.iter().eq(held.iter().map(String::as_str)), "{folder:?}: {by_the_stack:?}");
+            }
+        }
         let target = targets.hits[0].to_str().unwrap();
         OpenOptions::new().write(true).open(bed.at(target)).unwrap().write_at(b"X", 4999).unwrap();
         bed.remount();

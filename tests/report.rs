@@ -277,9 +277,14 @@ fn every_number_drawn_is_in_the_csv_with_its_samples_and_bounds() {
     assert_eq!(rows.len(), 12);
     let n = head.iter().position(|column| *column == "n").expect("n");
     assert!(rows.iter().all(|row| row[n] == "18"), "{csv}");
-    for name in
-        ["first_write_by_depth", "first_write_heatmap", "lookup_by_depth", "resident_by_containers", "tax_over_bind"]
-    {
+    for name in [
+        "first_write_by_depth",
+        "first_write_heatmap",
+        "lookup_by_depth",
+        "lookup_atlas",
+        "resident_by_containers",
+        "tax_over_bind",
+    ] {
         let head = pages.csv(name).lines().next().map(str::to_owned).expect("head");
         assert!(head.contains("_low") && head.contains("_high"), "{name}: {head}");
     }

@@ -37,6 +37,26 @@ fn an_empty_file_has_nothing_resident_and_no_frames() {
 }
 
 #[test]
+fn a_private_mapping_that_was_touched_is_the_page_cache_s_memory() {
+    let folder = scratch();
+    let path = folder.path().join("file");
+    std::fs::write(&path, vec![1; 65536 + 1]).unwrap();
+    let file = File::open(&path).unwrap();
+    cache::evict(&file).unwrap();
+    let mapping = pagemap::Mapping::private(&file).unwrap().unwrap();
+    assert_eq!(mapping.length(), 65536 + 1);
+    assert_eq!(cache::resident_bytes(&file).unwrap(), 0, "mapping alone reads nothing");
+    mapping.touch();
+    let page = rustix::param::page_size() as u64;
+    assert_eq!(cache::resident_bytes(&file).unwrap(), 65537u64.div_ceil(page) * page);
+    // As an ordinary user both are hidden, and that is the same, too.
+    assert_eq!(mapping.frames().unwrap(), pagemap::frame_numbers(&file).unwrap());
+    let empty = folder.path().join("empty");
+    let empty = File::create_new(&empty).and_then(|_| File::open(&empty)).unwrap();
+    assert!(pagemap::Mapping::private(&empty).unwrap().is_none());
+}
+
+#[test]
 fn a_file_shares_its_frames_with_itself_and_not_with_a_copy() {
     let folder = scratch();
     let (a, b) = (folder.path().join("a"), folder.path().join("b"));

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Data, Group, ResultSet};
+use crate::record::{Metric, metric};
 use crate::workload::{CacheState, Params, ProbeName};
 
 /// Where the targets lie, as a rule that holds for stacks of any depth.
@@ -81,7 +82,7 @@ impl<'a> View<'a> {
 
     /// The first write, which most figures are about.
     pub fn first_write(results: &'a ResultSet, store: &str) -> Option<View<'a>> {
-        View::of(results, store, ProbeName::CopyUp, &crate::record::metric::FIRST_WRITE_NS.name, None)
+        View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, None)
     }
 
     /// The view of a metric in a store. Without a wanted cache state: warm if it has as many points as any other, else the one with
@@ -196,7 +197,7 @@ pub struct PageView<'a> {
 impl<'a> PageView<'a> {
     /// The view of resident bytes, over the stack and files with the most points. `None` when there is no point.
     pub fn of(results: &'a ResultSet, store: &str) -> Option<PageView<'a>> {
-        let metric = crate::record::metric::RESIDENT_BYTES.name;
+        let metric = metric::RESIDENT_BYTES.name;
         let all: Vec<&Group> = results
             .groups
             .iter()
@@ -226,9 +227,27 @@ impl<'a> PageView<'a> {
     /// Of the pages compared by frame number at a point, in all blocks: how many were the same page of memory, and how many were
     /// compared. `None` when none was.
     pub fn frames(&self, driver: &str, containers: u32) -> Option<(u64, u64)> {
+        self.pages(driver, containers, [&metric::SHARED_PAGES, &metric::CHECKED_PAGES])
+    }
+
+    /// The same of pages that are mapped.
+    pub fn mapped_frames(&self, driver: &str, containers: u32) -> Option<(u64, u64)> {
+        self.pages(driver, containers, [&metric::MAPPED_SHARED_PAGES, &metric::MAPPED_CHECKED_PAGES])
+    }
+
+    fn pages(&self, driver: &str, containers: u32, [shared, checked]: [&Metric; 2]) -> Option<(u64, u64)> {
         let group = self.at(driver, containers)?;
-        let sum = |name: &str| group.metric(name).map(|data| data.sorted.iter().sum::<u64>());
-        let checked = sum(&crate::record::metric::CHECKED_PAGES.name).filter(|checked| *checked > 0)?;
-        Some((sum(&crate::record::metric::SHARED_PAGES.name)?, checked))
+        let sum = |metric: &Metric| group.metric(&metric.name).map(|data| data.sorted.iter().sum::<u64>());
+        let checked = sum(checked).filter(|checked| *checked > 0)?;
+        Some((sum(shared)?, checked))
+    }
+
+    /// Bytes that the memory controller charges all containers of a point together, in the mean of its cases. `None` where that was not
+    /// measured.
+    pub fn charged(&self, driver: &str, containers: u32) -> Option<f64> {
+        let data = self.at(driver, containers)?.metric(&metric::CHARGED_BYTES.name)?;
+        // A sample a container: as many as there are containers make a case.
+        let cases = data.sorted.len() as f64 / f64::from(containers);
+        Some(data.sorted.iter().sum::<u64>() as f64 / cases)
     }
 }

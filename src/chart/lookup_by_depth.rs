@@ -1,29 +1,24 @@
 //! Look-up of a name against the number of layers: hit, miss and whiteout side by side, a row for each state of the caches.
 
-use std::collections::BTreeSet;
-
-use super::axis::{Axis, Quantity};
-use super::csv::{Csv, summary_columns};
-use super::panel::{Panel, Series, zeros};
+use super::lookup_panels::{Cell, STATES, STATES_WORDS, drivers, row, table};
+use super::panel::zeros;
 use super::sheet::{Sheet, draw};
-use super::style::look;
 use super::words::{change, each, in_store};
 use super::{Chart, ChartError, Figure, legend};
-use crate::analysis::{ResultSet, View, compare, human};
+use crate::analysis::{ResultSet, compare, human};
 use crate::record::{Metric, metric};
-use crate::workload::{CacheState, ProbeName};
+use crate::workload::CacheState;
 
 /// See the module.
 pub struct LookupByDepth;
 
-/// Coldest first: it is what a starting container sees.
-const ROWS: [CacheState; 3] = [CacheState::Cold, CacheState::Fresh, CacheState::Warm];
-
-const COLUMNS: [(&str, Metric); 3] =
+static COLUMNS: [(&str, Metric); 3] =
     [("hit", metric::LOOKUP_HIT_NS), ("miss", metric::LOOKUP_MISS_NS), ("whiteout", metric::LOOKUP_WHITEOUT_NS)];
 
-fn view<'a>(data: &'a ResultSet, store: &str, metric: &Metric, cache: CacheState) -> Option<View<'a>> {
-    View::of(data, store, ProbeName::Lookup, &metric.name, Some(cache))
+/// Look-ups of a name that is there.
+fn hit(cache: CacheState) -> Cell<'static> {
+    let [(name, metric), ..] = &COLUMNS;
+    Cell { name, metric, cache }
 }
 
 impl Chart for LookupByDepth {
@@ -36,62 +31,26 @@ impl Chart for LookupByDepth {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let mut csv = Csv::new(
-            &["store", "driver", "lookup", "cache", "depth_layers", "file_size_bytes", "target"],
-            &summary_columns("ns"),
-        );
+        let mut csv = table();
         let mut rows = Vec::new();
-        let mut drivers: Vec<&str> = Vec::new();
+        let mut found = Vec::new();
         let mut target = None;
-        for cache in ROWS {
-            let views = COLUMNS.iter().map(|(_, metric)| view(data, store, metric, cache)).collect::<Vec<_>>();
-            if views.iter().all(Option::is_none) {
-                continue;
-            }
-            // One scale for the row, in every store.
-            let all = data.stores.iter().flat_map(|store| {
-                COLUMNS.iter().filter_map(|(_, metric)| view(data, store, metric, cache)).collect::<Vec<_>>()
-            });
-            let all: Vec<_> = all.flat_map(|view| view.all().map(|point| point.3).collect::<Vec<_>>()).collect();
-            let y = Axis::latency("latency of stat", all);
-            // And one of depths: a single layer has no whiteouts, and what stands side by side must be read alike.
-            let depths: BTreeSet<u32> = views.iter().flatten().flat_map(|view| &view.depths).copied().collect();
-            let x = Axis::at("lower layers", Quantity::Count, &depths.into_iter().map(f64::from).collect::<Vec<_>>());
-            let mut row = Vec::new();
-            for ((name, _), view) in COLUMNS.iter().zip(views) {
-                let title = format!("{name}, {} caches", cache.as_str());
-                let Some(view) = view else {
-                    row.push(Panel { title, x: x.clone(), y: y.clone(), series: Vec::new() });
-                    continue;
-                };
-                let (size, depths) = (view.small(), &view.depths);
-                let mut series = Vec::new();
-                for driver in &view.drivers {
-                    let points = depths.iter().map(|depth| (f64::from(*depth), view.at(driver, *depth, size)));
-                    series.push(Series::of(look(data.position(driver)), points));
-                    for depth in depths {
-                        let (n, bytes, place) = (depth.to_string(), size.to_string(), view.target.words());
-                        let place = [store, driver, name, cache.as_str(), &n, &bytes, &place];
-                        csv.data(&place, view.at(driver, *depth, size));
-                    }
-                }
-                drivers.extend(&view.drivers);
-                target = target.or(Some(view.target).filter(|_| *name == "hit"));
-                row.push(Panel { title, x: x.clone(), y: y.clone(), series });
-            }
-            rows.push(row);
+        for cache in STATES {
+            let cells = COLUMNS.each_ref().map(|(name, metric)| Cell { name, metric, cache });
+            let Some(row) = row(data, store, "latency of stat", &cells, &mut csv) else { continue };
+            found.extend(row.drivers);
+            target = target.or_else(|| hit(cache).view(data, store).map(|view| view.target));
+            rows.push(row.panels);
         }
         if rows.is_empty() {
             return Ok(None);
         }
-        drivers.sort_by_key(|driver| data.position(driver));
-        drivers.dedup();
         let title = "Look-up against depth".to_owned();
         let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
         let lies = target.map(|target| format!("A hit lies {}. ", target.words())).unwrap_or_default();
         let subtitle = vec![
             format!("{}{lies}Line: median; band: 10th to 90th percentile.{zeros}", in_store(data, store)),
-            "Cold: nothing cached. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.".to_owned(),
+            STATES_WORDS.to_owned(),
         ];
         let svg = draw(&Sheet {
             title: title.clone(),
@@ -99,14 +58,14 @@ impl Chart for LookupByDepth {
             smoke: data.smoke,
             rows,
             row_height: 300,
-            legend: legend(data, &drivers),
+            legend: legend(data, &drivers(data, found)),
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(data, store) }))
     }
 }
 
 fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
-    let found = ROWS.into_iter().find_map(|cache| view(data, store, &metric::LOOKUP_HIT_NS, cache));
+    let found = STATES.into_iter().find_map(|cache| hit(cache).view(data, store));
     let first = match &found {
         None => "The look-up of a name that is there was not measured.".to_owned(),
         Some(view) if view.shallow() == view.deep() => {
@@ -129,7 +88,7 @@ fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
             )
         }
     };
-    let warm = view(data, store, &metric::LOOKUP_HIT_NS, CacheState::Warm);
+    let warm = hit(CacheState::Warm).view(data, store);
     let second = match warm {
         None => "What a look-up costs once the name is cached was not measured.".to_owned(),
         Some(view) => {

@@ -14,7 +14,9 @@ mod first_write_by_depth;
 mod first_write_by_size;
 mod first_write_distribution;
 mod first_write_heatmap;
+mod lookup_atlas;
 mod lookup_by_depth;
+mod lookup_panels;
 mod resident_by_containers;
 mod tax_over_bind;
 
@@ -68,6 +70,7 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &first_write_heatmap::FirstWriteHeatmap,
         &first_write_distribution::FirstWriteDistribution,
         &lookup_by_depth::LookupByDepth,
+        &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,
         &tax_over_bind::TaxOverBind,
     ]

@@ -29,6 +29,8 @@ impl Chart for ResidentByContainers {
 
         let mut columns = summary_columns("bytes");
         columns.extend(["read_set_bytes", "shared_pages_count", "checked_pages_count"].map(str::to_owned));
+        columns.extend(["mapped_shared_pages_count", "mapped_checked_pages_count"].map(str::to_owned));
+        columns.push("charged_bytes".to_owned());
         let mut csv =
             Csv::new(&["store", "driver", "containers", "depth_layers", "file_size_bytes", "files", "cache"], &columns);
         let mut series = Vec::new();
@@ -49,10 +51,12 @@ impl Chart for ResidentByContainers {
                 let place = place.chain([p.files.to_string(), p.cache.as_str().to_owned()]);
                 let group = this.at(driver, *n);
                 let read = group.and_then(|group| group.metric(&metric::READ_SET_BYTES.name)).map(Data::p50);
-                let frames = this.frames(driver, *n);
-                let frames =
-                    [frames.map(|f| f.0), frames.map(|f| f.1)].map(|f| f.map(|f| f.to_string()).unwrap_or_default());
-                csv.row(place.chain(super::csv::summary(found)).chain([optional(read)]).chain(frames));
+                let frames = [this.frames(driver, *n), this.mapped_frames(driver, *n)]
+                    .into_iter()
+                    .flat_map(|frames| [frames.map(|f| f.0), frames.map(|f| f.1)])
+                    .map(|count| count.map(|count| count.to_string()).unwrap_or_default());
+                let charged = optional(this.charged(driver, *n));
+                csv.row(place.chain(super::csv::summary(found)).chain([optional(read)]).chain(frames).chain([charged]));
             }
         }
         let mut entries = legend(data, &this.drivers);
@@ -162,10 +166,34 @@ fn sentences(view: &PageView, most: u32) -> [String; 2] {
     if !none.is_empty() {
         clauses.push(format!("no page is the same with {}", human::list(&none)));
     }
-    let second = if clauses.is_empty() {
+    let mut second = if clauses.is_empty() {
         "Whether the pages are the same pages of memory was not measured: that needs root.".to_owned()
     } else {
         format!("By page frame number, {}.", clauses.join("; "))
     };
+    let share = |frames: Option<(u64, u64)>| frames.map(|(shared, checked)| shared as f64 / checked as f64);
+    let mapped = view
+        .drivers
+        .iter()
+        .filter_map(|d| Some((*d, share(view.mapped_frames(d, most))?, share(view.frames(d, most))?)));
+    let mapped: Vec<_> = mapped.collect();
+    let differ: Vec<(&str, f64)> = mapped.iter().filter(|(_, a, b)| a != b).map(|(d, a, _)| (*d, *a)).collect();
+    if !mapped.is_empty() && differ.is_empty() {
+        second.push_str(" The same holds for pages that are mapped.");
+    } else if !differ.is_empty() {
+        second.push_str(&format!(" Of pages that are mapped, it is another share: {}.", each(&differ, human::percent)));
+    }
+    let charged: Vec<(&str, f64)> = view
+        .drivers
+        .iter()
+        .filter_map(|driver| {
+            let once = view.at(driver, most)?.metric(&metric::READ_SET_BYTES.name)?.p50();
+            (once > 0.0).then_some((*driver, view.charged(driver, most)? / once))
+        })
+        .collect();
+    if !charged.is_empty() {
+        let words = each(&charged, human::ratio);
+        second.push_str(&format!(" The containers together are charged the files' size {words}."));
+    }
     [first, second]
 }

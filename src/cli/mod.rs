@@ -6,6 +6,7 @@ mod case;
 mod clean;
 mod doctor;
 mod fuse_union;
+mod limits;
 mod list;
 mod manual;
 mod mount;
@@ -71,6 +72,8 @@ enum Command {
     Verdicts(verdicts::VerdictsArgs),
     /// List drivers, probes, charts or workloads
     List(list::ListArgs),
+    /// Find out how many layers each driver stacks here
+    Limits(limits::LimitsArgs),
     /// Build, show, verify or remove stacks of layers
     Stack(stack::StackArgs),
     /// Mount layers with a driver
@@ -113,6 +116,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Report(args) => report::run(args)?,
         Command::Verdicts(args) => verdicts::run(args)?,
         Command::List(args) => list::run(args)?,
+        Command::Limits(args) => limits::run(args)?,
         Command::Stack(args) => return stack::run(args),
         Command::Mount(args) => mount::run(args)?,
         Command::Umount(args) => umount::run(args)?,

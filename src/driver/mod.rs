@@ -19,6 +19,7 @@ pub use daemon::start_detached;
 pub use fuse_union::foreground_command;
 pub use mount::{Deviation, Mount, MountError, find_mount, unmount};
 pub use options::OptionError;
+pub use overlay2::mount_overlay_by_line;
 pub use registry::Registry;
 
 use crate::record::{Feature, Host};

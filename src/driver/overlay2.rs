@@ -92,11 +92,7 @@ impl Driver for Overlay2 {
     }
 
     fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        let mut options = request.options.to_vec();
-        // Without root, trusted.* attributes are out of reach: overlay keeps its marks in user.* then (Linux 5.11).
-        if in_user_namespace() && !options.iter().any(|option| option == "userxattr") {
-            options.push("userxattr".into());
-        }
+        let options = possible(request.options);
         let refused =
             |errno| MountError::at(NAME, "fsopen overlay for", request.merged)(errno).advise(&advice(request, errno));
         if takes_layers_one_by_one().map_err(refused)? {
@@ -106,6 +102,23 @@ impl Driver for Overlay2 {
         }
         Mount::new(NAME, request.merged, None)
     }
+}
+
+/// Mounts overlay with mount(2) and one line of options, as the driver does on kernels before 6.8: for whoever wants to know how
+/// many layers that way takes.
+pub fn mount_overlay_by_line(request: &MountRequest) -> Result<Mount, MountError> {
+    mount_by_line(request, &possible(request.options))?;
+    Mount::new(NAME, request.merged, None)
+}
+
+/// The options, and what this process cannot mount without.
+fn possible(options: &[String]) -> Vec<String> {
+    let mut options = options.to_vec();
+    // Without root, trusted.* attributes are out of reach: overlay keeps its marks in user.* then (Linux 5.11).
+    if in_user_namespace() && !options.iter().any(|option| option == "userxattr") {
+        options.push("userxattr".into());
+    }
+    options
 }
 
 /// Whether overlay takes layers one by one (`lowerdir+`, Linux 6.8): tried on a context that is thrown away.

@@ -1,27 +1,164 @@
-//! Look-up: stat of one name in a directory that every layer has. The name is in layer d, nowhere, or whited out.
+//! Look-up: stat of names below a directory that every layer has, in every way in which a name can lie in layers; and the two operations
+//! that begin with a look-up, open and listing a directory.
 //!
-//! The directory itself is open, so the last component alone is looked up. The three kinds take turns, so that drift of the machine
-//! falls on all of them alike.
+//! The directory itself is open, so that what lies below it alone is looked up. The kinds take turns, so that drift of the machine falls on
+//! all of them alike.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::ffi::{CStr, CString, OsString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::{Probe, ProbeError, Trial, at, digest, in_one_folder, open_folder, timed};
+use super::{Probe, ProbeError, Trial, at, digest, open_folder, timed};
 use crate::record::{Metric, Observation, metric};
 use crate::workload::ProbeName;
 
 /// The probe.
 pub(super) struct Lookup;
 
-static METRICS: [Metric; 3] = [metric::LOOKUP_HIT_NS, metric::LOOKUP_MISS_NS, metric::LOOKUP_WHITEOUT_NS];
+static METRICS: [Metric; 8] = [
+    metric::LOOKUP_HIT_NS,
+    metric::LOOKUP_MISS_NS,
+    metric::LOOKUP_WHITEOUT_NS,
+    metric::LOOKUP_OPAQUE_NS,
+    metric::LOOKUP_MERGED_NS,
+    metric::LOOKUP_PATH_NS,
+    metric::OPEN_NS,
+    metric::READDIR_NS,
+];
+
+/// Size of the buffer for entries of a directory: what the C library gives to getdents.
+const ENTRIES_BUFFER_BYTES: usize = 32 << 10;
 
 /// The operation: stat of a name, without following a symbolic link.
 #[inline]
 pub fn stat_name(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Stat> {
     rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// The operation: open of a name for reading. The descriptor is returned open, so that closing it is not part of the time.
+#[inline]
+pub fn open_name(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The operation: open of a directory and getdents to its end. Returns the directory, open, and how many entries it has besides `.`
+/// and `..`.
+#[inline]
+pub fn list_folder(
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    buffer: &mut [MaybeUninit<u8>],
+) -> rustix::io::Result<(OwnedFd, usize)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(folder, name, flags, Mode::empty())?;
+    let mut entries = RawDir::new(&fd, buffer);
+    let mut count = 0;
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        count += usize::from(!matches!(entry.file_name().to_bytes(), b"." | b".."));
+    }
+    Ok((fd, count))
+}
+
+/// What is done to a name, and what has to come of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// stat finds nothing.
+    Absent,
+    /// stat finds a regular file of this many bytes.
+    File(u64),
+    /// stat finds a directory.
+    Folder,
+    /// A regular file is opened.
+    Open,
+    /// A directory is listed.
+    List,
+}
+
+/// The names of one metric.
+struct Pool<'a> {
+    metric: Metric,
+    kind: Kind,
+    names: &'a [PathBuf],
+    /// The same from the folder that is open.
+    below: Vec<CString>,
+    folder: OwnedFd,
+    /// Entries of each, where they are listed.
+    entries: Vec<usize>,
+    samples: Vec<u64>,
+}
+
+impl<'a> Pool<'a> {
+    fn new(trial: &Trial, metric: Metric, kind: Kind, names: &'a [PathBuf]) -> Result<Pool<'a>, ProbeError> {
+        let (folder, below) = below_one_folder(names)?;
+        let entries = match kind {
+            Kind::List => names.iter().map(|name| trial.stack.names_in(name).len()).collect(),
+            _ => Vec::new(),
+        };
+        let folder = open_folder(&trial.first()?.merged.join(folder))?;
+        Ok(Pool { metric, kind, names, below, folder, entries, samples: Vec::with_capacity(names.len()) })
+    }
+
+    /// Takes the sample of one name and checks the answer.
+    fn sample(&mut self, index: usize, buffer: &mut [MaybeUninit<u8>]) -> Result<(), ProbeError> {
+        let (Some(name), Some(path)) = (self.below.get(index), self.names.get(index)) else { return Ok(()) };
+        let folder = self.folder.as_fd();
+        let (ns, right) = match self.kind {
+            Kind::Absent | Kind::File(_) | Kind::Folder => {
+                let (ns, answer) = timed(|| stat_name(folder, name));
+                let right = match (answer, self.kind) {
+                    (Err(Errno::NOENT), kind) => kind == Kind::Absent,
+                    (Err(e), _) => return Err(at("stat", path)(e)),
+                    (Ok(stat), kind) => match (FileType::from_raw_mode(stat.st_mode), kind) {
+                        (FileType::RegularFile, Kind::File(size)) => u64::try_from(stat.st_size) == Ok(size),
+                        (FileType::Directory, Kind::Folder) => true,
+                        _ => false,
+                    },
+                };
+                (ns, right)
+            }
+            Kind::Open => {
+                let (ns, opened) = timed(|| open_name(folder, name));
+                // What it opens is read afterwards, in `verify`: here that would be in the way of the next sample.
+                drop(opened.map_err(at("open", path))?);
+                (ns, true)
+            }
+            Kind::List => {
+                let (ns, listed) = timed(|| list_folder(folder, name, buffer));
+                let (fd, count) = listed.map_err(at("list", path))?;
+                drop(fd);
+                (ns, self.entries.get(index) == Some(&count))
+            }
+        };
+        if !right {
+            return Err(ProbeError::Wrong(format!(
+                "{} of {} did not find what the stack has there ({:?})",
+                self.metric.name,
+                path.display(),
+                self.kind
+            )));
+        }
+        self.samples.push(ns);
+        Ok(())
+    }
+}
+
+/// The first component that all names share, and what lies below it, ready for a system call.
+fn below_one_folder(names: &[PathBuf]) -> Result<(PathBuf, Vec<CString>), ProbeError> {
+    let bad = |name: &Path| ProbeError::Wrong(format!("{} is not the name of a target", name.display()));
+    let mut folder: Option<PathBuf> = None;
+    let mut below = Vec::with_capacity(names.len());
+    for name in names {
+        let first = name.iter().next().map(PathBuf::from).ok_or_else(|| bad(name))?;
+        let rest = name.strip_prefix(folder.get_or_insert(first)).map_err(|_| bad(name))?;
+        below.push(CString::new(rest.as_os_str().as_bytes()).map_err(|_| bad(name))?);
+    }
+    Ok((folder.unwrap_or_default(), below))
 }
 
 impl Probe for Lookup {
@@ -30,7 +167,7 @@ impl Probe for Lookup {
     }
 
     fn about(&self) -> &'static str {
-        "stat of a name that is in a layer, of one that is nowhere, of one that a whiteout hides"
+        "stat of a name in a layer, nowhere, hidden, opaque, merged, at the end of a long path; open; listing a merged directory"
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -42,51 +179,169 @@ impl Probe for Lookup {
     }
 
     fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
-        let merged = &trial.first()?.merged;
         let targets = trial.targets;
-        let kinds = [
-            (metric::LOOKUP_HIT_NS, &targets.hits, Some(trial.params.file_size_bytes)),
-            (metric::LOOKUP_MISS_NS, &targets.misses, None),
-            (metric::LOOKUP_WHITEOUT_NS, &targets.whiteouts, None),
-        ];
-        let mut lists = Vec::new();
-        // A stack of one layer hides nothing.
-        for (metric, names, size) in kinds.into_iter().filter(|(_, names, _)| !names.is_empty()) {
-            let (folder, names) = in_one_folder(names)?;
-            let fd = open_folder(&merged.join(folder))?;
-            let samples = Vec::with_capacity(names.len());
-            lists.push((metric, names, size, fd, samples));
-        }
-        let longest = lists.iter().map(|(_, names, ..)| names.len()).max().unwrap_or(0);
-        for index in 0..longest {
-            for (_, names, size, fd, samples) in &mut lists {
-                let Some(name) = names.get(index) else { continue };
-                let (ns, answer) = timed(|| stat_name(fd.as_fd(), name));
-                let found = match answer {
-                    Ok(stat) => u64::try_from(stat.st_size).ok(),
-                    Err(Errno::NOENT) => None,
-                    Err(e) => return Err(at("stat", &merged.join(name.to_string_lossy().as_ref()))(e)),
-                };
-                if found != *size {
-                    return Err(ProbeError::Wrong(format!(
-                        "stat of {} found {found:?}, expected {size:?} (size in bytes, or None for absent)",
-                        name.to_string_lossy()
-                    )));
-                }
-                samples.push(ns);
+        let size = |names: &[PathBuf]| match names.first() {
+            Some(name) => trial.fact(name).map(|fact| Kind::File(fact.size_bytes)),
+            None => Ok(Kind::Absent),
+        };
+        let mut pools = Vec::new();
+        for (metric, kind, names) in [
+            (metric::LOOKUP_HIT_NS, size(&targets.hits)?, &targets.hits),
+            (metric::LOOKUP_MISS_NS, Kind::Absent, &targets.misses),
+            (metric::LOOKUP_WHITEOUT_NS, Kind::Absent, &targets.whiteouts),
+            (metric::LOOKUP_OPAQUE_NS, Kind::Folder, &targets.opaque),
+            (metric::LOOKUP_MERGED_NS, Kind::Folder, &targets.merged),
+            (metric::LOOKUP_PATH_NS, size(&targets.paths)?, &targets.paths),
+            (metric::OPEN_NS, Kind::Open, &targets.unseen),
+            (metric::READDIR_NS, Kind::List, &targets.listed),
+        ] {
+            // A stack of one layer hides nothing.
+            if !names.is_empty() {
+                pools.push(Pool::new(trial, metric, kind, names)?);
             }
         }
-        Ok(lists.into_iter().map(|(metric, _, _, _, samples)| Observation::new(metric, samples)).collect())
+        let mut buffer = vec![MaybeUninit::uninit(); ENTRIES_BUFFER_BYTES];
+        let longest = pools.iter().map(|pool| pool.names.len()).max().unwrap_or(0);
+        for index in 0..longest {
+            for pool in &mut pools {
+                pool.sample(index, &mut buffer)?;
+            }
+        }
+        Ok(pools.into_iter().map(|pool| Observation::new(pool.metric, pool.samples)).collect())
     }
 
-    /// The names that were found are the right files.
+    /// The files that were found are the right ones, and the directories hold what the layers say.
     fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
-        for name in &trial.targets.hits {
-            let path = trial.first()?.merged.join(name);
+        let merged = &trial.first()?.merged;
+        let targets = trial.targets;
+        for name in targets.hits.iter().chain(&targets.paths).chain(&targets.unseen) {
+            let path = merged.join(name);
             if digest(&path)? != trial.fact(name)?.digest {
                 return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
             }
         }
+        for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
+            let path = merged.join(name);
+            let (found, expected) = (names_in(&path)?, trial.stack.names_in(name));
+            if found != expected {
+                return Err(ProbeError::Wrong(format!(
+                    "{} holds {found:?}, and by its layers {expected:?}",
+                    path.display()
+                )));
+            }
+        }
         Ok(())
+    }
+}
+
+/// Names in a folder, sorted.
+fn names_in(path: &Path) -> Result<Vec<OsString>, ProbeError> {
+    let entries = std::fs::read_dir(path).map_err(at("list", path))?;
+    let mut names = entries
+        .map(|entry| Ok(entry.map_err(at("list", path))?.file_name()))
+        .collect::<Result<Vec<OsString>, ProbeError>>()?;
+    names.sort();
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Container;
+    use crate::record::Privileges;
+    use crate::stack::{LayerStack, StackDefinition};
+    use crate::workload;
+
+    #[test]
+    fn names_are_taken_from_the_folder_that_they_share() {
+        let names = ["data/a".into(), "data/b/c".into()];
+        let (folder, below) = below_one_folder(&names).unwrap();
+        assert_eq!((folder, below), ("data".into(), vec![c"a".into(), c"b/c".into()]));
+        assert!(below_one_folder(&["data/a".into(), "other/a".into()]).is_err());
+    }
+
+    #[test]
+    fn a_listing_counts_entries_also_when_they_exceed_the_buffer() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..300 {
+            std::fs::write(folder.path().join(format!("entry-{n:060}")), "").unwrap();
+        }
+        let fd = open_folder(folder.path()).unwrap();
+        let mut buffer = vec![MaybeUninit::uninit(); 1024];
+        let (_, count) = list_folder(fd.as_fd(), c".", &mut buffer).unwrap();
+        assert_eq!(count, 300);
+    }
+
+    /// A folder that holds the merged view of a stack stands in for a mount. Runs the probe on it after `change`.
+    fn on_folder(change: impl FnOnce(&Path)) -> Result<Vec<Observation>, ProbeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let definition = StackDefinition::study(3, 3, 2, 100).with_atlas(3, 2);
+        let stack = LayerStack::ensure(&folder.path().join("store"), &definition, 1, &|_| ()).unwrap();
+        let merged = folder.path().join("merged");
+        std::fs::create_dir(&merged).unwrap();
+        stack.populate_flat(&merged).unwrap();
+        change(&merged.join("data"));
+        let toml = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'lookup'\nwhy = 'w'\ndepth = 3\nfiles = 2\nblocks = 1";
+        let workload = workload::parse("t", "t", toml, workload::Scale::Real, &AnyDriver).unwrap();
+        let case = workload::expand(&workload, &["s".into()]).remove(0);
+        let containers = [Container { merged, upper: folder.path().join("upper") }];
+        let mut trial = Trial {
+            stack: &stack,
+            targets: &stack.targets(),
+            lower: &[],
+            containers: &containers,
+            volume: None,
+            params: &case.params,
+            privileges: Privileges::None,
+            notes: Vec::new(),
+        };
+        let observations = Lookup.measure(&mut trial)?;
+        Lookup.verify(&mut trial)?;
+        Ok(observations)
+    }
+
+    struct AnyDriver;
+
+    impl workload::DriverWords for AnyDriver {
+        fn names(&self) -> Vec<&'static str> {
+            vec!["d"]
+        }
+
+        fn check_options(&self, _: &str, _: &[String]) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_kind_is_observed_and_a_wrong_answer_to_any_of_them_is_found_out() {
+        let observations = on_folder(|_| ()).unwrap();
+        let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
+        assert_eq!(names, METRICS.each_ref().map(|metric| &*metric.name));
+        assert!(observations.iter().all(|o| o.samples.len() == 2));
+
+        use std::fs::{create_dir, remove_dir_all, remove_file, write};
+        type Change = fn(&Path) -> std::io::Result<()>;
+        let changes: [(&str, Change); 11] = [
+            ("a hit of another size", |data| write(data.join("f-000001"), "short")),
+            ("a hit with other content", |data| write(data.join("f-000001"), [0; 100])),
+            ("a miss that is there", |data| write(data.join("n-000001"), "")),
+            ("a whiteout that hides nothing", |data| write(data.join("w-000001"), "")),
+            ("an opaque directory that is a file", |data| {
+                remove_dir_all(data.join("o-000001"))?;
+                write(data.join("o-000001"), "")
+            }),
+            ("an opaque directory that hides nothing", |data| write(data.join("o-000001/below"), "")),
+            ("a merged directory without its base", |data| remove_file(data.join("m-000001/of-0003"))),
+            ("a merged directory that is gone", |data| remove_dir_all(data.join("m-000001"))),
+            ("a path that ends in another file", |data| {
+                write(data.join("p-000001/1/2/3/4/5/6/7/8/9/10/11/12/13/14/f"), [0; 64])
+            }),
+            ("a file to open that is another", |data| write(data.join("r-000001"), [0; 64])),
+            ("a listing with one entry too many", |data| create_dir(data.join("l-000001/more"))),
+        ];
+        for (what, change) in changes {
+            let result = on_folder(|data| change(data).unwrap());
+            assert!(matches!(result, Err(ProbeError::Wrong(_))), "{what}: {result:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::sys;
 use crate::workload::{CacheState, Params, ProbeName};
 
 pub use copy_up::first_write;
-pub use lookup::stat_name;
+pub use lookup::{list_folder, open_name, stat_name};
 pub use page_cache::{WARM_READ_BYTES, read_whole, warm_read};
 
 /// Size of the buffer with which files are read.
@@ -126,9 +126,20 @@ impl Trial<'_> {
         }
         // A name that is not in a layer is asked of each layer: let the layers' own negative dentries be cached too.
         for layer in self.lower {
-            for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
+            for name in self.targets.names() {
                 // Absence is an answer here; anything else shows up when the probe asks.
                 std::fs::symlink_metadata(layer.join(name)).ok();
+            }
+            let targets = self.targets;
+            for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
+                warm_folder(&layer.join(name));
+            }
+            for name in &targets.paths {
+                // From the outermost: a layer that does not have that one has none of them.
+                let mut folders: Vec<&Path> = name.ancestors().skip(1).collect();
+                folders.retain(|folder| folder.components().count() > 1);
+                let mut folders = folders.into_iter().rev();
+                while folders.next().is_some_and(|folder| warm_folder(&layer.join(folder))) {}
             }
         }
         Ok(())
@@ -136,7 +147,8 @@ impl Trial<'_> {
 
     /// After the mount: brings the caches into the state that the case asks for.
     ///
-    /// * warm: every name is looked up once through the mount, and the layer's data is checked to be resident;
+    /// * warm: every name is looked up once through the mount, every directory that will be listed is listed once, and the layer's data is
+    ///   checked to be resident;
     /// * fresh: nothing, the mount is new; the layer's data is checked to be resident;
     /// * cold: what is dirty is written, then dentries, inodes and pages are dropped, and the targets' pages are checked to be gone.
     pub fn settle(&mut self) -> Result<(), ProbeError> {
@@ -144,9 +156,12 @@ impl Trial<'_> {
             CacheState::Fresh => self.check_resident(),
             CacheState::Warm => {
                 for container in self.containers {
-                    for name in self.targets.hits.iter().chain(&self.targets.misses).chain(&self.targets.whiteouts) {
+                    for name in self.targets.names() {
                         // Whether a name is there is checked by the probe.
                         std::fs::symlink_metadata(container.merged.join(name)).ok();
+                    }
+                    for name in &self.targets.listed {
+                        std::fs::read_dir(container.merged.join(name)).map(Iterator::count).ok();
                     }
                 }
                 self.check_resident()
@@ -197,6 +212,18 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
+
+/// Makes resident what a union may ask a layer's folder for: its entries, their inodes, its attributes. Whether it is there.
+fn warm_folder(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    for entry in entries.flatten() {
+        entry.metadata().ok();
+    }
+    // What they are does not matter: the kernel has read them then.
+    let mut names: [u8; 0] = [];
+    rustix::fs::llistxattr(path, &mut names).ok();
+    true
 }
 
 /// One kind of measurement.

@@ -5,6 +5,12 @@
 //! inode once; `Cached` in /proc/meminfo; and, as root, page frame numbers, which cannot be mistaken.
 //!
 //! The readers keep their files open until everything is counted, as running containers do.
+//!
+//! Then the same from nothing twice more: with the files mapped instead of read (`mapped`), and read from a control group for each container
+//! (`charge`).
+
+mod charge;
+mod mapped;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -24,7 +30,7 @@ use crate::workload::ProbeName;
 /// The probe.
 pub(super) struct PageCache;
 
-static METRICS: [Metric; 8] = [
+static METRICS: [Metric; 13] = [
     metric::FIRST_READ_NS,
     metric::SECOND_READ_NS,
     metric::WARM_READ_NS,
@@ -33,6 +39,11 @@ static METRICS: [Metric; 8] = [
     metric::READ_SET_BYTES,
     metric::CHECKED_PAGES,
     metric::SHARED_PAGES,
+    metric::MAPPED_FIRST_NS,
+    metric::MAPPED_SECOND_NS,
+    metric::MAPPED_CHECKED_PAGES,
+    metric::MAPPED_SHARED_PAGES,
+    metric::CHARGED_BYTES,
 ];
 
 /// The operation: open a file and read it to its end. The file is returned open, so that closing it is not part of the time.
@@ -104,7 +115,7 @@ impl Probe for PageCache {
     }
 
     fn about(&self) -> &'static str {
-        "resident bytes after N containers read the same files; time of the first and the second reader"
+        "resident bytes after N containers read the same files; time of the first and the second to read and to map; memory charged"
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -118,31 +129,13 @@ impl Probe for PageCache {
     /// Writes and evicts the files, and checks that nothing of them is resident. It is their data that must not be cached; that needs
     /// no root.
     fn settle(&self, trial: &mut Trial) -> Result<(), ProbeError> {
-        for name in &trial.targets.hits {
-            let path = trial.source_of(name)?;
-            let file = File::open(&path).map_err(at("open", &path))?;
-            sys::cache::evict(&file).map_err(at("evict", &path))?;
-            let resident = resident(&file, &path)?;
-            if resident > 0 {
-                return Err(ProbeError::Wrong(format!(
-                    "{resident} bytes of {} are still resident after POSIX_FADV_DONTNEED",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
+        evict(trial, &open_sources(trial)?)
     }
 
     fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         let names = &trial.targets.hits;
-        let sources = names
-            .iter()
-            .map(|name| {
-                let path = trial.source_of(name)?;
-                File::open(&path).map_err(at("open", &path))
-            })
-            .collect::<Result<Vec<File>, ProbeError>>()?;
+        let sources = open_sources(trial)?;
         let cached_before = meminfo_cached()?;
         let mut readers = Vec::with_capacity(trial.containers.len() * names.len());
         let mut times = vec![Vec::with_capacity(names.len()); trial.containers.len()];
@@ -193,12 +186,14 @@ impl Probe for PageCache {
                     observations.push(Observation::new(metric::CHECKED_PAGES, vec![checked]));
                     observations.push(Observation::new(metric::SHARED_PAGES, vec![shared]));
                 }
-                None if trial.privileges == Privileges::Root => {
-                    trial.notes.push("/proc/self/pagemap shows no frame numbers here".into());
-                }
-                None => trial.notes.push("page frame numbers are hidden: the proof of sharing needs root".into()),
+                None => frames_hidden(trial),
             }
         }
+        // A file that is open keeps what its driver has in memory for it.
+        drop(readers);
+        observations.extend(mapped::measure(trial, &sources)?);
+        observations.extend(charge::measure(trial, &sources)?);
+        evict_everywhere(trial, &sources)?;
         Ok(observations)
     }
 
@@ -216,6 +211,68 @@ impl Probe for PageCache {
     }
 }
 
+/// The files of the layer, or of the volume, open.
+fn open_sources(trial: &Trial) -> Result<Vec<File>, ProbeError> {
+    let names = trial.targets.hits.iter();
+    names
+        .map(|name| {
+            let path = trial.source_of(name)?;
+            File::open(&path).map_err(at("open", &path))
+        })
+        .collect()
+}
+
+/// Writes and evicts the files, and checks that nothing of them is resident.
+fn evict(trial: &Trial, sources: &[File]) -> Result<(), ProbeError> {
+    for (file, name) in sources.iter().zip(&trial.targets.hits) {
+        sys::cache::evict(file).map_err(at("evict", name))?;
+        let resident = resident(file, name)?;
+        if resident > 0 {
+            return Err(ProbeError::Wrong(format!(
+                "{resident} bytes of {} are still resident after POSIX_FADV_DONTNEED",
+                name.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The same, and what containers have in page caches of their own before.
+fn evict_everywhere(trial: &Trial, sources: &[File]) -> Result<(), ProbeError> {
+    for container in trial.containers {
+        for name in &trial.targets.hits {
+            let path = container.merged.join(name);
+            let file = File::open(&path).map_err(at("open", &path))?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).map_err(at("evict", &path))?;
+            let resident = resident(&file, &path)?;
+            if resident > 0 {
+                return Err(ProbeError::Wrong(format!(
+                    "{resident} bytes of {} are still resident after POSIX_FADV_DONTNEED",
+                    path.display()
+                )));
+            }
+        }
+    }
+    evict(trial, sources)
+}
+
+/// Says once why page frames were not compared.
+fn frames_hidden(trial: &mut Trial) {
+    let note = match trial.privileges {
+        Privileges::Root => "/proc/self/pagemap shows no frame numbers here",
+        _ => "page frame numbers are hidden: the proof of sharing needs root",
+    };
+    if !trial.notes.iter().any(|said| said == note) {
+        trial.notes.push(note.into());
+    }
+}
+
+/// Pages of which both have a frame number, and how many of them are the same frame.
+fn compare(a: &[Option<u64>], b: &[Option<u64>]) -> (u64, u64) {
+    let pairs = a.iter().zip(b).filter_map(|pair| pair.0.zip(*pair.1));
+    pairs.fold((0, 0), |(checked, shared), (a, b)| (checked + 1, shared + u64::from(a == b)))
+}
+
 /// Pages of the other containers' files that were compared with the first container's, and how many are the same frame. `None` where
 /// frame numbers are hidden.
 fn compare_frames(readers: &[File], files: usize) -> Result<Option<(u64, u64)>, ProbeError> {
@@ -226,12 +283,9 @@ fn compare_frames(readers: &[File], files: usize) -> Result<Option<(u64, u64)>, 
     for (index, file) in first.iter().enumerate() {
         let reference = frames(file)?;
         for other in others.iter().skip(index).step_by(files.max(1)) {
-            for pair in reference.iter().zip(frames(other)?) {
-                if let (Some(a), Some(b)) = (pair.0, pair.1) {
-                    checked += 1;
-                    shared += u64::from(*a == b);
-                }
-            }
+            let (more, same) = compare(&reference, &frames(other)?);
+            checked += more;
+            shared += same;
         }
     }
     Ok((checked > 0).then_some((checked, shared)))
@@ -257,6 +311,12 @@ fn parse_cached(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn frames_are_compared_where_both_are_known() {
+        assert_eq!(compare(&[Some(1), Some(2), None, Some(4)], &[Some(1), Some(3), Some(3), None]), (2, 1));
+        assert_eq!(compare(&[], &[Some(1)]), (0, 0));
+    }
 
     #[test]
     fn cached_of_meminfo_is_bytes() {

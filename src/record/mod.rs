@@ -196,6 +196,16 @@ pub mod metric {
     pub const LOOKUP_MISS_NS: Metric = ns("lookup_miss_ns");
     /// stat of a name that a whiteout hides.
     pub const LOOKUP_WHITEOUT_NS: Metric = ns("lookup_whiteout_ns");
+    /// stat of a directory that the top layer has opaque and the base has as well.
+    pub const LOOKUP_OPAQUE_NS: Metric = ns("lookup_opaque_ns");
+    /// stat of a directory that every layer has.
+    pub const LOOKUP_MERGED_NS: Metric = ns("lookup_merged_ns");
+    /// stat of a path of 16 components in one call; the folders on the way are its own, and layer `target_layer` alone has them.
+    pub const LOOKUP_PATH_NS: Metric = ns("lookup_path_ns");
+    /// open(O_RDONLY) of a file of layer `target_layer` that this mount has not opened before.
+    pub const OPEN_NS: Metric = ns("open_ns");
+    /// Opening a directory that every layer has an entry in, and reading its entries to the end.
+    pub const READDIR_NS: Metric = ns("readdir_ns");
     /// Reading one whole file through the first container. One sample a file.
     pub const FIRST_READ_NS: Metric = ns("first_read_ns");
     /// Reading the same file through the second container. One sample a file; absent with one container.
@@ -212,6 +222,20 @@ pub mod metric {
     pub const CHECKED_PAGES: Metric = neutral("checked_pages_count", Unit::Count);
     /// Of those, how many were the same page of memory. One sample a case.
     pub const SHARED_PAGES: Metric = Metric::new("shared_pages_count", Unit::Count, Better::Higher);
+    /// Opening a file that is not cached, mapping it (MAP_PRIVATE, as a program or a library is) and touching every page, through the
+    /// first container. One sample a file.
+    pub const MAPPED_FIRST_NS: Metric = ns("mapped_first_ns");
+    /// The same file through the second container, while the first has it mapped. One sample a file; absent with one container.
+    pub const MAPPED_SECOND_NS: Metric = ns("mapped_second_ns");
+    /// As [`CHECKED_PAGES`], of pages that are mapped.
+    pub const MAPPED_CHECKED_PAGES: Metric = neutral("mapped_checked_pages_count", Unit::Count);
+    /// As [`SHARED_PAGES`], of pages that are mapped.
+    pub const MAPPED_SHARED_PAGES: Metric = Metric::new("mapped_shared_pages_count", Unit::Count, Better::Higher);
+    /// What the memory controller charges each container's own control group for reading the files, which are not cached before the
+    /// first. One sample a container, in their order: pages that are shared are charged to whoever brings them in, and to nobody else.
+    /// The kernel charges 64 pages at a time, so that a sample can be 63 pages too high or too low for each processor that the reader ran
+    /// on; files that are small beside that are not measured.
+    pub const CHARGED_BYTES: Metric = neutral("charged_bytes", Unit::Bytes);
 }
 
 /// The samples of one metric in one case.

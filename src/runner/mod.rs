@@ -15,14 +15,14 @@ use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
 pub use store::{Leftovers, Store, StoreError, clean};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
 use crate::stack::{LayerStack, StackDefinition};
-use crate::workload::Params;
+use crate::workload::{Case, ProbeName};
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
@@ -209,7 +209,7 @@ impl Runs<'_> {
         if let Readiness::Skipped { reason, remedy } = &planned.readiness {
             return Ok(Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }.into());
         }
-        let Some(stack) = self.stacks.get(&stack_key(&case.store, &case.params)) else {
+        let Some(stack) = self.stacks.get(&StackKey::of(case)) else {
             return failed("the case's stack was never built".into());
         };
         let stack = match stack {
@@ -239,16 +239,35 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What a stack depends on besides the seed, and the store it lies in.
-type StackKey = (String, u32, u32, u32, u64);
-
-fn stack_key(store: &str, p: &Params) -> StackKey {
-    (store.to_owned(), p.depth, p.target_layer, p.files, p.file_size_bytes)
+/// What a stack depends on besides the seed, and the store it lies in: cases of one key share a stack.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct StackKey {
+    store: String,
+    depth: u32,
+    target_layer: u32,
+    files: u32,
+    file_size_bytes: u64,
+    atlas: bool,
 }
 
-/// The definition of the stack that a case needs.
-pub(crate) fn definition(p: &Params) -> StackDefinition {
-    StackDefinition::study(p.depth, p.target_layer, p.files, p.file_size_bytes)
+impl StackKey {
+    fn of(case: &Case) -> StackKey {
+        let p = &case.params;
+        StackKey {
+            store: case.store.clone(),
+            depth: p.depth,
+            target_layer: p.target_layer,
+            files: p.files,
+            file_size_bytes: p.file_size_bytes,
+            // Its directories grow with depth: other probes are spared them.
+            atlas: case.probe == ProbeName::Lookup,
+        }
+    }
+
+    fn definition(&self) -> StackDefinition {
+        let study = StackDefinition::study(self.depth, self.target_layer, self.files, self.file_size_bytes);
+        if self.atlas { study.with_atlas(self.target_layer, self.files) } else { study }
+    }
 }
 
 /// Builds or reuses every stack that some ready case needs. A stack that cannot be built fails its cases and no others.
@@ -257,25 +276,24 @@ fn build_stacks(
     stores: &BTreeMap<String, Store>,
     progress: &dyn Progress,
 ) -> BTreeMap<StackKey, Result<PathBuf, String>> {
-    let mut needed = BTreeMap::new();
-    for planned in plan.cases.iter().filter(|p| matches!(p.readiness, Readiness::Ready)) {
-        needed.insert(stack_key(&planned.case.store, &planned.case.params), planned.case.params);
-    }
+    let ready = plan.cases.iter().filter(|p| matches!(p.readiness, Readiness::Ready));
+    let needed: BTreeSet<StackKey> = ready.map(|planned| StackKey::of(&planned.case)).collect();
     let total = needed.len();
     let mut stacks = BTreeMap::new();
-    for (done, (key, params)) in needed.into_iter().enumerate() {
+    for (done, key) in needed.into_iter().enumerate() {
         let what = format!(
-            "{} layers, {} files of {} in layer {}, in {}",
-            params.depth,
-            params.files,
-            crate::workload::format_size(params.file_size_bytes),
-            params.target_layer,
-            key.0
+            "{} layers, {} files of {} in layer {}{}, in {}",
+            key.depth,
+            key.files,
+            crate::workload::format_size(key.file_size_bytes),
+            key.target_layer,
+            if key.atlas { ", directories to look up" } else { "" },
+            key.store
         );
         progress.stack(done, total, &what);
-        let built = match stores.get(&key.0) {
-            None => Err(format!("no store is labelled {:?}", key.0)),
-            Some(store) => LayerStack::ensure(store.root(), &definition(&params), plan.seed, &|_| ())
+        let built = match stores.get(&key.store) {
+            None => Err(format!("no store is labelled {:?}", key.store)),
+            Some(store) => LayerStack::ensure(store.root(), &key.definition(), plan.seed, &|_| ())
                 .map(|stack| stack.root().to_owned())
                 .map_err(|e| format!("build a stack of {what}: {e}")),
         };

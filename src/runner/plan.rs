@@ -8,6 +8,7 @@ use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
 use crate::workload::{CacheState, Case, DriverVariant, Workload, expand, format_size, hint, shuffle};
 
+use super::StackKey;
 use super::store::{Store, StoreError};
 
 /// Name of the driver that is the control.
@@ -131,11 +132,13 @@ impl Plan {
             let mut scratch = 0u64;
             for planned in self.cases.iter().filter(|p| p.case.store == *label && p.readiness == Readiness::Ready) {
                 let p = &planned.case.params;
-                let definition = super::definition(p);
-                if seen.insert((p.depth, p.target_layer, p.files, p.file_size_bytes))
-                    && !store.has_stack(&definition, self.seed)
-                {
-                    stacks += definition.total_bytes();
+                let key = StackKey::of(&planned.case);
+                if !seen.contains(&key) {
+                    let definition = key.definition();
+                    if !store.has_stack(&definition, self.seed) {
+                        stacks += definition.total_bytes();
+                    }
+                    seen.insert(key);
                 }
                 // A volume is a copy of the target files; copy_up makes one.
                 scratch = scratch.max(u64::from(p.files) * p.file_size_bytes);
@@ -148,12 +151,11 @@ impl Plan {
     /// What `--dry-run` prints: every case, and what it would take.
     pub fn describe(&self) -> String {
         let mut text = String::new();
-        let mut stacks = BTreeMap::new();
+        let mut stacks = BTreeSet::new();
         for (index, planned) in self.cases.iter().enumerate() {
             let state = match &planned.readiness {
                 Readiness::Ready => {
-                    let p = planned.case.params;
-                    stacks.entry(super::stack_key(&planned.case.store, &p)).or_insert(p);
+                    stacks.insert(StackKey::of(&planned.case));
                     String::new()
                 }
                 Readiness::Skipped { reason, .. } => format!("  skipped: {reason}"),
@@ -161,7 +163,7 @@ impl Plan {
             text.push_str(&format!("{:5}  {}{state}\n", index + 1, planned.case.id));
         }
         let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
-        let bytes: u64 = stacks.values().map(|p| super::definition(p).total_bytes()).sum();
+        let bytes: u64 = stacks.iter().map(|key| key.definition().total_bytes()).sum();
         text.push_str(&format!(
             "{} cases, {ready} to be measured and {} skipped, on {} stacks of {:.1} MiB in all (those already built are reused)\n",
             self.cases.len(),

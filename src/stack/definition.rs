@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DIR_MODE, StackError, WHITEOUT_PREFIX};
+use super::{DIR_MODE, StackError, WHITEOUT_PREFIX, atlas};
 
 /// One thing in one layer. Paths are relative to the layer's root and are UTF-8. Folders above that are not entries of the same layer
 /// themselves have mode 0755.
@@ -78,18 +78,36 @@ pub struct Targets {
     pub misses: Vec<PathBuf>,
     /// Names that a whiteout hides.
     pub whiteouts: Vec<PathBuf>,
+    /// Directories that the top layer has opaque and the base has as well. These and what follows: see [`StackDefinition::with_atlas`].
+    pub opaque: Vec<PathBuf>,
+    /// Directories that every layer has.
+    pub merged: Vec<PathBuf>,
+    /// Files below many folders that the target layer alone has.
+    pub paths: Vec<PathBuf>,
+    /// Files to open, which nothing else is done with.
+    pub unseen: Vec<PathBuf>,
+    /// Directories that every layer has an entry in.
+    pub listed: Vec<PathBuf>,
+}
+
+impl Targets {
+    /// Every name, of every kind.
+    pub fn names(&self) -> impl Iterator<Item = &PathBuf> {
+        let Targets { hits, misses, whiteouts, opaque, merged, paths, unseen, listed } = self;
+        [hits, misses, whiteouts, opaque, merged, paths, unseen, listed].into_iter().flatten()
+    }
 }
 
 /// Directory that every layer of a study has.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 /// Most names that a study hides: enough for a percentile, few enough not to make the stack about whiteouts.
 const WHITEOUTS_MAX: u32 = 200;
 /// Length of files that are only there to be there.
-const SMALL: u64 = 64;
+pub(super) const SMALL: u64 = 64;
 /// A study's ordinary permissions.
-const FILE_MODE: u32 = 0o644;
+pub(super) const FILE_MODE: u32 = 0o644;
 
-fn in_data(prefix: char, index: u32) -> PathBuf {
+pub(super) fn in_data(prefix: char, index: u32) -> PathBuf {
     Path::new(DATA).join(format!("{prefix}-{index:06}"))
 }
 
@@ -152,6 +170,7 @@ impl StackDefinition {
         }
         let count = u32::try_from(targets.hits.len()).unwrap_or(u32::MAX);
         targets.misses = (0..count).map(|n| in_data('n', n)).collect();
+        atlas::targets(self, &mut targets);
         targets
     }
 

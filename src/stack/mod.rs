@@ -6,6 +6,7 @@
 //!
 //! It mounts nothing and measures nothing. `driver`, `probe`, `runner` and the command line use it.
 
+mod atlas;
 mod build;
 mod content;
 mod definition;
@@ -203,6 +204,11 @@ impl LayerStack {
     /// What is known of the file that a path of the merged view means; `None` where there is no file.
     pub fn file(&self, path: &Path) -> Option<FileFact> {
         self.view.file(path)
+    }
+
+    /// Names of what a folder of the merged view holds, sorted; nothing where there is no folder.
+    pub fn names_in(&self, folder: &Path) -> Vec<std::ffi::OsString> {
+        self.view.names_in(folder)
     }
 
     /// Checks everything on disk against the manifest.

@@ -1,6 +1,7 @@
 //! The merged view of a stack: what each path means, by the rules of a union. Computed from the manifest, not from the disk.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsString;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,17 @@ impl View {
             Some(Visible::File(fact)) => Some(fact.clone()),
             _ => None,
         }
+    }
+
+    /// Names of what a folder holds, sorted.
+    pub(super) fn names_in(&self, folder: &Path) -> Vec<OsString> {
+        self.entries
+            .range::<Path, _>((Bound::Excluded(folder), Bound::Unbounded))
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(folder))
+            .filter(|path| path.parent() == Some(folder))
+            .filter_map(|path| path.file_name().map(OsString::from))
+            .collect()
     }
 
     /// Whether a whiteout of a layer (index from 0, the top) hides nothing, since no layer below has the name.

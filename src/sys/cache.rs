@@ -45,7 +45,7 @@ pub fn cachestat(file: impl AsFd) -> io::Result<Cachestat> {
 /// Resident bytes of a file by mincore(2) on a mapping of it: what kernels before 6.5 offer. Whole pages are counted.
 pub fn resident_bytes_mincore(file: &File) -> io::Result<u64> {
     let page = rustix::param::page_size();
-    let Some(mapping) = super::pagemap::Mapping::of(file)? else { return Ok(0) };
+    let Some(mapping) = super::pagemap::Mapping::shared(file)? else { return Ok(0) };
     let mut pages = vec![0u8; mapping.length().div_ceil(page)];
     // SAFETY: the mapping is alive, and the vector has a byte for each of its pages.
     let result = unsafe { libc::mincore(mapping.address().cast(), mapping.length(), pages.as_mut_ptr()) };

@@ -7,22 +7,32 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 
-/// A read-only shared mapping of a whole file.
-pub(super) struct Mapping {
+/// A read-only mapping of a whole file.
+#[derive(Debug)]
+pub struct Mapping {
     address: *mut libc::c_void,
     length: usize,
 }
 
 impl Mapping {
-    /// Maps a file; `None` for an empty one, which cannot be mapped.
-    pub(super) fn of(file: &File) -> io::Result<Option<Mapping>> {
+    /// Maps a file MAP_SHARED; `None` for an empty one, which cannot be mapped.
+    pub fn shared(file: &File) -> io::Result<Option<Mapping>> {
+        Mapping::new(file, libc::MAP_SHARED)
+    }
+
+    /// Maps a file MAP_PRIVATE, as execve and the dynamic linker do: what is not written to is the page cache's. `None` for an empty file.
+    pub fn private(file: &File) -> io::Result<Option<Mapping>> {
+        Mapping::new(file, libc::MAP_PRIVATE)
+    }
+
+    fn new(file: &File, sharing: libc::c_int) -> io::Result<Option<Mapping>> {
         let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
         if length == 0 {
             return Ok(None);
         }
         // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
         let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+            unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, sharing, file.as_raw_fd(), 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -33,8 +43,33 @@ impl Mapping {
         self.address
     }
 
-    pub(super) fn length(&self) -> usize {
+    /// Its length in bytes: that of the file when it was mapped.
+    pub fn length(&self) -> usize {
         self.length
+    }
+
+    /// Reads a byte of every page, as a program does that uses the file. Where the file cannot be read, or has become shorter, the kernel
+    /// answers with SIGBUS.
+    pub fn touch(&self) {
+        let start = self.address.cast::<u8>().cast_const();
+        for offset in (0..self.length).step_by(rustix::param::page_size()) {
+            // SAFETY: the offset lies within the mapping, which is alive and readable. Another process may change what is read, and
+            // nothing is made of it.
+            unsafe { start.add(offset).read_volatile() };
+        }
+    }
+
+    /// Frame number of each page, in order; `None` where the page is not present or the number is hidden.
+    pub fn frames(&self) -> io::Result<Vec<Option<u64>>> {
+        let page = rustix::param::page_size();
+        let mut entries = vec![0u8; self.length.div_ceil(page) * 8];
+        let first = (self.address as usize / page * 8) as u64;
+        File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first)?;
+        Ok(entries
+            .chunks_exact(8)
+            .map(|entry| u64::from_ne_bytes(entry.try_into().unwrap_or_default()))
+            .map(|entry| Some(entry & FRAME).filter(|frame| entry & PRESENT != 0 && *frame != 0))
+            .collect())
     }
 
     /// Makes the kernel map every page now. MADV_POPULATE_READ (Linux 5.14) reports what a touch would answer with SIGBUS.
@@ -60,15 +95,7 @@ const FRAME: u64 = (1 << 55) - 1;
 /// Frame number of each page of a file, in order; `None` where the page is not present or the number is hidden. Reads the whole
 /// file into the page cache.
 pub fn frame_numbers(file: &File) -> io::Result<Vec<Option<u64>>> {
-    let Some(mapping) = Mapping::of(file)? else { return Ok(Vec::new()) };
+    let Some(mapping) = Mapping::shared(file)? else { return Ok(Vec::new()) };
     mapping.populate()?;
-    let page = rustix::param::page_size();
-    let mut entries = vec![0u8; mapping.length().div_ceil(page) * 8];
-    let first = (mapping.address() as usize / page * 8) as u64;
-    File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first)?;
-    Ok(entries
-        .chunks_exact(8)
-        .map(|entry| u64::from_ne_bytes(entry.try_into().unwrap_or_default()))
-        .map(|entry| Some(entry & FRAME).filter(|frame| entry & PRESENT != 0 && *frame != 0))
-        .collect())
+    mapping.frames()
 }

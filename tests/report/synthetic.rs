@@ -227,6 +227,11 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
                 (metric::LOOKUP_HIT_NS, many(base + through * layers * store)),
                 (metric::LOOKUP_MISS_NS, many(base * 8 / 10 + through * layers * store * 11 / 10)),
                 (metric::LOOKUP_WHITEOUT_NS, many(base * 9 / 10 + through * layers.min(2) * store)),
+                (metric::LOOKUP_OPAQUE_NS, many(base + through * layers.min(1) * store)),
+                (metric::LOOKUP_MERGED_NS, many(base + through * layers * 3 * store)),
+                (metric::LOOKUP_PATH_NS, many(base * 15 + through * layers * store)),
+                (metric::OPEN_NS, many(base * 2 + through * layers * store)),
+                (metric::READDIR_NS, many(base * 2 + through * layers * 30 * store)),
             ]
         }
         ProbeName::PageCache => {
@@ -242,9 +247,15 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
                 (metric::CHECKED_PAGES, vec![pages]),
                 (metric::SHARED_PAGES, vec![if shares { pages } else { 0 }]),
             ];
+            let charged = |n: u32| if shares && n > 0 { 0 } else { once };
+            observed.push((metric::CHARGED_BYTES, (0..containers).map(charged).collect()));
             if containers > 1 {
                 observed.push((metric::SECOND_READ_NS, many(if shares { kib * 70 } else { kib * 150 })));
+                observed.push((metric::MAPPED_SECOND_NS, many(if shares { kib * 9 } else { kib * 120 })));
+                observed.push((metric::MAPPED_CHECKED_PAGES, vec![pages]));
+                observed.push((metric::MAPPED_SHARED_PAGES, vec![if shares { pages } else { 0 }]));
             }
+            observed.push((metric::MAPPED_FIRST_NS, many(kib * 130 * store + 9_000)));
             observed
         }
     }
