@@ -57,8 +57,9 @@ pub struct Item {
 
 /// The checklist of a run.
 pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
-    let measured: Vec<&CaseRecord> =
-        run.cases.iter().filter(|record| matches!(record.outcome, Outcome::Measured { .. })).collect();
+    // What another attempt supersedes is kept in the records and counts for nothing.
+    let counts = |record: &&CaseRecord| matches!(record.outcome, Outcome::Measured { .. }) && !record.superseded;
+    let measured: Vec<&CaseRecord> = run.cases.iter().filter(counts).collect();
     let item = |id, question, (answer, evidence): (Answer, String)| Item { id, question, answer, evidence };
     vec![
         item("real", "Were the values real ones, not those of a smoke run?", real(run)),
@@ -96,7 +97,8 @@ fn real(run: &Run) -> (Answer, String) {
 }
 
 fn complete(run: &Run) -> (Answer, String) {
-    let executed: BTreeSet<&str> = run.cases.iter().map(|record| record.case.id.as_str()).collect();
+    let done = run.cases.iter().filter(|record| !record.superseded);
+    let executed: BTreeSet<&str> = done.map(|record| record.case.id.as_str()).collect();
     let planned = run.manifest.planned_cases as usize;
     let cut = if run.truncated { "; the last line was cut off" } else { "" };
     yes_if(!run.truncated && executed.len() >= planned, format!("{} of {}{cut}.", executed.len(), cases(planned)))
@@ -255,18 +257,11 @@ fn quiet(measured: &[&CaseRecord]) -> (Answer, String) {
     if known.is_empty() {
         return not_known("The run did not record what else the machine did.");
     }
-    let mut last: BTreeMap<&str, (&CaseRecord, &Conditions)> = BTreeMap::new();
-    for (record, conditions) in &known {
-        let kept = last.entry(&record.case.id).or_insert((record, conditions));
-        if record.attempt > kept.0.attempt {
-            *kept = (record, conditions);
-        }
-    }
-    let disturbed = last.values().filter(|(_, conditions)| !conditions.disturbed.is_empty()).count();
-    let repeated = last.values().filter(|(record, _)| record.attempt > 1).count();
+    let disturbed = known.iter().filter(|(_, conditions)| !conditions.disturbed.is_empty()).count();
+    let repeated = known.iter().filter(|(record, _)| record.attempt > 1).count();
     let unknown = measured.len() - known.len();
     let unknown = if unknown > 0 { format!("; of {} nothing is known", cases(unknown)) } else { String::new() };
-    let text = format!("{disturbed} of {} disturbed, after {repeated} were repeated{unknown}.", cases(last.len()));
+    let text = format!("{disturbed} of {} disturbed, after {repeated} were repeated{unknown}.", cases(known.len()));
     yes_if(disturbed == 0, text)
 }
 
@@ -360,6 +355,7 @@ mod tests {
             started_ms: 0,
             elapsed_ms: 1,
             attempt: 1,
+            superseded: false,
             conditions: None,
             outcome: Outcome::Failed { error: "made up".into() },
         };
@@ -413,7 +409,7 @@ mod tests {
             record.conditions = Some(Conditions { read_bytes, ..Conditions::default() });
         }
         let ask = |run: &Run| {
-            let measured: Vec<&CaseRecord> = run.cases.iter().collect();
+            let measured: Vec<&CaseRecord> = run.cases.iter().filter(|record| !record.superseded).collect();
             (caches(&measured).0, quiet(&measured).0)
         };
         assert_eq!(ask(&run), (Answer::No, Answer::Yes));
@@ -424,6 +420,7 @@ mod tests {
         let mut again = run.cases[0].clone();
         again.attempt = 2;
         again.conditions = Some(Conditions::default());
+        run.cases[0].superseded = true;
         run.cases.push(again);
         assert_eq!(ask(&run), (Answer::Yes, Answer::Yes));
         run.cases.iter_mut().for_each(|record| record.conditions = None);

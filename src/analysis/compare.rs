@@ -119,9 +119,10 @@ mod tests {
 
     #[test]
     fn differences_are_found_only_beyond_interval_and_noise() {
-        let base: &[&[u64]] = &[&[100, 101, 102], &[100, 101, 103], &[99, 101, 102]];
+        let base: &'static [&'static [u64]] = &[&[100, 101, 102], &[100, 101, 103], &[99, 101, 102]];
         // (subject, noise, ratio by hand, what may be said)
-        let table: [(&[&[u64]], Option<f64>, f64, Difference); 8] = [
+        type Row = (&'static [&'static [u64]], Option<f64>, f64, Difference);
+        let table: [Row; 8] = [
             (&[&[202, 202, 203], &[201, 202, 203], &[202, 202, 202]], Some(1.1), 2.0, Difference::Higher),
             (&[&[50, 50, 51], &[50, 51, 51], &[50, 50, 51]], Some(1.1), 50.0 / 101.0, Difference::Lower),
             (base, Some(1.1), 1.0, Difference::WithinInterval),

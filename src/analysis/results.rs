@@ -145,14 +145,9 @@ pub struct ResultSet {
 }
 
 impl ResultSet {
-    /// Groups the measured cases of a run. A case that was repeated because it was disturbed counts with its last attempt alone:
-    /// which one counts is decided by what the machine did, never by what was measured.
+    /// Groups the measured cases of a run. Of a case that was repeated because it was disturbed, the attempts that another one
+    /// supersedes are left out: which one counts is decided by what the machine did, never by what was measured.
     pub fn of(run: &Run) -> ResultSet {
-        let mut last: BTreeMap<&str, u32> = BTreeMap::new();
-        for record in &run.cases {
-            let attempt = last.entry(&record.case.id).or_default();
-            *attempt = record.attempt.max(*attempt);
-        }
         let mut samples: BTreeMap<GroupKey, BTreeMap<&str, Blocks>> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
@@ -171,7 +166,7 @@ impl ResultSet {
                 });
             }
             let Outcome::Measured { observations, .. } = &record.outcome else { continue };
-            if last.get(case.id.as_str()) != Some(&record.attempt) {
+            if record.superseded {
                 continue;
             }
             let key = GroupKey {

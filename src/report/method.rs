@@ -27,7 +27,8 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
          such twins, whichever is larger over the other, or the largest where there are fewer than 20."
             .to_owned(),
         "No difference: two medians are called different only if the interval of their ratio does not include 1 and the ratio is \
-         larger than the noise. Without A against A the noise is not known, and nothing is concluded from a ratio."
+         larger than the noise. Without A against A the noise is not known: differences then rest on the interval alone, and no claim has a verdict \
+         that depends on times."
             .to_owned(),
         "Caches: warm: the name has been looked up through this mount and the data is resident. Fresh: a new mount over cached layers. \
          Cold: a new mount, then `drop_caches`. They are never mixed in one figure's line."
