@@ -83,7 +83,7 @@ impl Interval {
 }
 
 /// The quantile of Student's t that leaves half of 1 - [`CONFIDENCE`] above it.
-fn student_t(freedom: f64) -> Option<f64> {
+pub(super) fn student_t(freedom: f64) -> Option<f64> {
     Some(StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0))
 }
 
@@ -236,7 +236,7 @@ fn stream(seed: &str) -> ChaCha8Rng {
 
 /// A number below `n`, by multiply and shift. `rand` may change its way of drawing from one version to the next, and with it every
 /// interval; this does not change. The bias, n / 2^32, is far below what the replicates can show.
-fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
+pub(super) fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
     ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize
 }
 

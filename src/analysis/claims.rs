@@ -167,7 +167,7 @@ const READ: What = What { probe: "page_cache", metric: "first_read_ns" };
 const START: What = What { probe: "start", metric: "start_ns" };
 const START_BYTES: What = What { probe: "start", metric: "upper_bytes" };
 
-const LESS_EFFICIENT: &str = "AUFS不如overlay2高效。 (AUFS is not as efficient as overlay2.)";
+const LESS_EFFICIENT: &str = "AUFS is less efficient than overlay2. (The page says so in Chinese; translated.)";
 const DENSITY: &str = "AUFS efficiently shares images between multiple running containers, enabling fast container start times and minimal use \
                        of disk space.";
 const PAGE_CACHE: &str = "The underlying mechanics of how AUFS shares files between image layers and containers uses the page cache very \

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
+use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
 use crate::record::{DriverInfo, Outcome, Run, StoreInfo};
@@ -142,6 +143,8 @@ pub struct ResultSet {
     pub null: Null,
     /// Whether the run used smoke values.
     pub smoke: bool,
+    /// What a first write costs, for each driver in each store, or why that is not known.
+    pub models: Vec<Result<CostModel, NotFitted>>,
 }
 
 impl ResultSet {
@@ -190,6 +193,7 @@ impl ResultSet {
             }
         }
         ResultSet {
+            models: cost_models(run),
             groups,
             stores,
             media: run.manifest.stores.clone(),

@@ -17,6 +17,7 @@ mod first_write_heatmap;
 mod lookup_atlas;
 mod lookup_by_depth;
 mod lookup_panels;
+mod model_residuals;
 mod resident_by_containers;
 mod tax_over_bind;
 
@@ -69,6 +70,7 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &first_write_by_depth::FirstWriteByDepth,
         &first_write_heatmap::FirstWriteHeatmap,
         &first_write_distribution::FirstWriteDistribution,
+        &model_residuals::ModelResiduals,
         &lookup_by_depth::LookupByDepth,
         &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,

@@ -8,6 +8,7 @@ mod html;
 mod machine;
 mod markdown;
 mod method;
+mod model;
 mod page;
 mod verdicts;
 

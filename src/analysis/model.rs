@@ -1,0 +1,494 @@
+//! What a first write costs, as a formula: t = fixed + a·depth + b·bytes + c·depth·bytes, for one driver in one store.
+//!
+//! Times go over three orders of magnitude and are off by a factor rather than by an amount, so relative errors are made small, not
+//! absolute ones: each point weighs 1 / predicted², found by iterating (McCullagh & Nelder, "Generalized Linear Models", 1989, on a constant
+//! coefficient of variation), with Huber's weights against points that are far off (Huber, "Robust Statistics", 1981). Coefficients are reported as
+//! found, also below 0.
+//!
+//! Whether the formula is worth anything is tested on cells (a depth and a size) that it has not seen: each cell is left out once and predicted from
+//! the others. How far those predictions are off is the width of the prediction interval (jackknife+; Barber et al., "Predictive inference with
+//! the jackknife+", 2021).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use super::bootstrap::{below, student_t};
+use super::quantile::quantile;
+use crate::record::{Outcome, Run, metric};
+use crate::workload::{CacheState, ProbeName};
+
+/// Bootstrap replicates of the coefficients.
+const REPLICATES: usize = 300;
+/// Relative residuals beyond this many robust standard deviations weigh less (Huber's constant for 95 % efficiency).
+const HUBER: f64 = 1.345;
+/// Iterations of the weights; they settle within ten.
+const ITERATIONS: usize = 30;
+/// Depths and sizes that a model needs, each.
+const LEVELS_MIN: usize = 3;
+/// Share of the largest prediction from which the term of depth times bytes counts for something.
+pub const COMPOUNDED_SHARE: f64 = 0.05;
+
+/// One block's median at one point.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Layers from the top of the stack to the file's.
+    pub depth: f64,
+    /// Size of the file in bytes.
+    pub bytes: f64,
+    /// The block.
+    pub block: u32,
+    /// Median first write in nanoseconds.
+    pub ns: f64,
+}
+
+/// A coefficient with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The value.
+    pub value: f64,
+    /// Lower bound of the 95 % interval.
+    pub low: f64,
+    /// Upper bound.
+    pub high: f64,
+}
+
+/// A depth and a size, as measured and as predicted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cell {
+    /// Layers from the top of the stack to the file's.
+    pub depth: f64,
+    /// Size of the file in bytes.
+    pub bytes: f64,
+    /// Median over the blocks, nanoseconds.
+    pub observed_ns: f64,
+    /// What the formula says that was fitted with it.
+    pub fitted_ns: f64,
+    /// What the formula says that was fitted without it.
+    pub held_out_ns: f64,
+    /// Whether other cells lie on all sides of it: else the prediction is an extrapolation.
+    pub interior: bool,
+    /// Whether the observed lies within the prediction interval that the other cells give.
+    pub covered: bool,
+}
+
+impl Cell {
+    /// How far the prediction without it is off, relative to what was observed.
+    pub fn error(&self) -> f64 {
+        self.held_out_ns / self.observed_ns - 1.0
+    }
+}
+
+/// Whether the term of depth times bytes exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compounded {
+    /// Its interval excludes 0, and it is at least [`COMPOUNDED_SHARE`] of the largest prediction.
+    Yes,
+    /// It is certainly less than that, or below 0.
+    No,
+    /// The intervals allow both.
+    Undecided,
+}
+
+/// A fitted model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CostModel {
+    /// Label of the driver.
+    pub driver: String,
+    /// Label of the store.
+    pub store: String,
+    /// Caches of every point.
+    pub cache: CacheState,
+    /// Nanoseconds that every first write takes.
+    pub fixed_ns: Estimate,
+    /// Nanoseconds a layer.
+    pub layer_ns: Estimate,
+    /// Nanoseconds a byte.
+    pub byte_ns: Estimate,
+    /// Nanoseconds a layer and byte.
+    pub layer_byte_ns: Estimate,
+    /// Share of the prediction for the largest depth and size that the last term makes up.
+    pub compounded_share: Estimate,
+    /// Whether that term exists.
+    pub compounded: Compounded,
+    /// Every depth and size.
+    pub cells: Vec<Cell>,
+    /// Factor by which a prediction for a cell not seen may be off, either way, with 95 %.
+    pub prediction_factor: f64,
+    /// Blocks that the intervals rest on.
+    pub blocks: usize,
+}
+
+impl CostModel {
+    /// Median and largest absolute relative error of the held-out predictions of interior cells.
+    pub fn errors(&self) -> Option<(f64, f64)> {
+        let mut errors: Vec<f64> =
+            self.cells.iter().filter(|cell| cell.interior).map(|cell| cell.error().abs()).collect();
+        errors.sort_unstable_by(f64::total_cmp);
+        Some((quantile(&errors, 0.5)?, *errors.last()?))
+    }
+
+    /// Interior cells whose observation lies in the prediction interval, and interior cells.
+    pub fn covered(&self) -> (usize, usize) {
+        let interior = self.cells.iter().filter(|cell| cell.interior);
+        (interior.clone().filter(|cell| cell.covered).count(), interior.count())
+    }
+}
+
+/// Why a driver has no model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFitted {
+    /// Label of the driver.
+    pub driver: String,
+    /// Label of the store.
+    pub store: String,
+    /// The reason, in words.
+    pub reason: String,
+}
+
+/// A model for each driver in each store, in the order of the run; twins are left out.
+pub fn cost_models(run: &Run) -> Vec<Result<CostModel, NotFitted>> {
+    let mut points: BTreeMap<(&str, &str, CacheState), Vec<Point>> = BTreeMap::new();
+    for record in run.last_attempts() {
+        let (case, p) = (&record.case, &record.case.params);
+        let Outcome::Measured { observations, .. } = &record.outcome else { continue };
+        // The file in the bottom layer, nothing unusual: one way to be deep.
+        if case.probe != ProbeName::CopyUp || p.target_layer != p.depth || p.plain() != *p || p.containers != 1 {
+            continue;
+        }
+        let Some(first) = observations.iter().find(|o| o.metric.name == metric::FIRST_WRITE_NS.name) else { continue };
+        let mut samples = first.samples.clone();
+        samples.sort_unstable();
+        if let Some(ns) = quantile(&samples, 0.5).filter(|ns| *ns > 0.0) {
+            let point = Point { depth: f64::from(p.depth), bytes: p.file_size_bytes as f64, block: case.block, ns };
+            points.entry((&case.store, &case.driver.label, p.cache)).or_default().push(point);
+        }
+    }
+    let mut models = Vec::new();
+    for store in &run.manifest.stores {
+        for driver in run.manifest.drivers.iter().filter(|driver| driver.twin_of.is_none()) {
+            // One state of the caches: the one with the most points.
+            let most = CacheState::ALL
+                .into_iter()
+                .filter_map(|cache| Some((cache, points.get(&(store.label.as_str(), driver.label.as_str(), cache))?)))
+                .max_by_key(|(_, points)| points.len());
+            let not = |reason: String| NotFitted { driver: driver.label.clone(), store: store.label.clone(), reason };
+            models.push(match most {
+                None => Err(not("no first writes were measured".to_owned())),
+                Some((cache, points)) => {
+                    fit_model(&driver.label, &store.label, cache, points).map_err(|reason| not(reason.to_owned()))
+                }
+            });
+        }
+    }
+    models
+}
+
+/// Coefficients: fixed, depth, bytes, depth x bytes; of depth and bytes relative to their largest.
+type Coefficients = [f64; 4];
+
+/// Fits a model to points.
+pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point]) -> Result<CostModel, &'static str> {
+    let levels = |of: fn(&Point) -> f64| {
+        let mut values: Vec<f64> = points.iter().map(of).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.dedup();
+        values
+    };
+    let (depths, sizes) = (levels(|p| p.depth), levels(|p| p.bytes));
+    let blocks: Vec<u32> = points.iter().map(|p| p.block).collect::<BTreeSet<u32>>().into_iter().collect();
+    if depths.len() < LEVELS_MIN || sizes.len() < LEVELS_MIN {
+        return Err("a model needs three depths and three sizes");
+    }
+    if blocks.len() < 2 {
+        return Err("a model needs two blocks");
+    }
+    let (Some(&deepest), Some(&largest)) = (depths.last(), sizes.last()) else { return Err("there are no points") };
+    let scale = Scale { depth: deepest.max(1.0), bytes: largest.max(1.0) };
+    let ones = vec![1.0; points.len()];
+    let unstable = "the points do not determine the formula";
+    let found = fit(points, &ones, scale).ok_or(unstable)?;
+
+    // Blocks are what varies; each replicate draws as many as there are.
+    let mut rng = ChaCha8Rng::from_seed(*blake3::hash(format!("model {driver} {store}").as_bytes()).as_bytes());
+    let mut replicates: Vec<Coefficients> = Vec::with_capacity(REPLICATES);
+    for _ in 0..REPLICATES {
+        let mut drawn = BTreeMap::new();
+        for _ in 0..blocks.len() {
+            if let Some(block) = blocks.get(below(&mut rng, blocks.len())) {
+                *drawn.entry(*block).or_insert(0.0) += 1.0;
+            }
+        }
+        let weights: Vec<f64> = points.iter().map(|p| drawn.get(&p.block).copied().unwrap_or(0.0)).collect();
+        replicates.extend(fit(points, &weights, scale));
+    }
+    let k = blocks.len() as f64;
+    let half = student_t(k - 1.0).ok_or(unstable)? * (k / (k - 1.0)).sqrt();
+    let estimate = |of: &dyn Fn(&Coefficients) -> f64| {
+        let values: Vec<f64> = replicates.iter().map(of).collect();
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let se = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let value = of(&found);
+        Estimate { value, low: value - half * se, high: value + half * se }
+    };
+    let share = estimate(&|c| c[3] / c.iter().sum::<f64>());
+    let layer_byte_ns = estimate(&|c| c[3] / (scale.depth * scale.bytes));
+    let compounded = if layer_byte_ns.low > 0.0 && share.value >= COMPOUNDED_SHARE {
+        Compounded::Yes
+    } else if share.high < COMPOUNDED_SHARE || layer_byte_ns.high <= 0.0 {
+        Compounded::No
+    } else {
+        Compounded::Undecided
+    };
+    let (cells, prediction_factor) = held_out(points, scale, &found, &depths, &sizes).ok_or(unstable)?;
+    Ok(CostModel {
+        driver: driver.to_owned(),
+        store: store.to_owned(),
+        cache,
+        fixed_ns: estimate(&|c| c[0]),
+        layer_ns: estimate(&|c| c[1] / scale.depth),
+        byte_ns: estimate(&|c| c[2] / scale.bytes),
+        layer_byte_ns,
+        compounded_share: share,
+        compounded,
+        cells,
+        prediction_factor,
+        blocks: blocks.len(),
+    })
+}
+
+/// Largest depth and size: coefficients of like magnitude make equations that can be solved.
+#[derive(Debug, Clone, Copy)]
+struct Scale {
+    depth: f64,
+    bytes: f64,
+}
+
+impl Scale {
+    fn row(self, depth: f64, bytes: f64) -> Coefficients {
+        let (d, b) = (depth / self.depth, bytes / self.bytes);
+        [1.0, d, b, d * b]
+    }
+
+    fn predict(self, c: &Coefficients, depth: f64, bytes: f64) -> f64 {
+        self.row(depth, bytes).iter().zip(c).map(|(x, c)| x * c).sum()
+    }
+}
+
+/// Weighted least squares of relative errors with Huber's weights. `None` where the points do not determine the coefficients.
+fn fit(points: &[Point], counts: &[f64], scale: Scale) -> Option<Coefficients> {
+    // At first each point is its own prediction.
+    let mut weights: Vec<f64> = points.iter().zip(counts).map(|(p, n)| n / (p.ns * p.ns)).collect();
+    let mut found = solve(points, &weights, scale)?;
+    for _ in 0..ITERATIONS {
+        // A prediction near or below 0 would weigh without bounds.
+        let predicted = |p: &Point| scale.predict(&found, p.depth, p.bytes).max(p.ns / 4.0);
+        let residuals: Vec<f64> = points.iter().map(|p| (p.ns - predicted(p)) / predicted(p)).collect();
+        let mut sizes: Vec<f64> =
+            residuals.iter().zip(counts).filter(|(_, n)| **n > 0.0).map(|(r, _)| r.abs()).collect();
+        sizes.sort_unstable_by(f64::total_cmp);
+        // The median absolute deviation of a normal distribution is 0.6745 standard deviations.
+        let spread = quantile(&sizes, 0.5)? / 0.6745;
+        weights = points
+            .iter()
+            .zip(&residuals)
+            .zip(counts)
+            .map(|((p, r), n)| {
+                let far = if spread > 0.0 { (HUBER * spread / r.abs()).min(1.0) } else { 1.0 };
+                n * far / predicted(p).powi(2)
+            })
+            .collect();
+        found = solve(points, &weights, scale)?;
+    }
+    found.iter().all(|c| c.is_finite()).then_some(found)
+}
+
+/// Normal equations, by elimination with the largest pivot.
+fn solve(points: &[Point], weights: &[f64], scale: Scale) -> Option<Coefficients> {
+    let mut m = [[0.0f64; 5]; 4];
+    for (p, w) in points.iter().zip(weights) {
+        let row = scale.row(p.depth, p.bytes);
+        for (i, x) in row.iter().enumerate() {
+            for (j, y) in row.iter().enumerate() {
+                m[i][j] += w * x * y;
+            }
+            m[i][4] += w * x * p.ns;
+        }
+    }
+    for column in 0..4 {
+        let pivot = (column..4).max_by(|a, b| m[*a][column].abs().total_cmp(&m[*b][column].abs()))?;
+        m.swap(column, pivot);
+        let head = m[column];
+        if head[column].abs() < f64::MIN_POSITIVE {
+            return None;
+        }
+        for row in m.iter_mut().skip(column + 1) {
+            let factor = row[column] / head[column];
+            for (cell, above) in row.iter_mut().zip(head).skip(column) {
+                *cell -= factor * above;
+            }
+        }
+    }
+    let mut found = [0.0; 4];
+    for row in (0..4).rev() {
+        let known: f64 = (row + 1..4).map(|column| m[row][column] * found[column]).sum();
+        found[row] = (m[row][4] - known) / m[row][row];
+    }
+    Some(found)
+}
+
+/// Every cell predicted without itself, and the factor of the prediction interval.
+fn held_out(
+    points: &[Point],
+    scale: Scale,
+    found: &Coefficients,
+    depths: &[f64],
+    sizes: &[f64],
+) -> Option<(Vec<Cell>, f64)> {
+    let mut cells = Vec::new();
+    for &depth in depths {
+        for &bytes in sizes {
+            let here = |p: &Point| p.depth == depth && p.bytes == bytes;
+            let mut medians: Vec<f64> = points.iter().filter(|p| here(p)).map(|p| p.ns).collect();
+            medians.sort_unstable_by(f64::total_cmp);
+            let Some(observed_ns) = quantile(&medians, 0.5) else { continue };
+            let others: Vec<f64> = points.iter().map(|p| if here(p) { 0.0 } else { 1.0 }).collect();
+            let without = fit(points, &others, scale)?;
+            let inside = |value: f64, levels: &[f64]| {
+                levels.first().is_some_and(|low| value > *low) && levels.last().is_some_and(|high| value < *high)
+            };
+            cells.push(Cell {
+                depth,
+                bytes,
+                observed_ns,
+                fitted_ns: scale.predict(found, depth, bytes),
+                held_out_ns: scale.predict(&without, depth, bytes),
+                interior: inside(depth, depths) && inside(bytes, sizes),
+                covered: false,
+            });
+        }
+    }
+    // A prediction below 0 is off by any factor.
+    let off = |cell: &Cell| {
+        if cell.held_out_ns > 0.0 { (cell.observed_ns / cell.held_out_ns).ln().abs() } else { f64::INFINITY }
+    };
+    let errors: Vec<f64> = cells.iter().map(off).collect();
+    let factor = |left_out: Option<usize>| {
+        let mut others: Vec<f64> =
+            errors.iter().enumerate().filter(|(index, _)| Some(*index) != left_out).map(|(_, error)| *error).collect();
+        others.sort_unstable_by(f64::total_cmp);
+        // The smallest that at least 95 % of one more than there are do not exceed.
+        let rank = ((others.len() + 1) as f64 * super::bootstrap::CONFIDENCE).ceil() as usize;
+        others.get(rank.clamp(1, others.len()) - 1).copied()
+    };
+    for index in 0..cells.len() {
+        let bound = factor(Some(index))?;
+        if let (Some(cell), Some(error)) = (cells.get_mut(index), errors.get(index)) {
+            cell.covered = *error <= bound;
+        }
+    }
+    Some((cells, factor(None)?.exp()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grid of six depths, six sizes and `blocks` blocks, each value times a factor.
+    fn grid(blocks: u32, of: impl Fn(f64, f64) -> f64, factor: impl Fn(u32, usize) -> f64) -> Vec<Point> {
+        let mut points = Vec::new();
+        for block in 1..=blocks {
+            let mut index = 0;
+            for depth in [1.0, 4.0, 16.0, 32.0, 64.0, 120.0] {
+                for bytes in [0.0, 4096.0, 65536.0, 524_288.0, 2_097_152.0, 8_388_608.0] {
+                    points.push(Point { depth, bytes, block, ns: of(depth, bytes) * factor(block, index) });
+                    index += 1;
+                }
+            }
+        }
+        points
+    }
+
+    fn model(points: &[Point]) -> CostModel {
+        fit_model("d", "s", CacheState::Fresh, points).unwrap()
+    }
+
+    fn near(estimate: Estimate, truth: f64, tolerance: f64) {
+        assert!((estimate.value - truth).abs() <= tolerance * truth.abs().max(1e-12), "{estimate:?}, truth {truth}");
+    }
+
+    /// 50 us, 400 ns a layer, 0.25 ns a byte, and `c` ns a layer and byte.
+    fn law(c: f64) -> impl Fn(f64, f64) -> f64 {
+        move |depth, bytes| 50_000.0 + 400.0 * depth + 0.25 * bytes + c * depth * bytes
+    }
+
+    /// Noise of up to 3 % either way, another for each seed, point and block.
+    fn noise(seed: u32) -> impl Fn(u32, usize) -> f64 {
+        move |block, index| {
+            let digest = blake3::hash(format!("{seed} {block} {index}").as_bytes());
+            0.97 + 0.06 * f64::from(digest.as_bytes()[0]) / 255.0
+        }
+    }
+
+    #[test]
+    fn exact_data_give_their_coefficients() {
+        let m = model(&grid(3, law(0.002), |_, _| 1.0));
+        near(m.fixed_ns, 50_000.0, 1e-6);
+        near(m.layer_ns, 400.0, 1e-6);
+        near(m.byte_ns, 0.25, 1e-6);
+        near(m.layer_byte_ns, 0.002, 1e-6);
+        assert_eq!((m.compounded, m.blocks, m.cells.len()), (Compounded::Yes, 3, 36));
+        let (median, largest) = m.errors().unwrap();
+        assert!(median < 1e-6 && largest < 1e-6);
+    }
+
+    #[test]
+    fn intervals_hold_the_truth_nearly_as_often_as_they_promise() {
+        const SEEDS: u32 = 8;
+        let (mut held, mut asked, mut covered, mut interior) = (0, 0, 0, 0);
+        for seed in 0..SEEDS {
+            for (c, expected) in [(0.0, Compounded::No), (0.002, Compounded::Yes)] {
+                let m = model(&grid(6, law(c), noise(seed)));
+                let truths = [(m.fixed_ns, 50_000.0), (m.layer_ns, 400.0), (m.byte_ns, 0.25), (m.layer_byte_ns, c)];
+                held += truths.iter().filter(|(e, truth)| e.low <= *truth && *truth <= e.high).count();
+                asked += truths.len();
+                assert_eq!(m.compounded, expected, "{:?}", m.compounded_share);
+                covered += m.covered().0;
+                interior += m.covered().1;
+                assert!(m.prediction_factor < 1.1, "{}", m.prediction_factor);
+            }
+        }
+        // 95 are promised; with 64 coefficients, 87 are three standard errors less.
+        assert!(held * 100 >= asked * 87, "{held} of {asked}");
+        assert_eq!(interior, 2 * SEEDS as usize * 16);
+        assert!(covered * 100 >= interior * 90, "{covered} of {interior}");
+    }
+
+    #[test]
+    fn one_gross_outlier_changes_little() {
+        let mut points = grid(6, law(0.0), noise(0));
+        points[20].ns *= 30.0;
+        let m = model(&points);
+        near(m.fixed_ns, 50_000.0, 0.05);
+        near(m.byte_ns, 0.25, 0.05);
+    }
+
+    #[test]
+    fn a_law_that_does_not_fit_shows_in_the_held_out_errors() {
+        let step = |depth: f64, bytes: f64| law(0.0)(depth, bytes) * if bytes > 1e6 { 3.0 } else { 1.0 };
+        let m = model(&grid(3, step, |_, _| 1.0));
+        assert!(m.errors().unwrap().1 > 0.2, "{:?}", m.errors());
+    }
+
+    #[test]
+    fn too_few_levels_or_blocks_have_no_model() {
+        let points = grid(3, law(0.0), noise(0));
+        let two: Vec<Point> = points.iter().copied().filter(|p| p.depth < 10.0).collect();
+        assert!(fit_model("d", "s", CacheState::Fresh, &two).unwrap_err().contains("three depths"));
+        let one: Vec<Point> = points.iter().copied().filter(|p| p.block == 1).collect();
+        assert!(fit_model("d", "s", CacheState::Fresh, &one).unwrap_err().contains("two blocks"));
+        assert!(fit_model("d", "s", CacheState::Fresh, &[]).is_err());
+    }
+}
