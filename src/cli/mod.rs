@@ -12,6 +12,7 @@ mod manual;
 mod mount;
 mod report;
 mod run;
+mod runs;
 mod stack;
 mod umount;
 mod verdicts;
