@@ -83,7 +83,7 @@ impl Interval {
 }
 
 /// The quantile of Student's t that leaves half of 1 - [`CONFIDENCE`] above it.
-fn student_t(freedom: f64) -> Option<f64> {
+pub(super) fn student_t(freedom: f64) -> Option<f64> {
     Some(StudentsT::new(0.0, 1.0, freedom).ok()?.inverse_cdf(1.0 - (1.0 - CONFIDENCE) / 2.0))
 }
 
