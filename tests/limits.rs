@@ -64,7 +64,10 @@ fn every_kind_of_damaged_line_is_named_and_the_rest_is_read() {
         (|line| vec![0; line.len()], "expected value"),
         (|_| b"\x1b[31mred".to_vec(), "expected value"),
         (|line| [&line[..7], b"\xff\xfe", &line[7..]].concat(), "unicode"),
-        (|line| String::from_utf8_lossy(line).replace("\"order\":", "\"odder\":").into_bytes(), "missing field `order`"),
+        (
+            |line| String::from_utf8_lossy(line).replace("\"order\":", "\"odder\":").into_bytes(),
+            "missing field `order`",
+        ),
         (|line| String::from_utf8_lossy(line).replace("\"depth\":", "\"depth\":-").into_bytes(), "invalid value"),
         (|_| b"{}".to_vec(), "missing field"),
         (|_| b"[1, 2]".to_vec(), "expected"),
@@ -167,8 +170,11 @@ fn versions_that_nobody_knows_and_broken_manifests_are_errors() {
     fs::write(at.join("run.json"), "{\"schema_version\": 7, \"cases\": []}").unwrap();
     assert!(matches!(Run::load(&at), Err(RecordError::Schema { found: 7, .. })));
     for version in 1..=layerbench::record::SCHEMA_VERSION {
-        fs::write(at.join("run.json"), manifest.replace(&version_of(&manifest), &format!("\"schema_version\": {version}")))
-            .unwrap();
+        fs::write(
+            at.join("run.json"),
+            manifest.replace(&version_of(&manifest), &format!("\"schema_version\": {version}")),
+        )
+        .unwrap();
         assert_eq!(Run::load(&at).unwrap().manifest.schema_version, version);
     }
 }
@@ -180,7 +186,7 @@ fn version_of(manifest: &str) -> String {
 
 /// A run of 1,920 cases in 15 blocks, with about 4,450 x `files` samples.
 fn big(files: u32) -> Spec {
-    Spec { file_size_bytes: [4, 8, 16, 32].map(|kib| kib << 10).to_vec(), rounds: 15, files, ..Spec::default() }
+    Spec { file_size_bytes: [4, 8, 16, 32].map(|kib| kib << 10).to_vec(), blocks: 15, files, ..Spec::default() }
 }
 
 /// Makes a big run, renders it, and gives its samples, the peak of the program's memory in bytes, and the time that it took.
@@ -206,7 +212,8 @@ fn render(files: u32) -> (u64, u64, Duration) {
     let ended = loop {
         // The high-water mark of the process: it never falls, so that the last look before the end has it.
         let text = fs::read_to_string(&status).unwrap_or_default();
-        let mark = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let mark =
+            text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
         peak = mark.map_or(peak, |kib| kib << 10);
         if let Some(ended) = child.try_wait().unwrap() {
             break ended;
@@ -223,7 +230,10 @@ fn render(files: u32) -> (u64, u64, Duration) {
 fn memory_grows_with_the_samples() {
     let (samples, peak, _) = render(225);
     let bound = 30_000_000 + 27 * samples;
-    assert!(samples >= 1_000_000 && peak > 8 * samples && peak <= bound, "{peak} B for {samples} samples, bound {bound} B");
+    assert!(
+        samples >= 1_000_000 && peak > 8 * samples && peak <= bound,
+        "{peak} B for {samples} samples, bound {bound} B"
+    );
 }
 
 #[test]

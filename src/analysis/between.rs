@@ -229,7 +229,8 @@ impl Between {
 
 /// Every figure of a run but those of twins.
 fn figures(results: &ResultSet) -> impl Iterator<Item = (&GroupKey, &str, &Data)> {
-    let drivers = results.groups.iter().filter(|group| !results.twins.iter().any(|twin| twin.label == group.key.driver));
+    let drivers =
+        results.groups.iter().filter(|group| !results.twins.iter().any(|twin| twin.label == group.key.driver));
     drivers.flat_map(|group| group.metrics.iter().map(|(metric, data)| (&group.key, metric.as_str(), data)))
 }
 

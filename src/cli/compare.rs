@@ -236,29 +236,32 @@ fn overview(found: &Between, all: bool) -> String {
     }
     let confidence = format!("{} interval", human::percent(CONFIDENCE));
     let head = ["B/A", &confidence, "ratios", "1 in interval", "B in A's interval", "metric", "driver"];
-    let rows: Vec<Vec<String>> = found
-        .means
-        .iter()
-        .map(|mean| {
-            let left_out = if mean.left_out > 0 { format!(" (+{})", mean.left_out) } else { String::new() };
-            vec![
-                mean.mean.map_or_else(|| "-".to_owned(), human::ratio),
-                human::interval(mean.interval, human::ratio),
-                format!("{}{left_out}", mean.ratios),
-                share(mean.repeated.share_include_one()),
-                share(mean.repeated.share_inside()),
-                mean.metric.clone().unwrap_or_else(|| "all times".to_owned()),
-                mean.driver.clone().unwrap_or_else(|| "all".to_owned()),
-            ]
-        })
-        .collect();
-    let (shown, more) = cut(&rows, all);
+    let row = |mean: &&Mean| {
+        let left_out = if mean.left_out > 0 { format!(" (+{})", mean.left_out) } else { String::new() };
+        vec![
+            mean.mean.map_or_else(|| "-".to_owned(), human::ratio),
+            human::interval(mean.interval, human::ratio),
+            format!("{}{left_out}", mean.ratios),
+            share(mean.repeated.share_include_one()),
+            share(mean.repeated.share_inside()),
+            mean.metric.clone().unwrap_or_else(|| "all times".to_owned()),
+            mean.driver.clone().unwrap_or_else(|| "all".to_owned()),
+        ]
+    };
+    let (of_all, mut of_one): (Vec<&Mean>, Vec<&Mean>) = found.means.iter().partition(|mean| mean.driver.is_none());
+    let size = |mean: &Mean| mean.mean.map_or(0.0, |ratio| ratio.ln().abs());
+    of_one.sort_by(|x, y| size(y).total_cmp(&size(x)));
+    let (of_one, more) = cut(&of_one, all);
+    let rows: Vec<Vec<String>> = of_all.iter().chain(of_one).map(row).collect();
     let note = if found.means.iter().any(|mean| mean.left_out > 0) {
         "  (+n): ratios that are not in the mean, because they have no interval or are 0\n"
     } else {
         ""
     };
-    format!("\nGeometric means\n{}{more}{note}", table(&head, shown, 5))
+    format!(
+        "\nGeometric means: of each metric, then of each driver, the largest change first\n{}{more}{note}",
+        table(&head, &rows, 5)
+    )
 }
 
 fn rows(ratios: &[Ratio], points: &Points, all: bool) -> String {
@@ -383,15 +386,14 @@ fn as_json(
     limit: Option<f64>,
     above: &[&Mean],
 ) -> anyhow::Result<String> {
-    let run = |m: &RunManifest| json!({ "run": m.run, "started": m.started, "kernel": m.host.kernel, "commit": m.commit });
+    let run =
+        |m: &RunManifest| json!({ "run": m.run, "started": m.started, "kernel": m.host.kernel, "commit": m.commit });
     let key = |key: &GroupKey, metric: &str| {
         json!({
             "store": key.store, "probe": key.probe, "driver": key.driver, "params": key.params, "metric": metric,
         })
     };
-    let side = |s: &crate::analysis::Summary| {
-        json!({ "median": s.p50, "interval": s.interval, "samples": s.n, "blocks": s.blocks })
-    };
+    let side = |s: &crate::analysis::Summary| json!({ "median": s.p50, "interval": s.interval, "samples": s.n, "blocks": s.blocks });
     let ratio = |ratio: &Ratio| {
         let mut value = key(&ratio.key, &ratio.metric);
         let c = &ratio.comparison;

@@ -74,7 +74,8 @@ fn warnings(run: &Run) -> Vec<Block> {
     }
     if !run.damaged.is_empty() {
         let n = run.damaged.len();
-        let lines: Vec<String> = run.damaged.iter().take(DAMAGED_SHOWN).map(|damaged| damaged.line.to_string()).collect();
+        let lines: Vec<String> =
+            run.damaged.iter().take(DAMAGED_SHOWN).map(|damaged| damaged.line.to_string()).collect();
         let more = if n > lines.len() { format!(", and {} more", n - lines.len()) } else { String::new() };
         let (which, are) = if n == 1 { ("line", "is") } else { ("lines", "are") };
         warnings.push(format!(
