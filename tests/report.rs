@@ -309,11 +309,11 @@ fn damaged_lines_are_told_before_the_first_figure_and_are_no_interruption() {
     run.cases.drain(..25);
     run.damaged = (1..=25).map(|line| DamagedLine { line: 2 * line, reason: "made up".to_owned() }).collect();
     let several = pages(&run);
-    for text in [&several.html, &several.markdown] {
+    for (text, first) in [(&several.html, "<h2 "), (&several.markdown, "\n## ")] {
         let warning = "25 lines of this run’s records cannot be read and are left out: lines 2, 4, 6,";
         let at = text.find(warning).unwrap_or_else(|| panic!("{text}"));
-        assert!(text.contains("38, 40, and 5 more of cases.jsonl") && at < text.find("Key figures").expect("figures"));
-        assert!(!text.contains("interrupted"));
+        assert!(at < text.find(first).expect("a section"), "the warning stands below the first section");
+        assert!(text.contains("38, 40, and 5 more of cases.jsonl") && !text.contains("interrupted"));
     }
     run.damaged.truncate(1);
     let page = pages(&run).markdown;

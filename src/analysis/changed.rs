@@ -97,8 +97,11 @@ pub(super) fn changes(a: &RunManifest, b: &RunManifest) -> Vec<Change> {
     found
 }
 
+/// How to say one property of a store.
+type Property = fn(&StoreInfo) -> String;
+
 /// What makes a medium, by name.
-const MEDIUM: [(&str, fn(&StoreInfo) -> String); 6] = [
+const MEDIUM: [(&str, Property); 6] = [
     ("file system", |store| store.fs_type.clone()),
     ("mount options", |store| store.mount_options.clone()),
     ("device", |store| store.device.clone()),
