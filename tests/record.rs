@@ -1,9 +1,10 @@
-//! The contract between measuring and reporting: what was committed is read, and written again byte for byte.
+//! The contract between measuring and reporting: what was committed is read, and written again byte for byte; what an older version
+//! wrote is read and means the same when it is written as this version does.
 
 use std::fs;
 use std::path::Path;
 
-use layerbench::record::{Run, list_runs};
+use layerbench::record::{CaseRecord, Run, SCHEMA_VERSION, list_runs};
 
 #[test]
 fn committed_runs_survive_reading_and_writing_byte_for_byte() {
@@ -11,7 +12,14 @@ fn committed_runs_survive_reading_and_writing_byte_for_byte() {
     assert!(!runs.is_empty(), "no run is committed");
     for folder in runs {
         let run = Run::load(&folder).unwrap();
+        assert!(run.damaged.is_empty(), "{}: {:?}", folder.display(), run.damaged);
         let written: String = run.cases.iter().map(|record| serde_json::to_string(record).unwrap() + "\n").collect();
+        if run.manifest.schema_version < SCHEMA_VERSION {
+            for (record, written) in run.cases.iter().zip(written.lines()) {
+                assert_eq!(serde_json::from_str::<CaseRecord>(written).unwrap(), *record);
+            }
+            continue;
+        }
         let line = |text: &str, n: usize| text.lines().nth(n).unwrap_or_default().chars().take(300).collect::<String>();
         let cases = fs::read_to_string(folder.join("cases.jsonl")).unwrap();
         // A run that was killed, as somebody's own in this folder may be, ends in a line that is not one.

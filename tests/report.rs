@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerbench::analysis::{Answer, ResultSet, Verdict, checklist, claims};
 use layerbench::chart;
-use layerbench::record::{Observation, Outcome, Run, RunWriter, metric};
+use layerbench::record::{DamagedLine, Observation, Outcome, Run, RunWriter, metric};
 use layerbench::report::{ReportError, render};
 use layerbench::workload::{CacheState, ProbeName};
 
@@ -301,6 +301,24 @@ fn an_interrupted_run_says_so_and_shows_what_it_has() {
         assert!(text.contains("The last line of its records was cut off"));
     }
     assert!(!pages.figures.is_empty());
+}
+
+#[test]
+fn damaged_lines_are_told_before_the_first_figure_and_are_no_interruption() {
+    let mut run = synthetic::run(&small());
+    run.cases.drain(..25);
+    run.damaged = (1..=25).map(|line| DamagedLine { line: 2 * line, reason: "made up".to_owned() }).collect();
+    let several = pages(&run);
+    for (text, first) in [(&several.html, "<h2 "), (&several.markdown, "\n## ")] {
+        let warning = "25 lines of this run’s records cannot be read and are left out: lines 2, 4, 6,";
+        let at = text.find(warning).unwrap_or_else(|| panic!("{text}"));
+        assert!(at < text.find(first).expect("a section"), "the warning stands below the first section");
+        assert!(text.contains("38, 40, and 5 more of cases.jsonl") && !text.contains("interrupted"));
+    }
+    run.damaged.truncate(1);
+    let page = pages(&run).markdown;
+    assert!(page.contains("1 line of this run’s records cannot be read and is left out: line 2 of cases.jsonl"));
+    assert!(page.contains("This run was interrupted"), "24 cases are neither recorded nor damaged");
 }
 
 #[test]

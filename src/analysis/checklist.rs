@@ -376,7 +376,7 @@ mod tests {
             drivers: vec![],
             planned_cases: cases.len() as u32,
         };
-        Run { folder: "r".into(), manifest, cases, truncated: false }
+        Run { folder: "r".into(), manifest, cases, truncated: false, damaged: Vec::new() }
     }
 
     fn block(block: u32, drivers: &str) -> Vec<(u32, &'static str, u32)> {

@@ -4,7 +4,9 @@
 //!
 //! Every number that a chart or a page shows comes from here, so that a figure, its CSV and the sentence under it cannot disagree.
 
+mod between;
 mod bootstrap;
+mod changed;
 mod checklist;
 mod claims;
 mod compare;
@@ -17,7 +19,9 @@ mod quantile;
 mod results;
 mod view;
 
+pub use between::{Between, Mean, Only, Ratio, Repeated, Side, between, is_time, unit};
 pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
+pub use changed::{Change, OtherOptions, Scope};
 pub use checklist::{Answer, Item, checklist};
 pub use claims::{Claim, Effect, Finding, Test, Verdict, What, claims};
 pub use compare::{Comparison, Difference, compare, compare_all, compare_spread, compounding};

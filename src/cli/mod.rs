@@ -4,6 +4,7 @@
 
 mod case;
 mod clean;
+mod compare;
 mod doctor;
 mod fuse_union;
 mod limits;
@@ -12,6 +13,7 @@ mod manual;
 mod mount;
 mod report;
 mod run;
+mod runs;
 mod stack;
 mod umount;
 mod verdicts;
@@ -70,6 +72,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Say what a run means for each claim of Docker's page, and how far the run may be trusted
     Verdicts(verdicts::VerdictsArgs),
+    /// Compare two recorded runs, for instance of two kernels or two commits
+    Compare(compare::CompareArgs),
     /// List drivers, probes, charts or workloads
     List(list::ListArgs),
     /// Find out how many layers each driver stacks here
@@ -115,6 +119,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => return run::run(args),
         Command::Report(args) => report::run(args)?,
         Command::Verdicts(args) => verdicts::run(args)?,
+        Command::Compare(args) => return compare::run(args),
         Command::List(args) => list::run(args)?,
         Command::Limits(args) => limits::run(args)?,
         Command::Stack(args) => return stack::run(args),

@@ -20,8 +20,8 @@ pub(super) struct VerdictsArgs {
 }
 
 pub(super) fn run(args: VerdictsArgs) -> anyhow::Result<()> {
-    for folder in super::report::find_or_latest(&args.runs, &args.results)? {
-        let run = Run::load(&folder).map_err(super::bad_input)?;
+    for folder in super::runs::find_or_latest(&args.runs, &args.results)? {
+        let run = super::runs::load(&folder)?;
         super::print(&if args.json { json(&run)? } else { text(&run)? })?;
     }
     Ok(())

@@ -1,7 +1,7 @@
-//! Writing a run, a line a case, and reading it back whole.
+//! Writing a run, a line a case, and reading it back: what is damaged is left out and named.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,6 +14,11 @@ use super::{CaseRecord, RunManifest, SCHEMA_VERSION};
 const MANIFEST: &str = "run.json";
 /// Name of the file of cases in a run's folder.
 const CASES: &str = "cases.jsonl";
+/// Longest line of cases that is read, in bytes: some 30 million samples. A file of something else may have no newline at all, and
+/// must not fill the memory before it is found out.
+const LINE_MAX: usize = 256 << 20;
+/// Longest reason kept of a damaged line, in characters: a parser may quote what it did not understand.
+const REASON_MAX: usize = 200;
 
 /// What can go wrong with a run's folder.
 #[derive(Debug, thiserror::Error)]
@@ -38,16 +43,55 @@ pub enum RecordError {
         /// What the parser says.
         reason: String,
     },
-    /// A newer layerbench wrote it.
-    #[error("{path}: schema version {found}, this layerbench reads up to {known}: use a newer layerbench", path = path.display())]
+    /// Another layerbench wrote it, or nobody did.
+    #[error("{path}: schema version {found} is not known, this layerbench reads 1 to {known}{remedy}", path = path.display(),
+            remedy = if *found > u64::from(*known) { ": use a newer layerbench" } else { "" })]
     Schema {
         /// Which file.
         path: PathBuf,
         /// Version found.
-        found: u32,
-        /// Version known.
+        found: u64,
+        /// Newest version known.
         known: u32,
     },
+    /// No line of the cases can be read.
+    #[error("{path}: all {count} lines are damaged; line {line}: {reason}", path = path.display(), line = first.line,
+            reason = first.reason)]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// How many lines.
+        count: usize,
+        /// The first of them.
+        first: DamagedLine,
+    },
+}
+
+/// A line of `cases.jsonl` that could not be read, and was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedLine {
+    /// Line, from 1.
+    pub line: usize,
+    /// What is wrong with it, with the column in bytes where that is known: one line of printable text.
+    pub reason: String,
+}
+
+impl DamagedLine {
+    fn new(line: usize, reason: &str) -> DamagedLine {
+        // What the parser quotes may hold anything, and goes to terminals and pages.
+        let reason = reason.chars().take(REASON_MAX).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        DamagedLine { line, reason }
+    }
+
+    /// What the parser says, without its own count of lines: it saw only this one.
+    fn of(line: usize, error: &serde_json::Error) -> DamagedLine {
+        let text = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        match text.strip_suffix(&place) {
+            Some(reason) => DamagedLine::new(line, &format!("column {}: {reason}", error.column())),
+            None => DamagedLine::new(line, &text),
+        }
+    }
 }
 
 fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RecordError + 'a {
@@ -65,48 +109,115 @@ pub struct Run {
     pub cases: Vec<CaseRecord>,
     /// Whether the last line was cut off, as a run that was killed while writing leaves it; that line is not in `cases`.
     pub truncated: bool,
+    /// Lines that could not be read, in order: their cases are not in `cases`, and whoever shows the run must say so.
+    pub damaged: Vec<DamagedLine>,
 }
 
 impl Run {
-    /// Reads `run.json` and `cases.jsonl` of a run's folder. A last line without its newline is left out and reported as
-    /// `truncated`; any other line that cannot be read is an error with file and line.
+    /// Reads `run.json` and `cases.jsonl` of a run's folder, every version up to [`SCHEMA_VERSION`].
+    ///
+    /// A last line without its newline is left out and reported as `truncated`. Any other line that cannot be read (no JSON, no UTF-8, of
+    /// another shape) is left out and named in `damaged`: one bad block of a disk must not take the run with it. It is an error when
+    /// no line can be read, when the version is not known, and when `run.json` is damaged, without which cases mean nothing.
+    ///
+    /// Lines are read one at a time: beyond the records themselves (8 bytes a sample) only one line is in memory.
     pub fn load(folder: &Path) -> Result<Run, RecordError> {
-        let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
-        let format = |path: &Path, line: usize, reason: &dyn std::fmt::Display| RecordError::Format {
-            path: path.to_owned(),
-            line,
-            reason: reason.to_string(),
-        };
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| format(&path, e.line(), &e))?;
-        if let Some(found) = value.get("schema_version").and_then(serde_json::Value::as_u64)
-            && found > u64::from(SCHEMA_VERSION)
-        {
-            let found = u32::try_from(found).unwrap_or(u32::MAX);
-            return Err(RecordError::Schema { path, found, known: SCHEMA_VERSION });
-        }
-        let manifest: RunManifest = serde_json::from_str(&text).map_err(|e| format(&path, e.line(), &e))?;
-
+        let manifest = load_manifest(&folder.join(MANIFEST))?;
         let path = folder.join(CASES);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let mut run =
+            Run { folder: folder.to_owned(), manifest, cases: Vec::new(), truncated: false, damaged: Vec::new() };
+        match File::open(&path) {
+            Ok(file) => run.read_cases(BufReader::new(file)).map_err(io_error("read", &path))?,
             // A run killed before its first case.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(io_error("read", &path)(e)),
-        };
-        let mut cases = Vec::new();
-        let mut truncated = false;
-        for (index, line) in text.split_inclusive('\n').enumerate() {
-            if !line.ends_with('\n') {
-                truncated = true;
-                break;
-            }
-            if line.trim().is_empty() {
-                continue;
-            }
-            cases.push(serde_json::from_str(line).map_err(|e| format(&path, index + 1, &e))?);
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io_error("open", &path)(e)),
         }
-        Ok(Run { folder: folder.to_owned(), manifest, cases, truncated })
+        match run.damaged.first() {
+            Some(first) if run.cases.is_empty() => {
+                Err(RecordError::Damaged { path, count: run.damaged.len(), first: first.clone() })
+            }
+            _ => Ok(run),
+        }
+    }
+
+    fn read_cases(&mut self, mut reader: impl BufRead) -> io::Result<()> {
+        let mut text = Vec::new();
+        for number in 1.. {
+            match read_line(&mut reader, &mut text, LINE_MAX)? {
+                Line::End => break,
+                Line::Cut => self.truncated = true,
+                Line::TooLong => {
+                    self.damaged.push(DamagedLine::new(number, &format!("longer than {} MiB", LINE_MAX >> 20)));
+                }
+                Line::Whole if text.trim_ascii().is_empty() => {}
+                Line::Whole => match serde_json::from_slice::<CaseRecord>(&text) {
+                    Ok(mut record) => {
+                        record.shrink();
+                        self.cases.push(record);
+                    }
+                    Err(e) => self.damaged.push(DamagedLine::of(number, &e)),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load_manifest(path: &Path) -> Result<RunManifest, RecordError> {
+    let bytes = fs::read(path).map_err(io_error("read", path))?;
+    let format = |line: usize, reason: String| RecordError::Format { path: path.to_owned(), line, reason };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| format(e.line(), e.to_string()))?;
+    // Before anything else: what another version means by a field is not ours to guess.
+    let found = value
+        .get("schema_version")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or_else(|| format(1, "it has no schema_version that is a number".to_owned()))?;
+    if !(1..=u64::from(SCHEMA_VERSION)).contains(&found) {
+        return Err(RecordError::Schema { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
+    serde_json::from_slice(&bytes).map_err(|e| format(e.line(), e.to_string()))
+}
+
+/// What a reader of lines found.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    /// A line with its newline.
+    Whole,
+    /// Text that ends without a newline.
+    Cut,
+    /// A line of more than the most bytes: its text was dropped.
+    TooLong,
+    /// Nothing.
+    End,
+}
+
+/// Reads the next line into `text`, without its newline, and never holds more than `max` bytes of it.
+fn read_line(reader: &mut impl BufRead, text: &mut Vec<u8>, max: usize) -> io::Result<Line> {
+    text.clear();
+    let (mut any, mut long) = (false, false);
+    loop {
+        let available = match reader.fill_buf() {
+            Ok(available) => available,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        if available.is_empty() {
+            return Ok(if any { Line::Cut } else { Line::End });
+        }
+        any = true;
+        let end = available.iter().position(|byte| *byte == b'\n');
+        let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
+        long |= text.len() + part.len() > max;
+        if long {
+            text.clear();
+        } else {
+            text.extend_from_slice(part);
+        }
+        let used = part.len() + usize::from(end.is_some());
+        reader.consume(used);
+        if end.is_some() {
+            return Ok(if long { Line::TooLong } else { Line::Whole });
+        }
     }
 }
 
@@ -213,4 +324,44 @@ pub(super) fn encode_histogram(samples: &[u64]) -> Option<String> {
     let mut bytes = Vec::new();
     V2DeflateSerializer::new().serialize(&histogram, &mut bytes).ok()?;
     Some(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_one_at_a_time_and_never_more_than_the_most_bytes_of_one() {
+        // Buffers of every size, so that a newline falls on each side of a border.
+        for buffer in 1..12 {
+            let mut reader = BufReader::with_capacity(buffer, &b"one\n\nfourteen bytes\ntwo\ncut"[..]);
+            let mut text = Vec::new();
+            let mut found = Vec::new();
+            loop {
+                let line = read_line(&mut reader, &mut text, 8).unwrap();
+                found.push((line, String::from_utf8(text.clone()).unwrap()));
+                if found.last().is_some_and(|(line, _)| *line == Line::End) {
+                    break;
+                }
+            }
+            let expected = [
+                (Line::Whole, "one"),
+                (Line::Whole, ""),
+                (Line::TooLong, ""),
+                (Line::Whole, "two"),
+                (Line::Cut, "cut"),
+                (Line::End, ""),
+            ];
+            let expected = expected.map(|(line, text)| (line, text.to_owned()));
+            assert_eq!(found, expected, "buffer of {buffer}");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line_of_printable_text() {
+        let error = serde_json::from_str::<u64>("\n true").unwrap_err();
+        assert_eq!(DamagedLine::of(7, &error).reason, "column 5: invalid type: boolean `true`, expected u64");
+        let reason = DamagedLine::new(7, &format!("a\x1b[31m\n{}", "x".repeat(1000))).reason;
+        assert!(reason.starts_with("a\u{fffd}[31m\u{fffd}x") && reason.chars().count() == REASON_MAX, "{reason}");
+    }
 }

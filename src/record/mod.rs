@@ -10,7 +10,7 @@ mod io;
 
 pub use conditions::{Clock, Conditions, Instrument};
 pub use host::{Capabilities, DriverInfo, Feature, Host, Privileges, StoreInfo};
-pub use io::{RecordError, Run, RunWriter, list_runs};
+pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs};
 
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,15 @@ pub struct CaseRecord {
     /// What happened.
     #[serde(flatten)]
     pub outcome: Outcome,
+}
+
+impl CaseRecord {
+    /// Gives back memory that reading reserved and did not need: of many samples a vector may hold twice the room.
+    fn shrink(&mut self) {
+        if let Outcome::Measured { observations, .. } = &mut self.outcome {
+            observations.iter_mut().for_each(|observation| observation.samples.shrink_to_fit());
+        }
+    }
 }
 
 fn first() -> u32 {

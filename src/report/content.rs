@@ -61,6 +61,9 @@ pub(super) fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "unknown" } else { text }
 }
 
+/// Most damaged lines that the page names; the terminal names all.
+const DAMAGED_SHOWN: usize = 20;
+
 /// What must be known before the first figure is read.
 fn warnings(run: &Run) -> Vec<Block> {
     let mut warnings = Vec::new();
@@ -70,8 +73,20 @@ fn warnings(run: &Run) -> Vec<Block> {
                 .to_owned(),
         );
     }
+    if !run.damaged.is_empty() {
+        let n = run.damaged.len();
+        let lines: Vec<String> =
+            run.damaged.iter().take(DAMAGED_SHOWN).map(|damaged| damaged.line.to_string()).collect();
+        let more = if n > lines.len() { format!(", and {} more", n - lines.len()) } else { String::new() };
+        let (which, are) = if n == 1 { ("line", "is") } else { ("lines", "are") };
+        warnings.push(format!(
+            "{} of this run’s records cannot be read and {are} left out: {which} {}{more} of cases.jsonl. What they held is not measured.",
+            human::count(n as u64, "line"),
+            lines.join(", ")
+        ));
+    }
     let planned = run.manifest.planned_cases as usize;
-    if run.truncated || run.last_attempts().count() < planned {
+    if run.truncated || run.last_attempts().count() + run.damaged.len() < planned {
         let cut = if run.truncated { " The last line of its records was cut off and is left out." } else { "" };
         warnings.push(format!(
             "This run was interrupted: {} of {} were executed. What is missing is not measured.{cut}",

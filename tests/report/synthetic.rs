@@ -114,7 +114,7 @@ pub fn run(spec: &Spec) -> Run {
         drivers: drivers.iter().map(|driver| info(spec, driver)).collect(),
         planned_cases: records.len() as u32,
     };
-    Run { folder: "results/2026-01-02.1".into(), manifest, cases: records, truncated: false }
+    Run { folder: "results/2026-01-02.1".into(), manifest, cases: records, truncated: false, damaged: Vec::new() }
 }
 
 fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {

@@ -1,0 +1,428 @@
+//! `layerbench compare`: one run against another, as a table or as JSON, with an exit status for scripts.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::analysis::{
+    Between, CONFIDENCE, Difference, GroupKey, Mean, Only, Ratio, ResultSet, Scope, Side, between, human, unit,
+};
+use crate::record::RunManifest;
+
+/// Most rows of a list, unless all are asked for.
+const SHOWN: usize = 20;
+
+/// Appends a line to a text.
+macro_rules! line {
+    ($text:expr, $($words:tt)*) => {{
+        $text.push_str(&format!($($words)*));
+        $text.push('\n');
+    }};
+}
+
+/// What the table does not say for itself.
+const RULES: &str = "\
+A ratio is B's median divided by A's, of the same store, probe, driver label, parameters and metric; above 1, B takes longer or more. \
+It is called a difference only when its interval does not include 1 and it is larger than what the same thing measured twice differs by in either \
+run (A against A). Runs share no block, so intervals are not paired; what differs between days is in none of them.\n\n\
+With --fail-above RATIO the exit status is 1 when, for some metric that is a time, the interval of the geometric mean of the ratios lies \
+wholly above RATIO: over all drivers, or over those of one driver label. Those are named. A mean without an interval (a run of one block) never fails, and \
+neither does what only one run has: both are shown.\n\n\
+Exit status: 0 all well, 1 above RATIO, 2 bad usage or input, a smoke run, or nothing in common.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RULES)]
+pub(super) struct CompareArgs {
+    /// The run to compare with: a folder, or a name below results/
+    #[arg(value_name = "RUN_A")]
+    a: PathBuf,
+    /// The run to compare
+    #[arg(value_name = "RUN_B")]
+    b: PathBuf,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    /// Show every row; long lists are cut otherwise
+    #[arg(long)]
+    all: bool,
+    /// Exit with 1 when some time got longer by more than this ratio, such as 1.1 for 10 %
+    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    fail_above: Option<f64>,
+    /// Folder of results
+    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
+    results: PathBuf,
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(ratio) if ratio.is_finite() && ratio > 0.0 => Ok(ratio),
+        _ => Err("not a ratio: give a number above 0, such as 1.1".to_owned()),
+    }
+}
+
+/// A run without its samples: what comparing needs.
+struct Loaded {
+    manifest: RunManifest,
+    results: ResultSet,
+}
+
+impl Loaded {
+    fn side(&self) -> Side<'_> {
+        Side { manifest: &self.manifest, results: &self.results }
+    }
+}
+
+pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
+    let (a, b) = (load(&args.a, &args.results)?, load(&args.b, &args.results)?);
+    let found = between(a.side(), b.side());
+    let above: Vec<&Mean> = args.fail_above.map(|limit| found.above(limit).collect()).unwrap_or_default();
+    let text = if args.json {
+        as_json(&a.manifest, &b.manifest, &found, args.fail_above, &above)?
+    } else {
+        as_text(&a.manifest, &b.manifest, &found, args.all)
+    };
+    super::print(&text)?;
+    if found.ratios.is_empty() {
+        return Err(super::bad_input(format!(
+            "runs {} and {} have no figure in common",
+            a.manifest.run, b.manifest.run
+        )));
+    }
+    for mean in &above {
+        let limit = args.fail_above.map(human::ratio).unwrap_or_default();
+        let (ratio, interval) = (mean.mean.map(human::ratio), human::interval(mean.interval, human::ratio));
+        eprintln!("above {limit}: {}: {} [{interval}]", name_of(mean), ratio.unwrap_or_default());
+    }
+    Ok(if above.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+}
+
+fn load(run: &Path, results: &Path) -> anyhow::Result<Loaded> {
+    let run = super::runs::load(&super::runs::find(run, results)?)?;
+    if run.manifest.smoke {
+        return Err(super::bad_input(format!(
+            "run {} is a smoke run: its figures mean nothing and are not compared; measure without --smoke",
+            run.manifest.run
+        )));
+    }
+    let results = ResultSet::of(&run);
+    Ok(Loaded { manifest: run.manifest, results })
+}
+
+fn name_of(mean: &Mean) -> String {
+    let metric = mean.metric.as_deref().unwrap_or("all times");
+    match &mean.driver {
+        Some(driver) => format!("{metric}, {driver}"),
+        None => metric.to_owned(),
+    }
+}
+
+/// What may be said of a ratio, in a word.
+fn word(difference: Difference) -> &'static str {
+    match difference {
+        Difference::Higher => "higher",
+        Difference::Lower => "lower",
+        Difference::WithinInterval => "no difference: within the interval",
+        Difference::WithinNoise => "no difference: within A against A",
+        Difference::Unknown => "not known: too few blocks",
+    }
+}
+
+/// `[1,3]`: which of the changes concern a row.
+fn marks(ratio: &Ratio) -> String {
+    let numbers: Vec<String> = ratio.changes.iter().map(|index| (index + 1).to_string()).collect();
+    if numbers.is_empty() { String::new() } else { format!("[{}]", numbers.join(",")) }
+}
+
+/// Columns of text, the first `numeric` of them aligned to the right.
+fn table(head: &[&str], rows: &[Vec<String>], numeric: usize) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(head.get(column).map(|cell| cell.chars().count())).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let mut text = String::new();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let (before, after) = if column < numeric { (padding.as_str(), "") } else { ("", padding.as_str()) };
+            line.push_str(&format!("  {before}{cell}{after}"));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// The rows of a list that are shown, and a line that counts the rest.
+fn cut<T>(list: &[T], all: bool) -> (&[T], String) {
+    match list.get(..SHOWN) {
+        Some(shown) if !all && list.len() > SHOWN => {
+            (shown, format!("  ... and {} more: --all shows them\n", list.len() - SHOWN))
+        }
+        _ => (list, String::new()),
+    }
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), human::percent)
+}
+
+fn as_text(a: &RunManifest, b: &RunManifest, found: &Between, all: bool) -> String {
+    let mut text = String::new();
+    for (side, manifest) in [("A", a), ("B", b)] {
+        line!(text, "{side}  {}, {}, Linux {}", manifest.run, manifest.started, manifest.host.kernel);
+    }
+    if (&a.run, &a.started) == (&b.run, &b.started) {
+        text.push_str("A and B are the same run.\n");
+    }
+    text.push_str(&conditions(found));
+    text.push_str(&overview(found, all));
+    let differences = found.ratios.iter().filter(|ratio| ratio.comparison.difference.is_found()).count();
+    let (different, others) = found.ratios.split_at(differences);
+    let points = Points::of(&found.ratios);
+    line!(
+        text,
+        "\nDifferences: {differences} of {}, the largest first ({} higher, {} lower in B)",
+        found.ratios.len(),
+        found.count(Difference::Higher),
+        found.count(Difference::Lower)
+    );
+    text.push_str(&rows(different, &points, all));
+    line!(
+        text,
+        "\nNo difference: {} within their interval, {} within A against A; not known, for too few blocks: {}",
+        found.count(Difference::WithinInterval),
+        found.count(Difference::WithinNoise),
+        found.count(Difference::Unknown)
+    );
+    text.push_str(&rows(others, &points, all));
+    if !points.common.is_empty() {
+        line!(text, "\nIn every row: {}", points.common.join(" "));
+    }
+    text.push_str(&left_out(found, all));
+    text.push_str(&repeated(found));
+    text
+}
+
+/// What differs besides the figures.
+fn conditions(found: &Between) -> String {
+    let mut text = String::new();
+    if !found.changes.is_empty() {
+        text.push_str("\nNot the same in both, and no fault of the drivers; ratios are marked with the number:\n");
+        for (index, change) in found.changes.iter().enumerate() {
+            let of = match &change.scope {
+                Scope::Run => String::new(),
+                Scope::Store(label) => format!("store {label}, "),
+                Scope::Driver(label) => format!("{label}, "),
+            };
+            line!(text, "  [{}] {of}{}: {} -> {}", index + 1, change.what, change.a, change.b);
+        }
+    }
+    if !found.other_options.is_empty() {
+        text.push_str("\nNot compared, because the label stands for something else:\n");
+        for other in &found.other_options {
+            line!(text, "  {}: {} -> {}", other.driver, other.a, other.b);
+        }
+    }
+    text
+}
+
+fn overview(found: &Between, all: bool) -> String {
+    if found.means.is_empty() {
+        return String::new();
+    }
+    let confidence = format!("{} interval", human::percent(CONFIDENCE));
+    let head = ["B/A", &confidence, "ratios", "1 in interval", "B in A's interval", "metric", "driver"];
+    let row = |mean: &&Mean| {
+        let left_out = if mean.left_out > 0 { format!(" (+{})", mean.left_out) } else { String::new() };
+        vec![
+            mean.mean.map_or_else(|| "-".to_owned(), human::ratio),
+            human::interval(mean.interval, human::ratio),
+            format!("{}{left_out}", mean.ratios),
+            share(mean.repeated.share_include_one()),
+            share(mean.repeated.share_inside()),
+            mean.metric.clone().unwrap_or_else(|| "all times".to_owned()),
+            mean.driver.clone().unwrap_or_else(|| "all".to_owned()),
+        ]
+    };
+    let (of_all, mut of_one): (Vec<&Mean>, Vec<&Mean>) = found.means.iter().partition(|mean| mean.driver.is_none());
+    let size = |mean: &Mean| mean.mean.map_or(0.0, |ratio| ratio.ln().abs());
+    of_one.sort_by(|x, y| size(y).total_cmp(&size(x)));
+    let (of_one, more) = cut(&of_one, all);
+    let rows: Vec<Vec<String>> = of_all.iter().chain(of_one).map(row).collect();
+    let note = if found.means.iter().any(|mean| mean.left_out > 0) {
+        "  (+n): ratios that are not in the mean, because they have no interval or are 0\n"
+    } else {
+        ""
+    };
+    format!(
+        "\nGeometric means: of each metric, then of each driver, the largest change first\n{}{more}{note}",
+        table(&head, &rows, 5)
+    )
+}
+
+fn rows(ratios: &[Ratio], points: &Points, all: bool) -> String {
+    if ratios.is_empty() {
+        return String::new();
+    }
+    let (shown, more) = cut(ratios, all);
+    let rows: Vec<Vec<String>> = shown
+        .iter()
+        .map(|ratio| {
+            let value = |value: f64| human::value(value, unit(&ratio.metric));
+            vec![
+                human::ratio(ratio.comparison.ratio),
+                human::interval(ratio.comparison.interval, human::ratio),
+                value(ratio.a.p50),
+                value(ratio.b.p50),
+                ratio.metric.clone(),
+                ratio.key.driver.clone(),
+                points.of_key(&ratio.key),
+                marks(ratio),
+            ]
+        })
+        .collect();
+    table(&["B/A", "interval", "A", "B", "metric", "driver", "at", ""], &rows, 4) + &more
+}
+
+fn left_out(found: &Between, all: bool) -> String {
+    let mut text = String::new();
+    if !found.without_ratio.is_empty() {
+        let zero = human::count(found.without_ratio.len() as u64, "figure");
+        line!(text, "\nNo ratio, because A's median is 0: {zero}");
+    }
+    for (side, list) in [("A", &found.only_a), ("B", &found.only_b)] {
+        if list.is_empty() {
+            continue;
+        }
+        let points: usize = list.iter().map(|only| only.points).sum();
+        line!(text, "\nOnly in {side}: {}", human::count(points as u64, "figure"));
+        let (shown, more) = cut(list, all);
+        let row = |only: &Only| {
+            vec![
+                only.points.to_string(),
+                only.metric.clone(),
+                only.driver.clone(),
+                format!("store {}", only.store),
+                only.why.clone(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = shown.iter().map(row).collect();
+        text.push_str(&table(&["figures", "metric", "driver", "in", "why not in the other"], &rows, 1));
+        text.push_str(&more);
+    }
+    text
+}
+
+/// How far B repeats A, in a sentence each for times and for everything.
+fn repeated(found: &Between) -> String {
+    let times = found.means.iter().find(|mean| mean.metric.is_none()).map(|mean| mean.repeated);
+    let mut text = String::from("\nHow far B repeats A\n");
+    for (what, repeated) in [("times", times), ("all metrics", Some(found.repeated))] {
+        let Some(repeated) = repeated else { continue };
+        line!(
+            text,
+            "  {what}: {} of the intervals of ratios include 1 ({} of {}); {} of B's medians lie in A's interval ({} of {})",
+            share(repeated.share_include_one()),
+            repeated.include_one,
+            repeated.intervals,
+            share(repeated.share_inside()),
+            repeated.inside,
+            repeated.stated
+        );
+    }
+    text
+}
+
+/// The parameters of every row, without those that all have in common.
+struct Points {
+    common: Vec<String>,
+}
+
+impl Points {
+    fn of(ratios: &[Ratio]) -> Points {
+        let mut common: Option<Vec<String>> = None;
+        for ratio in ratios {
+            let words = Points::words(&ratio.key);
+            match &mut common {
+                Some(common) => common.retain(|word| words.contains(word)),
+                None => common = Some(words),
+            }
+        }
+        // With one row everything would be common, and the row would say nothing.
+        Points { common: common.filter(|_| ratios.len() > 1).unwrap_or_default() }
+    }
+
+    fn words(key: &GroupKey) -> Vec<String> {
+        let p = &key.params;
+        let size = human::bytes(p.file_size_bytes as f64).replace(' ', "");
+        let mut words = vec![
+            format!("store={}", key.store),
+            key.probe.as_str().to_owned(),
+            format!("depth={}", p.depth),
+            format!("layer={}", p.target_layer),
+            format!("size={size}"),
+            format!("files={}", p.files),
+            format!("cache={}", p.cache.as_str()),
+            format!("containers={}", p.containers),
+        ];
+        words.extend(p.unusual().split(',').filter(|word| !word.is_empty()).map(str::to_owned));
+        words
+    }
+
+    fn of_key(&self, key: &GroupKey) -> String {
+        let words: Vec<String> = Points::words(key).into_iter().filter(|word| !self.common.contains(word)).collect();
+        words.join(" ")
+    }
+}
+
+fn as_json(
+    a: &RunManifest,
+    b: &RunManifest,
+    found: &Between,
+    limit: Option<f64>,
+    above: &[&Mean],
+) -> anyhow::Result<String> {
+    let run =
+        |m: &RunManifest| json!({ "run": m.run, "started": m.started, "kernel": m.host.kernel, "commit": m.commit });
+    let key = |key: &GroupKey, metric: &str| {
+        json!({
+            "store": key.store, "probe": key.probe, "driver": key.driver, "params": key.params, "metric": metric,
+        })
+    };
+    let side = |s: &crate::analysis::Summary| json!({ "median": s.p50, "interval": s.interval, "samples": s.n, "blocks": s.blocks });
+    let ratio = |ratio: &Ratio| {
+        let mut value = key(&ratio.key, &ratio.metric);
+        let c = &ratio.comparison;
+        if let Value::Object(fields) = &mut value {
+            fields.insert("a".to_owned(), side(&ratio.a));
+            fields.insert("b".to_owned(), side(&ratio.b));
+            fields.insert("ratio".to_owned(), json!(c.ratio));
+            fields.insert("interval".to_owned(), json!(c.interval));
+            fields.insert("noise".to_owned(), json!(c.noise));
+            fields.insert("difference".to_owned(), json!(c.difference.is_found()));
+            fields.insert("verdict".to_owned(), json!(word(c.difference)));
+            fields.insert("changes".to_owned(), json!(ratio.changes));
+        }
+        value
+    };
+    let value = json!({
+        "a": run(a),
+        "b": run(b),
+        "confidence": CONFIDENCE,
+        "changes": found.changes,
+        "other_options": found.other_options,
+        "means": found.means,
+        "ratios": found.ratios.iter().map(ratio).collect::<Vec<_>>(),
+        "without_ratio": found.without_ratio.iter().map(|(k, metric)| key(k, metric)).collect::<Vec<_>>(),
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+        "repeated": found.repeated,
+        "fail_above": limit,
+        "above": above,
+    });
+    Ok(serde_json::to_string_pretty(&value)? + "\n")
+}

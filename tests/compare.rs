@@ -1,0 +1,338 @@
+//! `layerbench compare` on runs that nobody measured: known ratios are found, what cannot be compared is named, and the exit status is what a
+//! script needs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use layerbench::analysis::{Between, Difference, ResultSet, Side, between};
+use layerbench::record::{Feature, Observation, Outcome, Run, RunWriter};
+use serde_json::Value;
+
+#[path = "report/synthetic.rs"]
+mod synthetic;
+
+use synthetic::Spec;
+
+fn spec() -> Spec {
+    Spec {
+        depth: vec![1, 8],
+        file_size_bytes: vec![4096, 65536],
+        containers: vec![1, 2],
+        files: 6,
+        blocks: 5,
+        ..Spec::default()
+    }
+}
+
+/// A folder on the checkout's own file system (not /tmp), removed at the end.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The run with every sample of a driver's metric changed.
+fn changed(run: &Run, driver: &str, metric: &str, change: impl Fn(u64) -> u64) -> Run {
+    let mut run = run.clone();
+    for record in run.cases.iter_mut().filter(|record| record.case.driver.label == driver) {
+        let Outcome::Measured { observations, .. } = &mut record.outcome else { continue };
+        for observation in observations.iter_mut().filter(|o| o.metric.name == metric) {
+            let samples = observation.samples.iter().map(|sample| change(*sample)).collect();
+            *observation = Observation::new(observation.metric.clone(), samples);
+        }
+    }
+    run
+}
+
+/// Writes runs into `results/`, named `a`, `b`, ... after their place.
+fn write(folder: &Path, runs: &[&Run]) {
+    for (run, name) in runs.iter().zip(["a", "b", "c"]) {
+        let at = folder.join("results").join(name);
+        fs::create_dir_all(&at).unwrap();
+        let mut manifest = run.manifest.clone();
+        manifest.run = name.to_owned();
+        let mut writer = RunWriter::create(&at, &manifest).unwrap();
+        for case in &run.cases {
+            writer.append(case).unwrap();
+        }
+    }
+}
+
+fn compare(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_layerbench"));
+    let Output { status, stdout, stderr } = command.arg("compare").args(args).current_dir(folder).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+fn compared(a: &Run, b: &Run) -> Between {
+    let (ra, rb) = (ResultSet::of(a), ResultSet::of(b));
+    between(Side { manifest: &a.manifest, results: &ra }, Side { manifest: &b.manifest, results: &rb })
+}
+
+fn mean<'a>(found: &'a Between, metric: Option<&str>, driver: Option<&str>) -> &'a layerbench::analysis::Mean {
+    let mean = found.means.iter().find(|m| m.metric.as_deref() == metric && m.driver.as_deref() == driver);
+    mean.unwrap_or_else(|| panic!("no mean of {metric:?} of {driver:?}"))
+}
+
+#[test]
+fn ratios_and_their_means_are_what_was_made_of_the_samples() {
+    let a = synthetic::run(&spec());
+    // Twice as long: every quantile of every resampling is exactly twice as large.
+    let b = changed(&a, "overlay2", "first_write_ns", |sample| 2 * sample);
+    let found = compared(&a, &b);
+    let writes = found.ratios.iter().filter(|r| r.metric == "first_write_ns");
+    for ratio in writes {
+        let expected = if ratio.key.driver == "overlay2" { 2.0 } else { 1.0 };
+        assert_eq!(ratio.comparison.ratio, expected, "{}", ratio.key);
+        let interval = ratio.comparison.interval.unwrap();
+        assert!(interval.contains(expected) && interval.low < interval.high, "{}: {interval:?}", ratio.key);
+        assert_eq!(ratio.comparison.difference.is_found(), expected == 2.0, "{}: {interval:?}", ratio.key);
+    }
+    // 2 depths x 2 sizes of 4 drivers measured; the mean over drivers is the fourth root of 2.
+    let of = |driver| mean(&found, Some("first_write_ns"), driver);
+    assert_eq!((of(Some("overlay2")).ratios, of(None).ratios, of(None).left_out), (4, 16, 0));
+    assert!((of(Some("overlay2")).mean.unwrap() - 2.0).abs() < 1e-9);
+    assert!((of(None).mean.unwrap() - 2f64.powf(0.25)).abs() < 1e-9);
+    assert!((of(Some("bind")).mean.unwrap() - 1.0).abs() < 1e-9);
+    let (one, all) = (of(Some("overlay2")).repeated, of(None).repeated);
+    assert_eq!((one.intervals, one.include_one, one.stated, one.inside), (4, 0, 4, 0));
+    assert_eq!((all.intervals, all.include_one, all.stated, all.inside), (16, 12, 16, 12));
+    // Differences first, the largest first.
+    let (first, rest) = found.ratios.split_at(4);
+    assert!(first.iter().all(|r| r.key.driver == "overlay2" && r.comparison.difference == Difference::Higher));
+    assert!(rest.iter().all(|r| !r.comparison.difference.is_found()));
+    assert!(found.changes.is_empty() && found.only_a.is_empty() && found.only_b.is_empty());
+    // A volume writes nothing to upper: 0 over 0 is no ratio.
+    assert!(!found.without_ratio.is_empty());
+    assert!(
+        found.without_ratio.iter().all(|(key, metric)| key.driver == "bind" && metric.starts_with("upper_")
+            || metric == "checked_pages_count"
+            || metric == "shared_pages_count"),
+        "{:?}",
+        found.without_ratio
+    );
+}
+
+#[test]
+fn the_limit_is_for_whole_intervals_of_one_driver_or_of_all() {
+    let a = synthetic::run(&spec());
+    let b = changed(&a, "overlay2", "first_write_ns", |sample| 2 * sample);
+    let found = compared(&a, &b);
+    let above = |limit| found.above(limit).map(|m| (m.metric.clone(), m.driver.clone())).collect::<Vec<_>>();
+    let overlay2 = (Some("first_write_ns".to_owned()), Some("overlay2".to_owned()));
+    assert!(above(1.1).contains(&overlay2));
+    assert!(above(1.1).iter().all(|(metric, _)| metric.as_deref() == Some("first_write_ns")));
+    let bounds = mean(&found, Some("first_write_ns"), Some("overlay2")).interval.unwrap();
+    assert!(bounds.low > 1.1 && bounds.low < 2.0, "{bounds:?}");
+    // A limit inside the interval is not passed, although the mean is above it.
+    assert!(above(bounds.low + 1e-9).is_empty() && 2.0 > bounds.low);
+    // Bytes are no time, however many more.
+    let bytes = compared(&a, &changed(&a, "overlay2", "upper_bytes", |bytes| 3 * bytes));
+    assert!((mean(&bytes, Some("upper_bytes"), Some("overlay2")).mean.unwrap() - 3.0).abs() < 1e-9);
+    assert_eq!(bytes.above(1.1).count(), 0);
+    // One block says nothing of its own spread: nothing is above anything.
+    let single = synthetic::run(&Spec { blocks: 1, ..spec() });
+    let found = compared(&single, &changed(&single, "overlay2", "first_write_ns", |sample| 9 * sample));
+    assert_eq!(found.above(1.1).count(), 0);
+    assert_eq!(found.count(Difference::Unknown), found.ratios.len());
+    assert!((mean(&found, Some("first_write_ns"), Some("overlay2")).mean.unwrap() - 9.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_cannot_be_compared_is_named_and_what_differs_is_marked() {
+    let a = synthetic::run(&spec());
+    let mut b = synthetic::run(&Spec {
+        depth: vec![1, 40],
+        missing: vec!["aufs".to_owned(), "fuse-union".to_owned()],
+        ..spec()
+    });
+    b.manifest.host.kernel = "7.1.0-other".to_owned();
+    b.manifest.stores[0].fs_type = "xfs".to_owned();
+    for info in b.manifest.drivers.iter_mut() {
+        match info.label.as_str() {
+            "overlay2 volatile" => info.options.push("metacopy=on".to_owned()),
+            "bind" => info.availability = Feature::available("made up 2.0"),
+            _ => {}
+        }
+    }
+    let found = compared(&a, &b);
+    let changes: Vec<(&str, &str, &str)> =
+        found.changes.iter().map(|c| (c.what.as_str(), c.a.as_str(), c.b.as_str())).collect();
+    assert_eq!(
+        changes,
+        [
+            ("kernel", "6.18.0-synthetic", "7.1.0-other"),
+            ("file system", "ext4", "xfs"),
+            ("version", "made up 1.0", "made up 2.0")
+        ]
+    );
+    for ratio in &found.ratios {
+        assert_eq!(ratio.changes, if ratio.key.driver == "bind" { vec![0, 1, 2] } else { vec![0, 1] }, "{}", ratio.key);
+        assert_eq!(ratio.key.params.depth, 1);
+        assert!(["bind", "overlay2"].contains(&ratio.key.driver.as_str()), "{}", ratio.key);
+    }
+    assert!(!found.ratios.is_empty());
+    let other = &found.other_options[..];
+    assert!(
+        matches!(other, [o] if o.driver == "overlay2 volatile" && o.b.ends_with("volatile,metacopy=on")),
+        "{other:?}"
+    );
+    let why = |driver: &str, metric: &str| {
+        let only = found.only_a.iter().find(|only| only.driver == driver && only.metric == metric).unwrap();
+        (only.points, only.why.clone())
+    };
+    // Both depths x 2 sizes where the driver is gone; one depth x 2 sizes where the other run went deeper.
+    let (points, reason) = why("fuse-union", "first_write_ns");
+    assert!(points == 4 && reason.contains("/proc/filesystems"), "{points} {reason}");
+    assert_eq!(why("overlay2", "first_write_ns"), (2, "not asked for, or not measured".to_owned()));
+    assert!(
+        found
+            .only_b
+            .iter()
+            .any(|only| only.driver == "overlay2" && only.metric == "first_write_ns" && only.points == 2)
+    );
+
+    let folder = scratch();
+    write(folder.path(), &[&a, &b]);
+    let (code, out, err) = compare(folder.path(), &["a", "b"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    for words in [
+        "[1] kernel: 6.18.0-synthetic -> 7.1.0-other",
+        "[2] store default, file system: ext4 -> xfs",
+        "[3] bind, version: made up 1.0 -> made up 2.0",
+        "overlay2 volatile: overlay2 with volatile -> overlay2 with volatile,metacopy=on",
+        "Only in A: ",
+        "Only in B: ",
+        "fuse-union was not there",
+        "[1,2]",
+    ] {
+        assert!(out.contains(words), "no {words:?} in\n{out}");
+    }
+}
+
+#[test]
+fn twins_are_no_driver_and_their_spread_is_no_difference() {
+    let a = synthetic::run(&spec());
+    // A twin that differs by 3: then a factor of 2 between the runs is nothing.
+    let with_twin = |run: &Run, factor: u64| {
+        let mut run = run.clone();
+        let twins: Vec<_> = run
+            .cases
+            .iter()
+            .filter(|record| record.case.driver.label == "overlay2")
+            .map(|record| {
+                let mut record = record.clone();
+                record.case.driver = record.case.driver.twin();
+                record.case.id.push_str("/twin");
+                record
+            })
+            .collect();
+        run.cases.extend(twins);
+        changed(&run, "overlay2 (twin)", "first_write_ns", |sample| factor * sample)
+    };
+    let slower = changed(&a, "overlay2", "first_write_ns", |sample| 2 * sample);
+    for (found, expected) in [
+        (compared(&with_twin(&a, 3), &slower), Difference::WithinNoise),
+        (compared(&a, &with_twin(&slower, 3)), Difference::WithinNoise),
+        (compared(&with_twin(&a, 1), &slower), Difference::Higher),
+    ] {
+        let mut seen = 0;
+        for ratio in &found.ratios {
+            assert!(!ratio.key.driver.contains("twin"), "{}", ratio.key);
+            if ratio.key.driver == "overlay2" && ratio.metric == "first_write_ns" {
+                assert_eq!(ratio.comparison.difference, expected, "{:?}", ratio.comparison);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 4);
+        assert!(found.only_a.is_empty() && found.only_b.is_empty());
+    }
+}
+
+#[test]
+fn the_exit_status_serves_a_script() {
+    let folder = scratch();
+    let a = synthetic::run(&spec());
+    let slower = changed(&a, "overlay2", "first_write_ns", |sample| 2 * sample);
+    let faster = changed(&a, "overlay2", "first_write_ns", |sample| sample / 2);
+    write(folder.path(), &[&a, &slower, &faster]);
+    let (code, out, err) = compare(folder.path(), &["a", "b", "--fail-above", "1.1"]);
+    assert_eq!(code, 1, "{out}\n{err}");
+    assert!(err.contains("above 1.10×: first_write_ns, overlay2: 2×"), "{err}");
+    assert!(!err.contains("bind") && !err.contains("lookup"), "{err}");
+    for args in
+        [["a", "b", "--fail-above", "2.5"], ["a", "c", "--fail-above", "1.1"], ["a", "a", "--fail-above", "1.1"]]
+    {
+        let (code, out, err) = compare(folder.path(), &args);
+        assert_eq!((code, err.as_str()), (0, ""), "{args:?}: {out}");
+    }
+    // Without a limit it is a table and nothing more.
+    let (code, out, err) = compare(folder.path(), &["a", "b"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("more: --all shows them") && out.contains("How far B repeats A"), "{out}");
+    let line = out.lines().find(|line| line.trim_start().starts_with("2×") && line.contains("depth=")).unwrap();
+    assert!(line.contains("first_write_ns") && line.contains("overlay2") && line.contains("size="), "{line}");
+    let (_, all, _) = compare(folder.path(), &["a", "b", "--all"]);
+    assert!(!all.contains("--all shows") && all.lines().count() > out.lines().count());
+    // A folder is as good as a name, and a damaged line is said here too.
+    let cases = folder.path().join("results/b/cases.jsonl");
+    let text = fs::read_to_string(&cases).unwrap();
+    fs::write(&cases, text.replacen("{\"id\"", "{id", 1)).unwrap();
+    let (code, _, err) = compare(folder.path(), &["results/a", "b"]);
+    assert!(code == 0 && err.contains("cases.jsonl:1: damaged, left out: "), "{code} {err}");
+}
+
+#[test]
+fn everything_is_in_the_json() {
+    let folder = scratch();
+    let a = synthetic::run(&spec());
+    let mut b = changed(&a, "overlay2", "first_write_ns", |sample| 2 * sample);
+    b.manifest.host.kernel = "7.1.0-other".to_owned();
+    write(folder.path(), &[&a, &b]);
+    let (code, out, err) = compare(folder.path(), &["a", "b", "--json", "--fail-above", "1.1"]);
+    assert_eq!(code, 1, "{err}");
+    let value: Value = serde_json::from_str(&out).unwrap();
+    let found = compared(&a, &b);
+    let ratios = value["ratios"].as_array().unwrap();
+    assert_eq!(ratios.len(), found.ratios.len());
+    let first = &ratios[0];
+    assert_eq!((first["ratio"].as_f64(), first["driver"].as_str()), (Some(2.0), Some("overlay2")));
+    assert!(first["difference"] == true && first["verdict"] == "higher" && first["changes"][0] == 0, "{first}");
+    assert!(first["interval"]["low"].as_f64() < first["interval"]["high"].as_f64());
+    assert_eq!(first["params"]["depth"].as_u64(), Some(u64::from(found.ratios[0].key.params.depth)));
+    assert_eq!(value["means"].as_array().map(Vec::len), Some(found.means.len()));
+    let above = value["above"].as_array().unwrap();
+    assert!(above.iter().any(|mean| mean["driver"] == "overlay2" && mean["metric"] == "first_write_ns"), "{above:?}");
+    assert_eq!(value["changes"][0]["what"], "kernel");
+    assert_eq!(value["repeated"]["include_one"].as_u64(), Some(found.repeated.include_one as u64));
+    assert_eq!((value["a"]["run"].as_str(), value["b"]["run"].as_str()), (Some("a"), Some("b")));
+}
+
+#[test]
+fn wrong_arguments_and_unfit_runs_are_refused() {
+    let folder = scratch();
+    let a = synthetic::run(&spec());
+    let smoke = synthetic::run(&Spec { smoke: true, ..spec() });
+    let elsewhere = synthetic::run(&Spec { stores: vec!["ssd".to_owned()], ..spec() });
+    write(folder.path(), &[&a, &smoke, &elsewhere]);
+    for (args, words) in [
+        (&["a"][..], "RUN_B"),
+        (&[], "RUN_A"),
+        (&["a", "nowhere"], "no run nowhere"),
+        (&["nowhere", "a"], "no run nowhere"),
+        (&["a", "b"], "run b is a smoke run"),
+        (&["b", "a"], "run b is a smoke run"),
+        (&["a", "c"], "have no figure in common"),
+        (&["a", "a", "--fail-above", "fast"], "not a ratio"),
+        (&["a", "a", "--fail-above", "0"], "not a ratio"),
+        (&["a", "a", "--fail-above", "nan"], "not a ratio"),
+        (&["a", "a", "--fail-above", "inf"], "not a ratio"),
+        (&["a", "a", "--fail-above"], "--fail-above"),
+        (&["a", "a", "a"], "unexpected argument"),
+    ] {
+        let (code, _, err) = compare(folder.path(), args);
+        assert!(code == 2 && err.contains(words), "{args:?}: {code} {err}");
+    }
+    let (_, out, _) = compare(folder.path(), &["a", "c"]);
+    assert!(out.contains("no store is labelled ssd") && out.contains("no store is labelled default"), "{out}");
+}
