@@ -14,6 +14,7 @@ mod null;
 mod operations;
 mod quantile;
 mod results;
+mod triggers;
 mod view;
 
 pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
@@ -24,4 +25,5 @@ pub use null::{Coverage, Null, Pair};
 pub use operations::{Operation, operations};
 pub use quantile::{Value, quantile, sorted};
 pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary};
+pub use triggers::TriggerView;
 pub use view::{PageView, Target, View};

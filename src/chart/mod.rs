@@ -19,6 +19,7 @@ mod lookup_by_depth;
 mod lookup_panels;
 mod resident_by_containers;
 mod tax_over_bind;
+mod triggers;
 
 pub use words::{change, copies, each};
 
@@ -73,5 +74,6 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,
         &tax_over_bind::TaxOverBind,
+        &triggers::Triggers,
     ]
 }
