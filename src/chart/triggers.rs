@@ -68,7 +68,11 @@ impl Chart for Triggers {
         let sizes = if small == large {
             format!("a file of {}", human::bytes(large as f64))
         } else {
-            format!("a file of {} (small ring) and of {} (mark, and figure)", human::bytes(small as f64), human::bytes(large as f64))
+            format!(
+                "a file of {} (small ring) and of {} (mark, and figure)",
+                human::bytes(small as f64),
+                human::bytes(large as f64)
+            )
         };
         let subtitle = vec![format!(
             "{}Median of the first operation on {sizes}, {}, {} caches.",
@@ -105,8 +109,10 @@ fn axis(data: &ResultSet) -> Axis {
     let views = data.stores.iter().filter_map(|store| TriggerView::of(data, store)).collect::<Vec<_>>();
     let values = views.iter().flat_map(|view| {
         let sizes = [view.small(), view.large()];
-        let points = view.drivers.iter().flat_map(|driver| view.triggers.iter().map(move |trigger| (*driver, *trigger)));
-        points.flat_map(move |(driver, trigger)| sizes.map(|size| view.at(driver, trigger, size).map(|data| data.p50())))
+        let points =
+            view.drivers.iter().flat_map(|driver| view.triggers.iter().map(move |trigger| (*driver, *trigger)));
+        points
+            .flat_map(move |(driver, trigger)| sizes.map(|size| view.at(driver, trigger, size).map(|data| data.p50())))
     });
     Axis::fit("first operation", Quantity::Ns, values.flatten())
 }
@@ -173,7 +179,11 @@ fn sentences(data: &ResultSet, view: &TriggerView) -> [String; 2] {
     }
     let first = match dearest.is_empty() {
         true => "No driver with layers was measured.".to_owned(),
-        false => format!("On a file of {}, the first operation ranges {}.", human::bytes(large as f64), human::list(&dearest)),
+        false => format!(
+            "On a file of {}, the first operation ranges {}.",
+            human::bytes(large as f64),
+            human::list(&dearest)
+        ),
     };
     // chmod stands for what changes no data: copying there is what a union could do without.
     let trigger = [Trigger::Chmod, Trigger::Chown, Trigger::Utimens].into_iter().find(|t| view.triggers.contains(t));

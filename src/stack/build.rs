@@ -13,7 +13,9 @@ use super::content::Writer;
 use super::definition::{folders, xattrs};
 use super::manifest::{FileRecord, LayerRecord, Manifest, SCHEMA_VERSION};
 use super::partial::Partial;
-use super::{Entry, StackDefinition, StackError, WHITEOUT_MODE, at, attribute, diff, forms, layer_id, layers_file, mnt, parallel};
+use super::{
+    Entry, StackDefinition, StackError, WHITEOUT_MODE, at, attribute, diff, forms, layer_id, layers_file, mnt, parallel,
+};
 
 /// Builds a stack at `root`, which must not be there, or be complete by the hand of another process when the build ends.
 pub(super) fn build(

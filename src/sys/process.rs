@@ -94,7 +94,10 @@ pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Forked> {
         0 => {
             let status = match rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
                 // The parent may have ended before that: then nobody would be told.
-                Ok(()) if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get()) == i32::try_from(parent).ok() => {
+                Ok(())
+                    if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get())
+                        == i32::try_from(parent).ok() =>
+                {
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(u8::MAX)
                 }
                 _ => u8::MAX,

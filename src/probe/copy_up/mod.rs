@@ -256,7 +256,8 @@ impl Probe for CopyUp {
         };
         let after = usage(&container.upper).map_err(at("walk", &container.upper))?;
 
-        let all = |of: fn(&Samples) -> &Vec<u64>| samples.iter().flat_map(|s| of(s).iter().copied()).collect::<Vec<_>>();
+        let all =
+            |of: fn(&Samples) -> &Vec<u64>| samples.iter().flat_map(|s| of(s).iter().copied()).collect::<Vec<_>>();
         let began = samples.iter().map(|s| s.began_ns).min().unwrap_or(0);
         let ended = samples.iter().map(|s| s.ended_ns).max().unwrap_or(0);
         let mut observations = vec![

@@ -88,8 +88,5 @@ pub(super) fn together<T: Serialize + DeserializeOwned>(
     if lines.len() != count {
         return Err(ProcessesError::Lost { count, answered: lines.len() });
     }
-    lines
-        .into_iter()
-        .map(|(index, answer)| answer.map_err(|error| ProcessesError::Work { index, error }))
-        .collect()
+    lines.into_iter().map(|(index, answer)| answer.map_err(|error| ProcessesError::Work { index, error })).collect()
 }

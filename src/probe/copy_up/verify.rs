@@ -192,10 +192,8 @@ fn attributes(trial: &Trial, fact: &FileFact, path: &Path, edit: &Edit) -> Resul
     if meta.len() != size {
         return wrong(path, format_args!("has {} bytes, not {size}", meta.len()));
     }
-    let (mode, wanted) = (
-        meta.permissions().mode() & 0o7777,
-        if trigger == Trigger::Chmod { MODES[1] } else { fact.mode },
-    );
+    let (mode, wanted) =
+        (meta.permissions().mode() & 0o7777, if trigger == Trigger::Chmod { MODES[1] } else { fact.mode });
     if mode != wanted {
         return wrong(path, format_args!("has mode {mode:04o}, not {wanted:04o}"));
     }
@@ -245,7 +243,8 @@ fn one_file(container: &Container, trigger: Trigger, present: &[&Path]) -> Resul
     }
     inodes.dedup();
     if inodes.len() > 1 {
-        return wrong(&container.merged.join(present[0]), "and its links are several files");
+        let names: Vec<_> = present.iter().map(|name| name.to_string_lossy()).collect();
+        return wrong(&container.merged, format_args!("has several files for the links {}", names.join(", ")));
     }
     Ok(())
 }
