@@ -166,7 +166,18 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     }
     let folder = scratch();
     let mut command = layerbench();
-    command.arg("run").args(["quick.toml", "copy-up.toml", "lookup.toml", "page-cache.toml"].map(workload));
+    command.arg("run").args(
+        [
+            "quick.toml",
+            "copy-up.toml",
+            "lookup.toml",
+            "page-cache.toml",
+            "triggers.toml",
+            "parents.toml",
+            "parallel.toml",
+        ]
+        .map(workload),
+    );
     // Two stores, so that labels and interleaving are exercised as well.
     let (code, out, err) =
         output(command.args(["--smoke", "--store", "one=s1", "--store", "two=s2"]).current_dir(folder.path()));

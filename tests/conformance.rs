@@ -7,6 +7,8 @@
 mod bed;
 #[path = "conformance/lifetime.rs"]
 mod lifetime;
+#[path = "conformance/triggers.rs"]
+mod triggers;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};

@@ -161,5 +161,5 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         }
     }
     names.sort();
-    assert_eq!(names, ["copy-up", "lookup", "page-cache", "quick", "union"]);
+    assert_eq!(names, ["copy-up", "lookup", "page-cache", "parallel", "parents", "quick", "triggers", "union"]);
 }

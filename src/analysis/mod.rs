@@ -17,6 +17,7 @@ mod null;
 mod operations;
 mod quantile;
 mod results;
+mod triggers;
 mod view;
 
 pub use between::{Between, Mean, Only, Ratio, Repeated, Side, between, is_time, unit};
@@ -30,4 +31,5 @@ pub use null::{Coverage, Null, Pair};
 pub use operations::{Operation, operations};
 pub use quantile::{Value, quantile, sorted};
 pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary};
+pub use triggers::TriggerView;
 pub use view::{PageView, Target, View};

@@ -202,6 +202,7 @@ impl<'a> PageView<'a> {
             .groups
             .iter()
             .filter(|g| g.key.probe == ProbeName::PageCache && g.metric(&metric).is_some())
+            .filter(|g| g.key.params == g.key.params.plain())
             .collect();
         let alike = |params: &Params| Params { containers: 0, ..*params };
         let candidates: BTreeSet<Params> = all.iter().map(|g| alike(&g.key.params)).collect();

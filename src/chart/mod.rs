@@ -20,6 +20,7 @@ mod lookup_panels;
 mod model_residuals;
 mod resident_by_containers;
 mod tax_over_bind;
+mod triggers;
 
 pub use words::{change, copies, each};
 
@@ -75,5 +76,6 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,
         &tax_over_bind::TaxOverBind,
+        &triggers::Triggers,
     ]
 }

@@ -10,7 +10,6 @@ mod copy_up;
 mod lookup;
 mod page_cache;
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -273,29 +272,6 @@ pub fn timed<T>(operation: impl FnOnce() -> T) -> (u64, T) {
 pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, ProbeError> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(at("open", path))
-}
-
-/// The folder and the last component of a target's name, ready for a system call.
-pub(crate) fn split(name: &Path) -> Result<(PathBuf, CString), ProbeError> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let bad = || ProbeError::Wrong(format!("{} is not the name of a target", name.display()));
-    let file = name.file_name().ok_or_else(bad)?;
-    let file = CString::new(file.as_bytes()).map_err(|_| bad())?;
-    Ok((name.parent().map(Path::to_owned).unwrap_or_default(), file))
-}
-
-/// The one folder that all names of a list lie in, and their last components.
-pub(crate) fn in_one_folder(names: &[PathBuf]) -> Result<(PathBuf, Vec<CString>), ProbeError> {
-    let mut folder = None;
-    let mut files = Vec::with_capacity(names.len());
-    for name in names {
-        let (parent, file) = split(name)?;
-        if folder.get_or_insert_with(|| parent.clone()) != &parent {
-            return Err(ProbeError::Wrong("targets lie in several folders".into()));
-        }
-        files.push(file);
-    }
-    Ok((folder.unwrap_or_default(), files))
 }
 
 /// Reads a file to its end through `buffer`, handing every piece on. Returns the bytes read.

@@ -178,10 +178,18 @@ pub mod metric {
         Metric::new(name, unit, Better::Neutral)
     }
 
-    /// open(O_WRONLY) and write of one byte, on a file that nobody wrote in this mount. One sample a file.
+    /// The trigger's operation (`params.trigger`; plainly open(O_WRONLY) and write of one byte) on a file that nobody wrote in this mount. One
+    /// sample a file.
     pub const FIRST_WRITE_NS: Metric = ns("first_write_ns");
-    /// The same open and write again, on the same file: what is left when the copy_up is done.
+    /// The same operation again, on the same file, when the first has been done to all files: what is left when the copy_up is done.
     pub const SECOND_WRITE_NS: Metric = ns("second_write_ns");
+    /// From the start of the first operation to the return of the fsync after it. One sample a file, where durability is `fsync`.
+    pub const FIRST_DURABLE_NS: Metric = ns("first_durable_ns");
+    /// The same of the second operation.
+    pub const SECOND_DURABLE_NS: Metric = ns("second_durable_ns");
+    /// From the start of the first process's first operation to the end of the last process's last first operation: what all files together
+    /// took. One sample a case.
+    pub const WALL_NS: Metric = ns("wall_ns");
     /// Bytes allocated in upper by the case's first writes, all files together. One sample a case.
     pub const UPPER_BYTES: Metric = Metric::new("upper_bytes", Unit::Bytes, Better::Lower);
     /// Inodes that appeared in upper, all files together. One sample a case.

@@ -247,6 +247,8 @@ struct StackKey {
     target_layer: u32,
     files: u32,
     file_size_bytes: u64,
+    directories: u32,
+    xattrs: u32,
     atlas: bool,
 }
 
@@ -259,13 +261,16 @@ impl StackKey {
             target_layer: p.target_layer,
             files: p.files,
             file_size_bytes: p.file_size_bytes,
+            directories: p.directories,
+            xattrs: p.xattrs,
             // Its directories grow with depth: other probes are spared them.
             atlas: case.probe == ProbeName::Lookup,
         }
     }
 
     fn definition(&self) -> StackDefinition {
-        let study = StackDefinition::study(self.depth, self.target_layer, self.files, self.file_size_bytes);
+        let study = StackDefinition::study(self.depth, self.target_layer, self.files, self.file_size_bytes)
+            .with_targets(self.directories, self.xattrs);
         if self.atlas { study.with_atlas(self.target_layer, self.files) } else { study }
     }
 }

@@ -7,13 +7,15 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, XattrFlags, openat};
 
 use super::content::Writer;
-use super::definition::folders;
+use super::definition::{folders, xattrs};
 use super::manifest::{FileRecord, LayerRecord, Manifest, SCHEMA_VERSION};
 use super::partial::Partial;
-use super::{Entry, StackDefinition, StackError, WHITEOUT_MODE, at, diff, forms, layer_id, layers_file, mnt, parallel};
+use super::{
+    Entry, StackDefinition, StackError, WHITEOUT_MODE, at, attribute, diff, forms, layer_id, layers_file, mnt, parallel,
+};
 
 /// Builds a stack at `root`, which must not be there, or be complete by the hand of another process when the build ends.
 pub(super) fn build(
@@ -51,6 +53,8 @@ struct Task<'a> {
     path: &'a Path,
     size_bytes: u64,
     mode: u32,
+    /// How many attributes it has.
+    xattrs: u32,
 }
 
 fn fill(
@@ -90,9 +94,9 @@ fn fill(
     parallel::map(root, &layers, || (), |(), (_, id, entries)| set_modes(&diff(root, id), entries))?;
     let layers = layers
         .iter()
-        .map(|(index, id, entries)| LayerRecord {
+        .map(|(_, id, entries)| LayerRecord {
             id: (*id).to_owned(),
-            files: records.by_ref().take(tasks_of(*index, entries)).collect(),
+            files: records.by_ref().take(tasks_of(entries)).collect(),
         })
         .collect();
     Manifest { schema_version: SCHEMA_VERSION, seed, definition: definition.clone(), layers }.save(root)
@@ -104,17 +108,19 @@ pub(super) fn parents(ids: &[impl AsRef<str>], index: usize) -> String {
 }
 
 fn tasks(layer: usize, entries: &[Entry]) -> impl Iterator<Item = Task<'_>> {
+    let xattrs = xattrs(entries);
     entries.iter().filter_map(move |entry| match entry {
         Entry::File { path, size_bytes, mode } => {
             let folder = path.parent().unwrap_or(Path::new(""));
-            Some(Task { layer, folder, path, size_bytes: *size_bytes, mode: *mode })
+            let xattrs = xattrs.get(path.as_path()).copied().unwrap_or(0);
+            Some(Task { layer, folder, path, size_bytes: *size_bytes, mode: *mode, xattrs })
         }
         _ => None,
     })
 }
 
-fn tasks_of(layer: usize, entries: &[Entry]) -> usize {
-    tasks(layer, entries).count()
+fn tasks_of(entries: &[Entry]) -> usize {
+    entries.iter().filter(|entry| matches!(entry, Entry::File { .. })).count()
 }
 
 /// Makes everything of a layer but its regular files.
@@ -213,6 +219,10 @@ fn write_file<'a>(
     // Asked for at creation, less what the umask takes and what a write takes away again.
     if task.mode & (umask | 0o7000) != 0 {
         file.set_permissions(fs::Permissions::from_mode(task.mode)).map_err(|e| at("chmod", &path())(e))?;
+    }
+    for (name, value) in (0..task.xattrs).map(attribute) {
+        rustix::fs::fsetxattr(&file, &name, value.as_bytes(), XattrFlags::empty())
+            .map_err(|e| at("set extended attribute of", &path())(e))?;
     }
     Ok(FileRecord {
         path: task.path.to_owned(),

@@ -1,6 +1,6 @@
 //! What a stack holds, as data: the entries of each layer, and the stacks that studies measure.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -47,6 +47,18 @@ pub enum Entry {
         /// The directory.
         path: PathBuf,
     },
+    /// Gives a regular file of the same layer extended attributes, each with a short value: see [`attribute`].
+    Xattrs {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// Name and value of an attribute of [`Entry::Xattrs`], counted from 0. Anyone who may write a file may set it (xattr(7)).
+pub fn attribute(index: u32) -> (String, String) {
+    (format!("user.layerbench.{index:02}"), format!("value {index}"))
 }
 
 impl Entry {
@@ -57,7 +69,8 @@ impl Entry {
             | Entry::File { path, .. }
             | Entry::Symlink { path, .. }
             | Entry::Whiteout { path }
-            | Entry::Opaque { path } => path,
+            | Entry::Opaque { path }
+            | Entry::Xattrs { path, .. } => path,
         }
     }
 }
@@ -111,6 +124,13 @@ pub(super) fn in_data(prefix: char, index: u32) -> PathBuf {
     Path::new(DATA).join(format!("{prefix}-{index:06}"))
 }
 
+/// Whether a path lies in `data/`, below a name that begins like this.
+fn is_named(path: &Path, prefix: &str) -> bool {
+    let mut components = path.components();
+    components.next() == Some(Component::Normal(DATA.as_ref()))
+        && components.next().is_some_and(|name| name.as_os_str().as_bytes().starts_with(prefix.as_bytes()))
+}
+
 impl StackDefinition {
     /// The stack that a study measures. Every one of `depth` layers has `data/` with a small marker, so that a union has to merge them
     /// all. `target_layer` (from 1, the top) holds `data/f-<n>`, `files` of them. Names `data/w-<n>` lie in the target layer and are
@@ -154,17 +174,36 @@ impl StackDefinition {
         StackDefinition { layers }
     }
 
+    /// A study's stack with more to copy up: each target `data/f-<n>` lies `directories` folders deeper, in a chain of its own
+    /// (`data/f-<n>/f`, `data/f-<n>/d/f`, ..), and has `xattrs` extended attributes.
+    pub fn with_targets(mut self, directories: u32, xattrs: u32) -> StackDefinition {
+        for entries in &mut self.layers {
+            let mut attributes = Vec::new();
+            for entry in entries.iter_mut() {
+                let Entry::File { path, .. } = entry else { continue };
+                if !is_named(path, "f-") {
+                    continue;
+                }
+                if directories > 0 {
+                    path.extend((1..directories).map(|_| "d"));
+                    path.push("f");
+                }
+                if xattrs > 0 {
+                    attributes.push(Entry::Xattrs { path: path.clone(), count: xattrs });
+                }
+            }
+            entries.append(&mut attributes);
+        }
+        self
+    }
+
     /// The names that a study operates on, if this is a study's stack.
     pub fn targets(&self) -> Targets {
         let mut targets = Targets::default();
-        let named = |path: &Path, prefix: &str| {
-            path.parent() == Some(Path::new(DATA))
-                && path.file_name().is_some_and(|name| name.as_bytes().starts_with(prefix.as_bytes()))
-        };
         for entry in self.layers.iter().flatten() {
             match entry {
-                Entry::File { path, .. } if named(path, "f-") => targets.hits.push(path.clone()),
-                Entry::Whiteout { path } if named(path, "w-") => targets.whiteouts.push(path.clone()),
+                Entry::File { path, .. } if is_named(path, "f-") => targets.hits.push(path.clone()),
+                Entry::Whiteout { path } if is_named(path, "w-") => targets.whiteouts.push(path.clone()),
                 _ => {}
             }
         }
@@ -212,6 +251,8 @@ impl StackDefinition {
                 bytes = bytes.saturating_add(match entry {
                     Entry::File { size_bytes, .. } => whole(*size_bytes).saturating_add(size_bytes / 512),
                     Entry::Symlink { .. } => block,
+                    // In the inode where there is room, else in a block of their own.
+                    Entry::Xattrs { .. } => block,
                     _ => 0,
                 });
             }
@@ -227,7 +268,8 @@ impl StackDefinition {
         /// The stack's folder, what is in it, and `overlay/`.
         const FRAME: u64 = 6;
         let layers = self.layers.iter().map(|entries| {
-            let given = entries.iter().filter(|entry| !matches!(entry, Entry::Dir { .. })).count() as u64;
+            let given = |entry: &&Entry| !matches!(entry, Entry::Dir { .. } | Entry::Xattrs { .. });
+            let given = entries.iter().filter(given).count() as u64;
             let folders = folders(entries).len() as u64;
             // Files and links are hard links in overlay's form; folders and whiteouts are not.
             let again = if hides(entries) { 1 + folders + entries.len() as u64 } else { 0 };
@@ -288,7 +330,12 @@ impl StackDefinition {
                     },
                     _ => {}
                 }
-                let kind = matches!(entry, Entry::Opaque { .. });
+                // What a layer says of one path once as a thing, and once more of that thing.
+                let kind = match entry {
+                    Entry::Opaque { .. } => 1,
+                    Entry::Xattrs { .. } => 2,
+                    _ => 0,
+                };
                 if !seen.insert((path, kind)) {
                     return refuse(path, "a layer has it twice");
                 }
@@ -297,6 +344,14 @@ impl StackDefinition {
             let no_folder = |entry: &&Entry| !matches!(entry, Entry::Dir { .. } | Entry::Opaque { .. });
             if let Some(entry) = layer.iter().filter(no_folder).find(|entry| folders.contains_key(entry.path())) {
                 return refuse(entry.path(), "it is no folder, but the layer has something inside it");
+            }
+            let given = xattrs(layer);
+            if !given.is_empty() {
+                let files: HashSet<&Path> =
+                    layer.iter().filter(|e| matches!(e, Entry::File { .. })).map(Entry::path).collect();
+                if let Some(path) = given.into_keys().find(|path| !files.contains(path)) {
+                    return refuse(path, "attributes can be given to a regular file of the same layer alone");
+                }
             }
         }
         Ok(())
@@ -322,6 +377,15 @@ pub(super) fn folders(entries: &[Entry]) -> BTreeMap<&Path, u32> {
         }
     }
     folders
+}
+
+/// How many attributes of ours each file of a layer has, where it has any.
+pub(super) fn xattrs(entries: &[Entry]) -> HashMap<&Path, u32> {
+    let given = entries.iter().filter_map(|entry| match entry {
+        Entry::Xattrs { path, count } => Some((path.as_path(), *count)),
+        _ => None,
+    });
+    given.collect()
 }
 
 /// Whether a layer hides something of the layers below, and so looks different to aufs and to overlay.
@@ -360,6 +424,22 @@ mod tests {
             let hit = layer_of(&Entry::File { path: "data/f-000000".into(), size_bytes: 10, mode: FILE_MODE });
             assert_eq!(hit, Some(target as usize - 1));
         }
+    }
+
+    #[test]
+    fn targets_may_lie_in_chains_of_their_own_and_have_attributes() {
+        let plain = StackDefinition::study(3, 2, 2, 10);
+        assert_eq!(plain.clone().with_targets(0, 0), plain);
+        let deep = plain.clone().with_targets(3, 4);
+        deep.validate().unwrap();
+        assert_eq!(deep.targets().hits, ["data/f-000000/d/d/f", "data/f-000001/d/d/f"].map(PathBuf::from));
+        assert_eq!(deep.targets().whiteouts, plain.targets().whiteouts);
+        assert_eq!(deep.targets().misses, plain.targets().misses);
+        let given = deep.layers.iter().map(|layer| xattrs(layer).into_values().sum::<u32>());
+        assert_eq!(given.collect::<Vec<_>>(), [0, 8, 0]);
+        // Six folders more, and no inode for an attribute.
+        assert_eq!(deep.total_inodes(), plain.total_inodes() + 6);
+        assert_eq!(plain.with_targets(1, 0).targets().hits[1], Path::new("data/f-000001/f"));
     }
 
     #[test]
@@ -405,6 +485,9 @@ mod tests {
             vec![Entry::Symlink { path: "a".into(), target: "".into() }],
             vec![Entry::File { path: "a".into(), size_bytes: u64::MAX, mode: 0o644 }],
             vec![Entry::Dir { path: "a".into(), mode: 0o40755 }],
+            vec![Entry::Xattrs { path: "a".into(), count: 1 }],
+            vec![dir("a"), Entry::Xattrs { path: "a".into(), count: 1 }],
+            vec![file("a"), Entry::Xattrs { path: "a".into(), count: 1 }, Entry::Xattrs { path: "a".into(), count: 2 }],
         ] {
             assert!(one(entries.clone()).validate().is_err(), "{entries:?}");
         }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::definition::{folders, hides, whiteout_path};
 use super::partial::Partial;
 use super::view::Visible;
-use super::{Entry, LayerStack, OPAQUE_NAME, StackError, at, diff, parallel};
+use super::{Entry, LayerStack, OPAQUE_NAME, StackError, at, attribute, diff, parallel};
 
 /// The form in which a driver takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,8 @@ fn materialise(stack: &LayerStack, index: usize, target: &Path, form: WhiteoutFo
             }
             Entry::Whiteout { path } if !stack.view.is_idle(index, path) => make_whiteout(&target.join(path), form)?,
             Entry::Opaque { path } => mark(&target.join(path), "opaque", b"y")?,
-            Entry::Whiteout { .. } | Entry::Dir { .. } => {}
+            // A hard link has the attributes of its file.
+            Entry::Whiteout { .. } | Entry::Dir { .. } | Entry::Xattrs { .. } => {}
         }
     }
     for folder in folders.keys().rev() {
@@ -199,7 +200,15 @@ pub(super) fn flat(stack: &LayerStack, into: &Path) -> Result<(), StackError> {
         &stack.root,
         &files,
         || (),
-        |(), (fact, place)| fs::copy(&fact.path, place).map(drop).map_err(at("copy to", place)),
+        |(), (fact, place)| {
+            fs::copy(&fact.path, place).map_err(at("copy to", place))?;
+            // It copies content and mode alone.
+            for (name, value) in (0..fact.xattrs).map(attribute) {
+                rustix::fs::setxattr(place, &name, value.as_bytes(), XattrFlags::empty())
+                    .map_err(at("set extended attribute of", place))?;
+            }
+            Ok(())
+        },
     )?;
     // Last, and the innermost first: a folder that may not be written must be filled before.
     for (place, mode) in modes.into_iter().rev() {

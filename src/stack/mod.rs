@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-pub use definition::{Entry, StackDefinition, Targets};
+pub use definition::{Entry, StackDefinition, Targets, attribute};
 pub use forms::LayerForm;
 pub use manifest::{FileRecord, LayerRecord, Manifest};
 pub use verify::VerifyReport;

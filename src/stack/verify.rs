@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::build::parents;
-use super::definition::folders;
+use super::definition::{folders, xattrs};
 use super::manifest::{FileRecord, LayerRecord};
-use super::{Entry, LayerStack, StackError, forms, layers_file, mnt, parallel};
+use super::{Entry, LayerStack, StackError, attribute, forms, layers_file, mnt, parallel};
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Expected<'a> {
 
 enum Kind<'a> {
     Dir { mode: u32 },
-    File { record: &'a FileRecord, mode: u32 },
+    File { record: &'a FileRecord, mode: u32, xattrs: u32 },
     Symlink { target: &'a Path },
     Mark,
 }
@@ -130,12 +130,16 @@ fn expected<'a>(record: &'a LayerRecord, entries: &'a [Entry]) -> Vec<Expected<'
         .map(|(name, kind)| Expected { name, kind })
         .collect();
     let mut records = record.files.iter();
+    let xattrs = xattrs(entries);
     for entry in entries {
         let kind = match entry {
-            Entry::Dir { .. } => continue,
+            Entry::Dir { .. } | Entry::Xattrs { .. } => continue,
             // The manifest was refused unless its records stand in the definition's order.
-            Entry::File { mode, .. } => match records.next() {
-                Some(record) => Kind::File { record, mode: *mode },
+            Entry::File { path, mode, .. } => match records.next() {
+                Some(record) => {
+                    let xattrs = xattrs.get(path.as_path()).copied().unwrap_or(0);
+                    Kind::File { record, mode: *mode, xattrs }
+                }
                 None => continue,
             },
             Entry::Symlink { target, .. } => Kind::Symlink { target },
@@ -157,7 +161,7 @@ fn unlike(meta: &Metadata, kind: &Kind) -> Option<String> {
     match kind {
         Kind::Dir { mode: wanted } if meta.is_dir() => mode(*wanted),
         Kind::Dir { .. } => Some("not a directory".into()),
-        Kind::File { record, mode: wanted } if meta.is_file() => size(record.size_bytes).or_else(|| mode(*wanted)),
+        Kind::File { record, mode: wanted, .. } if meta.is_file() => size(record.size_bytes).or_else(|| mode(*wanted)),
         Kind::Mark if meta.is_file() => size(0),
         Kind::File { .. } | Kind::Mark => Some("not a regular file".into()),
         Kind::Symlink { .. } if meta.is_symlink() => None,
@@ -177,7 +181,14 @@ fn check(path: &Path, kind: &Kind) -> io::Result<(u64, Option<String>)> {
             let found = fs::read_link(path)?;
             Ok((0, (found != *target).then(|| format!("points to {}, not {}", found.display(), target.display()))))
         }
-        Kind::File { record, .. } => {
+        Kind::File { record, xattrs, .. } => {
+            for (name, value) in (0..*xattrs).map(attribute) {
+                let mut found = [0; 64];
+                let length = rustix::fs::getxattr(path, &name, &mut found[..]);
+                if length.ok().and_then(|length| found.get(..length)) != Some(value.as_bytes()) {
+                    return Ok((0, Some(format!("its attribute {name} is not {value:?}"))));
+                }
+            }
             let mut hasher = blake3::Hasher::new();
             hasher.update_reader(fs::File::open(path)?)?;
             let right = hasher.finalize().to_hex().as_str() == record.blake3;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use super::definition::folders;
+use super::definition::{folders, xattrs};
 use super::manifest::Manifest;
 use super::{Entry, diff};
 
@@ -18,6 +18,10 @@ pub struct FileFact {
     pub size_bytes: u64,
     /// First byte; 0 for an empty file.
     pub first_byte: u8,
+    /// Permissions.
+    pub mode: u32,
+    /// How many attributes it has: [`super::attribute`] says which.
+    pub xattrs: u32,
     /// The layer that holds it, from 1 (the top).
     pub layer: u32,
     /// Where it lies, absolute when the stack's root is.
@@ -65,9 +69,10 @@ impl View {
                 entries.insert(path.to_owned(), Visible::Dir { mode });
             }
             let mut files = record.files.iter();
+            let xattrs = xattrs(layer);
             for entry in layer {
                 match entry {
-                    Entry::File { path, .. } => {
+                    Entry::File { path, mode, .. } => {
                         remove_tree(&mut entries, path, true);
                         // Records stand in the definition's order.
                         let Some(file) = files.next() else { continue };
@@ -76,6 +81,8 @@ impl View {
                             digest,
                             size_bytes: file.size_bytes,
                             first_byte: file.first_byte.unwrap_or(0),
+                            mode: *mode,
+                            xattrs: xattrs.get(path.as_path()).copied().unwrap_or(0),
                             layer: u32::try_from(index + 1).unwrap_or(u32::MAX),
                             path: diff(root, &record.id).join(path),
                         };
@@ -85,7 +92,7 @@ impl View {
                         remove_tree(&mut entries, path, true);
                         entries.insert(path.clone(), Visible::Symlink { target: target.clone() });
                     }
-                    Entry::Dir { .. } | Entry::Whiteout { .. } | Entry::Opaque { .. } => {}
+                    Entry::Dir { .. } | Entry::Whiteout { .. } | Entry::Opaque { .. } | Entry::Xattrs { .. } => {}
                 }
             }
         }

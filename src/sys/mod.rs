@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod fuse;
 pub mod loop_device;
+pub mod mapping;
 pub mod namespace;
 pub mod pagemap;
 pub mod process;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 /// Has the kernel kill the child when the thread that starts it ends, however it ends. Start such children from a thread that lasts.
 pub fn die_with_parent(command: &mut Command) {
@@ -47,7 +48,7 @@ pub fn new_session(command: &mut Command) {
 
 /// Sleeps until a process has ended, without reaping it; for `limit` at most. Whether it has ended.
 pub fn wait_for_exit(pid: u32, limit: Option<Duration>) -> io::Result<bool> {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
     let handle = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     let start = Instant::now();
@@ -65,7 +66,83 @@ pub fn wait_for_exit(pid: u32, limit: Option<Duration>) -> io::Result<bool> {
 
 /// Kills a process group by the id of its leader. ESRCH when it is gone.
 pub fn kill_group(leader: u32) -> io::Result<()> {
-    let pid = i32::try_from(leader).ok().filter(|pid| *pid > 1).and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(leader).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
-    Ok(rustix::process::kill_process_group(pid, rustix::process::Signal::KILL)?)
+    Ok(rustix::process::kill_process_group(pid, Signal::KILL)?)
+}
+
+/// A process made by [`fork`]. Dropped without [`Forked::wait`], it is killed and reaped.
+#[derive(Debug)]
+pub struct Forked {
+    pid: Option<Pid>,
+}
+
+/// Makes a copy of this process that does `work`, ends with its result as exit status, and is killed should this process end before it.
+/// Nothing else of this program goes on in it, not even after a panic: no destructor runs, nothing is flushed.
+///
+/// # Errors
+/// EBUSY when this process has more than one thread: a lock that another thread holds would stay locked in the copy for ever.
+pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Forked> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    let parent = std::process::id();
+    // SAFETY: this process has one thread, so that memory is in a consistent state in the copy, and the copy may do whatever a process with
+    // one thread may. It never returns from this match.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let status = match rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
+                // The parent may have ended before that: then nobody would be told.
+                Ok(())
+                    if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get())
+                        == i32::try_from(parent).ok() =>
+                {
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(u8::MAX)
+                }
+                _ => u8::MAX,
+            };
+            // SAFETY: it ends the process and runs nothing of ours.
+            unsafe { libc::_exit(i32::from(status)) }
+        }
+        pid => Ok(Forked { pid: Pid::from_raw(pid) }),
+    }
+}
+
+impl Forked {
+    /// Waits until the process ends; its exit status, or `None` when a signal ended it.
+    pub fn wait(mut self) -> io::Result<Option<u8>> {
+        let status = reap(self.pid.take())?;
+        Ok(status.and_then(|status| status.exit_status()).and_then(|status| u8::try_from(status).ok()))
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            // It is our child and has not been reaped, so that the number is its own; it can only have ended already.
+            rustix::process::kill_process(pid, Signal::KILL).ok();
+            reap(Some(pid)).ok();
+        }
+    }
+}
+
+fn reap(pid: Option<Pid>) -> io::Result<Option<WaitStatus>> {
+    let Some(pid) = pid else { return Ok(None) };
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(ended) => return Ok(ended.map(|(_, status)| status)),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_with_threads_is_not_forked() {
+        // The test's own thread is beside the main one.
+        assert_eq!(super::fork(|| 0).unwrap_err().raw_os_error(), Some(libc::EBUSY));
+    }
 }

@@ -1,0 +1,56 @@
+//! A store into a mapped file: the write that no system call announces.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+/// The first page of a file, mapped shared and writable; unmapped when dropped.
+#[derive(Debug)]
+pub struct StoredPage {
+    address: *mut libc::c_void,
+    length: usize,
+}
+
+/// Maps the first page of a file that is open for reading and writing, and stores one byte at its start. The page is still mapped when this
+/// returns, so that unmapping can be left out of what is timed. An empty file, like a device that fails, ends the process with SIGBUS
+/// (mmap(2)): ask for the size before.
+pub fn store_byte(file: impl AsFd, byte: u8) -> io::Result<StoredPage> {
+    let length = rustix::param::page_size();
+    let file = file.as_fd().as_raw_fd();
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
+    let address = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, file, 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let page = StoredPage { address, length };
+    // SAFETY: the address is the start of a writable mapping that is alive and that no reference points into. Volatile, since nobody in this
+    // process reads the byte and the store is what is wanted.
+    unsafe { address.cast::<u8>().write_volatile(byte) };
+    Ok(page)
+}
+
+impl Drop for StoredPage {
+    fn drop(&mut self) {
+        // SAFETY: address and length are of a mapping that this value alone owns. It cannot fail for a valid range.
+        unsafe { libc::munmap(self.address, self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    #[test]
+    fn a_stored_byte_is_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, "abc").unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        drop(super::store_byte(&file, b'X').unwrap());
+        let mut text = String::new();
+        std::fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "Xbc");
+        let unwritable = std::fs::File::open(&path).unwrap();
+        assert_eq!(super::store_byte(&unwritable, b'Y').unwrap_err().raw_os_error(), Some(libc::EACCES));
+    }
+}
