@@ -293,6 +293,7 @@ mod tests {
             volume: None,
             params: &case.params,
             privileges: Privileges::None,
+            mount_ns: Vec::new(),
             notes: Vec::new(),
         };
         let observations = Lookup.measure(&mut trial)?;

@@ -9,6 +9,7 @@
 mod copy_up;
 mod lookup;
 mod page_cache;
+mod start;
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -87,6 +88,8 @@ pub struct Trial<'a> {
     pub params: &'a Params,
     /// Who runs.
     pub privileges: Privileges,
+    /// How long each container's mount took, from the request until it answered, in nanoseconds.
+    pub mount_ns: Vec<u64>,
     /// What a reader of the record should know.
     pub notes: Vec<String>,
 }
@@ -246,8 +249,8 @@ pub trait Probe: Sync {
 }
 
 /// Every probe.
-pub fn all() -> [&'static dyn Probe; 3] {
-    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache]
+pub fn all() -> [&'static dyn Probe; 4] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start]
 }
 
 /// The probe of a name.
@@ -256,6 +259,7 @@ pub fn by_name(name: ProbeName) -> &'static dyn Probe {
         ProbeName::CopyUp => &copy_up::CopyUp,
         ProbeName::Lookup => &lookup::Lookup,
         ProbeName::PageCache => &page_cache::PageCache,
+        ProbeName::Start => &start::Start,
     }
 }
 

@@ -207,6 +207,18 @@ pub mod metric {
     pub const STEP_RENAME_NS: Metric = ns("step_rename_ns");
     /// Copying up one directory above the file, all its steps; the mean of the case's directories.
     pub const STEP_PARENT_NS: Metric = ns("step_parent_ns");
+    /// A container's mount and the first program in it, together: what a start takes. One sample a container, of the metrics below too.
+    pub const START_NS: Metric = ns("start_ns");
+    /// From the request to mount until the mount answers, for a FUSE daemon its own start included.
+    pub const MOUNT_NS: Metric = ns("mount_ns");
+    /// Starting the smallest program from the container and waiting for its end: the first time in this container.
+    pub const EXEC_NS: Metric = ns("exec_ns");
+    /// The same again.
+    pub const SECOND_EXEC_NS: Metric = ns("second_exec_ns");
+    /// Unmounting, until the daemon has ended where there is one.
+    pub const UNMOUNT_NS: Metric = ns("unmount_ns");
+    /// Anonymous resident memory of the FUSE daemons, divided by the containers. One sample a case.
+    pub const DAEMON_BYTES: Metric = Metric::new("daemon_bytes", Unit::Bytes, Better::Lower);
     /// stat of a name that is in layer `target_layer`.
     pub const LOOKUP_HIT_NS: Metric = ns("lookup_hit_ns");
     /// stat of a name that is nowhere.

@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::steps;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
-use crate::record::{Conditions, Outcome, Privileges};
+use crate::record::{Conditions, Observation, Outcome, Privileges, metric};
 use crate::stack::{LayerForm, LayerStack};
 use crate::sys;
 use crate::workload::{CacheState, Case, ProbeName};
@@ -84,6 +84,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         volume: places.volume.as_deref(),
         params: &case.params,
         privileges: job.privileges,
+        mount_ns: Vec::new(),
         notes: Vec::new(),
     };
     trial.warm_layers()?;
@@ -94,15 +95,19 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     counted.extend(driver.counters_option(&counters));
     let mut mounts = Vec::new();
     for (container, work) in places.containers.iter().zip(&places.works) {
-        let mount = driver.mount(&MountRequest {
-            lower: &lower,
-            upper: &container.upper,
-            work,
-            merged: &container.merged,
-            // One container's counters say where the time of a copy_up goes; the others only would write over them.
-            options: if mounts.is_empty() { &counted } else { &case.driver.options },
-            layerbench: &job.layerbench,
-        })?;
+        let (ns, mount) = probe::timed(|| {
+            driver.mount(&MountRequest {
+                lower: &lower,
+                upper: &container.upper,
+                work,
+                merged: &container.merged,
+                // One container's counters say where the time of a copy_up goes; the others only would write over them.
+                options: if mounts.is_empty() { &counted } else { &case.driver.options },
+                layerbench: &job.layerbench,
+            })
+        });
+        let mount = mount?;
+        trial.mount_ns.push(ns);
         if let Some(deviation) = mount.deviation() {
             let (reason, remedy) = (deviation.reason.clone(), deviation.remedy.clone());
             return Ok(Outcome::Skipped { reason, remedy }.into());
@@ -128,10 +133,20 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     check_caches(case, &conditions)?;
     probe.verify(&mut trial)?;
     let mut notes = std::mem::take(&mut trial.notes);
+    let mut unmount_ns = Vec::with_capacity(mounts.len());
     for mount in mounts {
+        let (ns, unmounted) = probe::timed(|| mount.unmount());
+        unmount_ns.push(ns);
         // What was measured has been verified: what goes wrong afterwards is worth a note.
-        if let Err(e) = mount.unmount() {
+        if let Err(e) = unmounted {
             notes.push(format!("after the measurement: {e}"));
+        }
+    }
+    if case.probe == ProbeName::Start {
+        observations.push(Observation::new(metric::UNMOUNT_NS, unmount_ns));
+        if let Some(bytes) = conditions.daemon_resident_bytes {
+            observations
+                .push(Observation::new(metric::DAEMON_BYTES, vec![bytes / u64::from(case.params.containers.max(1))]));
         }
     }
     if case.probe == ProbeName::CopyUp {

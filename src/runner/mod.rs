@@ -250,6 +250,7 @@ struct StackKey {
     directories: u32,
     xattrs: u32,
     atlas: bool,
+    programs: bool,
 }
 
 impl StackKey {
@@ -265,12 +266,14 @@ impl StackKey {
             xattrs: p.xattrs,
             // Its directories grow with depth: other probes are spared them.
             atlas: case.probe == ProbeName::Lookup,
+            programs: case.probe == ProbeName::Start,
         }
     }
 
     fn definition(&self) -> StackDefinition {
         let study = StackDefinition::study(self.depth, self.target_layer, self.files, self.file_size_bytes)
             .with_targets(self.directories, self.xattrs);
+        let study = if self.programs { study.with_programs() } else { study };
         if self.atlas { study.with_atlas(self.target_layer, self.files) } else { study }
     }
 }

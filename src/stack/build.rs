@@ -214,7 +214,7 @@ fn write_file<'a>(
     let mut file = File::from(file.map_err(|e| at("create", &path())(e))?);
     let written = thread
         .writer
-        .write(&mut file, seed, task.layer, task.path, task.size_bytes)
+        .write(&mut file, seed, task.layer, task.path, task.size_bytes, task.mode)
         .map_err(|e: io::Error| at("write", &path())(e))?;
     // Asked for at creation, less what the umask takes and what a write takes away again.
     if task.mode & (umask | 0o7000) != 0 {

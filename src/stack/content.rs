@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use super::program;
+
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -28,7 +30,7 @@ impl Writer {
         Writer { buffer: vec![0; PIECE] }
     }
 
-    /// Writes the content of one file and digests it on the way.
+    /// Writes the content of one file and digests it on the way. A program (`mode` lets its owner execute it) begins as one.
     pub(super) fn write(
         &mut self,
         file: &mut File,
@@ -36,7 +38,9 @@ impl Writer {
         layer: usize,
         path: &Path,
         size: u64,
+        mode: u32,
     ) -> io::Result<Written> {
+        let program = if mode & 0o100 != 0 { program::beginning(size) } else { None };
         let mut rng = generator(seed, layer, path);
         let mut hasher = blake3::Hasher::new();
         let mut first_byte = None;
@@ -45,6 +49,12 @@ impl Writer {
             let length = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let Some(piece) = self.buffer.get_mut(..length) else { break };
             rng.fill_bytes(piece);
+            if left == size
+                && let Some(code) = &program
+                && let Some(start) = piece.get_mut(..code.len())
+            {
+                start.copy_from_slice(code);
+            }
             first_byte = first_byte.or(piece.first().copied());
             hasher.update(piece);
             file.write_all(piece)?;

@@ -21,7 +21,8 @@ pub enum Entry {
         /// Permissions.
         mode: u32,
     },
-    /// A regular file with incompressible content made from the stack's seed.
+    /// A regular file with incompressible content made from the stack's seed. One that its owner may execute begins as a program that ends
+    /// with status 0.
     File {
         /// Where.
         path: PathBuf,
@@ -193,6 +194,18 @@ impl StackDefinition {
                 }
             }
             entries.append(&mut attributes);
+        }
+        self
+    }
+
+    /// A study's stack whose targets are programs.
+    pub fn with_programs(mut self) -> StackDefinition {
+        for entry in self.layers.iter_mut().flatten() {
+            if let Entry::File { path, mode, .. } = entry
+                && is_named(path, "f-")
+            {
+                *mode = DIR_MODE;
+            }
         }
         self
     }

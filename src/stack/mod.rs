@@ -15,6 +15,7 @@ mod forms;
 mod manifest;
 mod parallel;
 mod partial;
+mod program;
 mod verify;
 mod view;
 

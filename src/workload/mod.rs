@@ -134,17 +134,20 @@ pub enum ProbeName {
     Lookup,
     /// Whether containers share the page cache.
     PageCache,
+    /// How long a container takes to start, and what it occupies.
+    Start,
 }
 
 impl ProbeName {
     /// All of them.
-    pub const ALL: [ProbeName; 3] = [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache];
+    pub const ALL: [ProbeName; 4] = [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache, ProbeName::Start];
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
         match self {
             ProbeName::CopyUp => "copy_up",
             ProbeName::Lookup => "lookup",
             ProbeName::PageCache => "page_cache",
+            ProbeName::Start => "start",
         }
     }
 }

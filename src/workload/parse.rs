@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Most containers that one case may mount.
-const CONTAINERS_MAX: u32 = 256;
+const CONTAINERS_MAX: u32 = 1_000;
 /// Most target files of one stack.
 const FILES_MAX: u32 = 100_000;
 /// Most blocks of one run.
@@ -205,6 +205,7 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ],
         ProbeName::Lookup => &["depth", "files", "target_layer", "cache"],
         ProbeName::PageCache => &["depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
+        ProbeName::Start => &["depth", "file_size", "files", "target_layer", "cache", "containers"],
     }
 }
 

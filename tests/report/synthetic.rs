@@ -208,6 +208,7 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
     let bind = case.driver.driver == "bind";
     let (layers, kib) = (u64::from(depth), file_size_bytes / 1024);
     match case.probe {
+        ProbeName::Start => Vec::new(),
         ProbeName::CopyUp => vec![
             (metric::FIRST_WRITE_NS, many(fixed + (per_kib * kib + per_layer * layers) * store)),
             (metric::SECOND_WRITE_NS, many(second)),

@@ -284,13 +284,13 @@ impl Probe for CopyUp {
 
 /// What a tree occupies.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Usage {
-    bytes: u64,
-    inodes: u64,
+pub(super) struct Usage {
+    pub(super) bytes: u64,
+    pub(super) inodes: u64,
 }
 
 /// Allocated bytes and inodes of everything below `root`, and `root` itself.
-fn usage(root: &Path) -> io::Result<Usage> {
+pub(super) fn usage(root: &Path) -> io::Result<Usage> {
     let mut total = Usage::default();
     let mut pending = vec![root.to_owned()];
     while let Some(path) = pending.pop() {
