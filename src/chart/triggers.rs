@@ -17,7 +17,7 @@ use crate::workload::Trigger;
 /// See the module.
 pub struct Triggers;
 
-const LABELS: i32 = 300;
+const LABELS: i32 = 220;
 /// Room for the medians at the right.
 const NUMBERS: i32 = 84;
 const AXIS_HEIGHT: i32 = 60;
@@ -196,7 +196,7 @@ fn sentences(data: &ResultSet, view: &TriggerView) -> [String; 2] {
                 })
                 .collect();
             format!(
-                "A {} changes no data, yet a file of {} instead of {} {}.",
+                "A {} changes no data: a file of {} instead of {} {}.",
                 trigger.as_str(),
                 human::bytes(large as f64),
                 human::bytes(small as f64),

@@ -81,8 +81,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The first operation on every file, then the second on every file.
-    fn on(&self, files: &[File]) -> Result<Samples, String> {
+    /// The first operation on every file, then the second on every file; `between` the two in any case.
+    fn on(&self, files: &[File], between: &mut dyn FnMut()) -> Result<Samples, String> {
         let mut samples = Samples {
             first: Vec::with_capacity(files.len()),
             second: Vec::with_capacity(files.len()),
@@ -91,8 +91,10 @@ impl Work<'_> {
             began_ns: monotonic_ns(),
             ended_ns: 0,
         };
-        self.round(files, Round::First, &mut samples.first, &mut samples.first_durable)?;
+        let first = self.round(files, Round::First, &mut samples.first, &mut samples.first_durable);
         samples.ended_ns = monotonic_ns();
+        between();
+        first?;
         self.round(files, Round::Second, &mut samples.second, &mut samples.second_durable)?;
         Ok(samples)
     }
@@ -249,8 +251,8 @@ impl Probe for CopyUp {
         let samples = {
             let _inside = WorkingFolder::enter(fd.as_fd()).map_err(at("enter", &merged))?;
             match usize::try_from(trial.params.processes).unwrap_or(usize::MAX) {
-                0 | 1 => vec![work.on(&files).map_err(ProbeError::Wrong)?],
-                count => processes::together(count, |index| work.on(part(&files, index, count)))
+                0 | 1 => vec![work.on(&files, &mut || ()).map_err(ProbeError::Wrong)?],
+                count => processes::together(count, |index, between| work.on(part(&files, index, count), between))
                     .map_err(|e| ProbeError::Wrong(e.to_string()))?,
             }
         };

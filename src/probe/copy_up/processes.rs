@@ -40,42 +40,74 @@ pub(super) enum ProcessesError {
     },
 }
 
+/// Where processes wait until all of them are there.
+struct Gate {
+    /// Read by the parent: a byte for each that is there.
+    ready: io::PipeReader,
+    told: Option<io::PipeWriter>,
+    /// Read by all who wait and written by nobody: closing its other end wakes them at once.
+    go: io::PipeReader,
+    held: Option<io::PipeWriter>,
+}
+
+impl Gate {
+    fn new() -> io::Result<Gate> {
+        let (ready, told) = io::pipe()?;
+        let (go, held) = io::pipe()?;
+        Ok(Gate { ready, told: Some(told), go, held: Some(held) })
+    }
+
+    /// In a child: says that it is there and waits. Its end is closed then, so that the parent learns of one that died on the way when
+    /// all others are there.
+    fn pass(&mut self) -> io::Result<()> {
+        if let Some(mut told) = self.told.take() {
+            told.write_all(&[1])?;
+        }
+        self.go.read(&mut [0]).map(drop)
+    }
+
+    /// In the parent: waits for `count` and lets them go.
+    fn open(mut self, count: usize) -> io::Result<()> {
+        drop(self.told.take());
+        self.ready.read_exact(&mut vec![0; count])
+    }
+}
+
 /// Does `work` in `count` processes, each with its index, and returns what they answered, in order. They wait for each other before they
-/// begin. The calling process must have one thread.
+/// begin, and once more where `work` calls the function it is given, which it does exactly once: what comes after disturbs nobody who is
+/// still at what comes before. The calling process must have one thread.
 pub(super) fn together<T: Serialize + DeserializeOwned>(
     count: usize,
-    work: impl Fn(usize) -> Result<T, String>,
+    work: impl Fn(usize, &mut dyn FnMut()) -> Result<T, String>,
 ) -> Result<Vec<T>, ProcessesError> {
     let failed = |operation| move |errno: io::Error| ProcessesError::Io { operation, count, errno };
     // One file for all answers, a line each: it is held in memory, and a descriptor a process would be too many.
     let answers = memfd_create("answers", MemfdFlags::CLOEXEC).map_err(|e| failed("start")(e.into()))?;
     fcntl_setfl(&answers, OFlags::APPEND).map_err(|e| failed("start")(e.into()))?;
     let mut answers = File::from(answers);
-    let (mut ready, told) = io::pipe().map_err(failed("start"))?;
-    let (go, held) = io::pipe().map_err(failed("start"))?;
-    // All of them read a pipe that nobody writes: closing its other end wakes them at once.
-    let (mut told, mut held) = (Some(told), Some(held));
+    let mut begin = Gate::new().map_err(failed("start"))?;
+    let mut halfway = Gate::new().map_err(failed("start"))?;
 
     let mut children: Vec<Forked> = Vec::with_capacity(count);
     for index in 0..count {
         let child = fork(|| {
             // The ends that this copy has would keep the pipes from ending.
-            drop(held.take());
-            let begun = told.take().is_some_and(|mut told| told.write_all(&[1]).is_ok())
-                && (&go).read(&mut [0]).is_ok_and(|bytes| bytes == 0);
-            if !begun {
+            drop((begin.held.take(), halfway.held.take()));
+            if begin.pass().is_err() {
                 return 1;
             }
-            let answer = serde_json::to_string(&(index, work(index)));
+            let mut passed = Ok(());
+            let result = work(index, &mut || passed = halfway.pass());
+            let result = passed.map_err(|e| format!("wait for the other processes: {e}")).and(result);
+            let answer = serde_json::to_string(&(index, result));
             // In one write, which appends whole (inode lock of tmpfs).
             u8::from(!answer.is_ok_and(|line| (&answers).write_all((line + "\n").as_bytes()).is_ok()))
         });
         children.push(child.map_err(failed("start"))?);
     }
-    drop(told);
-    let mut all = vec![0; count];
-    ready.read_exact(&mut all).map_err(failed("wait for"))?;
-    drop(held);
+    for gate in [begin, halfway] {
+        gate.open(count).map_err(failed("wait for"))?;
+    }
     for child in children {
         // Whether it did its work is told by its answer.
         child.wait().map_err(failed("wait for"))?;
