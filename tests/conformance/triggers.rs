@@ -58,6 +58,7 @@ fn with_case(
         volume: volume.as_deref(),
         params,
         privileges: host::fingerprint().privileges,
+        mount_ns: Vec::new(),
         notes: Vec::new(),
     };
     let probe = probe::by_name(ProbeName::CopyUp);
