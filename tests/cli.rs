@@ -209,6 +209,17 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
         let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
         let expected: Vec<&str> = match record.case.probe {
             ProbeName::CopyUp => continue,
+            ProbeName::Start => {
+                vec![
+                    "start_ns",
+                    "mount_ns",
+                    "exec_ns",
+                    "second_exec_ns",
+                    "unmount_ns",
+                    "upper_bytes",
+                    "upper_inodes_count",
+                ]
+            }
             ProbeName::Lookup => {
                 let hiding = ["lookup_whiteout_ns", "lookup_opaque_ns"].into_iter();
                 let others = ["lookup_hit_ns", "lookup_miss_ns", "lookup_merged_ns", "lookup_path_ns", "open_ns"];

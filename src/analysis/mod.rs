@@ -6,6 +6,7 @@
 
 mod between;
 mod bootstrap;
+mod breakdown;
 mod changed;
 mod checklist;
 mod claims;
@@ -22,6 +23,7 @@ mod view;
 
 pub use between::{Between, Mean, Only, Ratio, Repeated, Side, between, is_time, unit};
 pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
+pub use breakdown::{Breakdown, Part, Source, breakdowns};
 pub use changed::{Change, OtherOptions, Scope};
 pub use checklist::{Answer, Item, checklist};
 pub use claims::{Claim, Effect, Finding, Test, Verdict, What, claims};

@@ -19,6 +19,7 @@ mod lookup_by_depth;
 mod lookup_panels;
 mod model_residuals;
 mod resident_by_containers;
+mod start;
 mod tax_over_bind;
 mod triggers;
 
@@ -75,6 +76,7 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &lookup_by_depth::LookupByDepth,
         &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,
+        &start::Start,
         &tax_over_bind::TaxOverBind,
         &triggers::Triggers,
     ]

@@ -47,6 +47,9 @@ pub enum ProbeError {
     /// The wrong thing was measured: figures would be worthless.
     #[error("wrong result: {0}")]
     Wrong(String),
+    /// The caches are not, or did not stay, in the state that the case asks for: nothing wrong with what was measured but its name.
+    #[error("the caches were not as asked: {0}")]
+    Caches(String),
     /// It cannot be done here.
     #[error("{reason}; {remedy}")]
     Unavailable {
@@ -183,7 +186,7 @@ impl Trial<'_> {
                     let file = File::open(&path).map_err(at("open", &path))?;
                     let resident = sys::cache::resident_bytes(&file).map_err(at("count resident pages of", &path))?;
                     if resident > 0 {
-                        return Err(ProbeError::Wrong(format!(
+                        return Err(ProbeError::Caches(format!(
                             "{resident} bytes of {} are still resident after drop_caches: the case is not cold",
                             path.display()
                         )));
@@ -205,7 +208,7 @@ impl Trial<'_> {
             let resident = sys::cache::resident_bytes(&file).map_err(at("count resident pages of", &path))?;
             let size = file.metadata().map_err(at("fstat", &path))?.len();
             if resident < size {
-                return Err(ProbeError::Wrong(format!(
+                return Err(ProbeError::Caches(format!(
                     "only {resident} of {size} bytes of {} are resident: the case is not {}; more memory, or less of everything else, helps",
                     path.display(),
                     self.params.cache.as_str()

@@ -59,6 +59,11 @@ pub fn run_job(job: &CaseJob) -> CaseResult {
             Some(ProbeError::Unavailable { reason, remedy }) => {
                 Outcome::Skipped { reason: reason.clone(), remedy: remedy.clone() }.into()
             }
+            // Something else on the machine has been at the caches: worth another attempt.
+            Some(ProbeError::Caches(_)) => CaseResult {
+                outcome: Outcome::Failed { error: format!("{e:#}") },
+                conditions: Some(Conditions { disturbed: vec![format!("{e:#}")], ..Conditions::default() }),
+            },
             _ => Outcome::Failed { error: format!("{e:#}") }.into(),
         },
     }
@@ -163,13 +168,13 @@ fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> 
     let cold = case.params.cache == CacheState::Cold;
     let looks_up = case.probe == ProbeName::Lookup;
     if cold && read == 0 {
-        return Err(ProbeError::Wrong("cold caches were asked for, but nothing was read from the device".into()));
+        return Err(ProbeError::Caches("cold caches were asked for, but nothing was read from the device".into()));
     }
     // A first write may have to read what the file system knows of its own free space; a look-up has no such excuse.
     let excused = if looks_up { 0 } else { METADATA_BYTES + u64::from(case.params.files) * 4096 };
     let measured = u64::from(case.params.files) * case.params.file_size_bytes;
     if !cold && read > excused && (looks_up || read > measured / 2) {
-        return Err(ProbeError::Wrong(format!(
+        return Err(ProbeError::Caches(format!(
             "{} caches were asked for, but {read} bytes were read from the device",
             case.params.cache.as_str()
         )));

@@ -6,7 +6,7 @@ use layerbench::record::{
     SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
-    CacheState, Case, DriverVariant, Measure, Params, ProbeName, TargetLayer, Workload, expand, shuffle,
+    CacheState, Case, DriverVariant, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
 };
 
 /// What to make up.
@@ -138,6 +138,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
         };
     let small = spec.file_size_bytes.iter().copied().take(1).collect();
     let large = spec.file_size_bytes.iter().copied().rev().take(1).collect();
+    let large_only: Vec<u64> = spec.file_size_bytes.iter().copied().rev().take(1).collect();
     let shallow: Vec<u32> = spec.depth.iter().copied().take(1).collect();
     let first: Vec<CacheState> = spec.cache.iter().copied().take(1).collect();
     Workload {
@@ -148,6 +149,11 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
         twin: None,
         measures: vec![
             measure(ProbeName::CopyUp, spec.file_size_bytes.clone(), spec.depth.clone(), first.clone(), vec![1]),
+            Measure {
+                trigger: vec![Trigger::Append, Trigger::Chmod, Trigger::Rename],
+                ..measure(ProbeName::CopyUp, large_only.clone(), shallow.clone(), first.clone(), vec![1])
+            },
+            measure(ProbeName::Start, large_only, shallow.clone(), first.clone(), spec.containers.clone()),
             measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1]),
             measure(ProbeName::PageCache, large, shallow, first, spec.containers.clone()),
         ],
@@ -208,7 +214,15 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
     let bind = case.driver.driver == "bind";
     let (layers, kib) = (u64::from(depth), file_size_bytes / 1024);
     match case.probe {
-        ProbeName::Start => Vec::new(),
+        ProbeName::Start => {
+            let mut each = |value: u64| -> Vec<u64> { (0..containers).map(|_| noise.about(value)).collect() };
+            vec![
+                (metric::START_NS, each(fixed * 4 + per_layer * layers)),
+                (metric::MOUNT_NS, each(fixed * 3 + per_layer * layers)),
+                (metric::EXEC_NS, each(fixed)),
+                (metric::UPPER_BYTES, vec![if bind { 0 } else { 4096 }; containers as usize]),
+            ]
+        }
         ProbeName::CopyUp => vec![
             (metric::FIRST_WRITE_NS, many(fixed + (per_kib * kib + per_layer * layers) * store)),
             (metric::SECOND_WRITE_NS, many(second)),
