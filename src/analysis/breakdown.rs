@@ -80,7 +80,8 @@ pub fn breakdowns(results: &ResultSet, store: &str) -> Vec<Breakdown> {
     wanted.dedup();
 
     let mut found = Vec::new();
-    for driver in &results.drivers {
+    // A volume copies nothing up.
+    for driver in results.drivers.iter().filter(|driver| !results.is_baseline(&driver.label)) {
         for bytes in &wanted {
             let of = |metric: &Metric| median(ProbeName::CopyUp, &driver.label, depth, Some(*bytes), metric);
             let Some(whole_ns) = of(&metric::FIRST_WRITE_NS) else { continue };

@@ -6,8 +6,7 @@
 //! found, also below 0.
 //!
 //! Whether the formula is worth anything is tested on cells (a depth and a size) that it has not seen: each cell is left out once and predicted from
-//! the others. How far those predictions are off is the width of the prediction interval (jackknife+; Barber et al., "Predictive inference with
-//! the jackknife+", 2021).
+//! the others. How far off the predictions of the other cells between cells are, is the width of a cell's prediction interval.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +26,11 @@ const HUBER: f64 = 1.345;
 const ITERATIONS: usize = 30;
 /// Depths and sizes that a model needs, each.
 const LEVELS_MIN: usize = 3;
+/// Share of the product of depths and sizes that has to be measured: a sweep of each at one value of the other cannot tell depth × bytes from
+/// the two alone.
+const CROSSED_MIN: f64 = 0.5;
+/// Share of the replicates that have to be fitted: those that cannot be are the widest ones.
+const FITTED_MIN: f64 = 0.98;
 /// Share of the largest prediction from which the term of depth times bytes counts for something.
 pub const COMPOUNDED_SHARE: f64 = 0.05;
 
@@ -114,8 +118,10 @@ pub struct CostModel {
     pub compounded: Compounded,
     /// Every depth and size.
     pub cells: Vec<Cell>,
-    /// Factor by which a prediction for a cell not seen may be off, either way, with 95 %.
+    /// Factor by which a prediction for a cell between others may be off, either way.
     pub prediction_factor: f64,
+    /// Share of such predictions that the factor promises to hold: 0.95, or less where cells between others are too few for that.
+    pub prediction_confidence: f64,
     /// Blocks that the intervals rest on.
     pub blocks: usize,
 }
@@ -127,6 +133,12 @@ impl CostModel {
             self.cells.iter().filter(|cell| cell.interior).map(|cell| cell.error().abs()).collect();
         errors.sort_unstable_by(f64::total_cmp);
         Some((quantile(&errors, 0.5)?, *errors.last()?))
+    }
+
+    /// The cell between others whose prediction is the furthest off.
+    pub fn worst(&self) -> Option<&Cell> {
+        let interior = self.cells.iter().filter(|cell| cell.interior);
+        interior.max_by(|a, b| a.error().abs().total_cmp(&b.error().abs()))
     }
 
     /// Interior cells whose observation lies in the prediction interval, and interior cells.
@@ -157,6 +169,10 @@ pub fn cost_models(run: &Run) -> Vec<Result<CostModel, NotFitted>> {
         if case.probe != ProbeName::CopyUp || p.target_layer != p.depth || p.plain() != *p || p.containers != 1 {
             continue;
         }
+        // An empty file has nothing to copy and nothing to wait for: another operation.
+        if p.file_size_bytes == 0 {
+            continue;
+        }
         let Some(first) = observations.iter().find(|o| o.metric.name == metric::FIRST_WRITE_NS.name) else { continue };
         let mut samples = first.samples.clone();
         samples.sort_unstable();
@@ -165,18 +181,20 @@ pub fn cost_models(run: &Run) -> Vec<Result<CostModel, NotFitted>> {
             points.entry((&case.store, &case.driver.label, p.cache)).or_default().push(point);
         }
     }
+    // One state of the caches for all, as in the figures: the one with the most points, of equals the first.
+    let count = |cache: CacheState| {
+        points.iter().filter(|(key, _)| key.2 == cache).map(|(_, points)| points.len()).sum::<usize>()
+    };
+    let cache =
+        CacheState::ALL.into_iter().min_by_key(|cache| std::cmp::Reverse(count(*cache))).unwrap_or(CacheState::Fresh);
     let mut models = Vec::new();
     for store in &run.manifest.stores {
         for driver in run.manifest.drivers.iter().filter(|driver| driver.twin_of.is_none()) {
-            // One state of the caches: the one with the most points.
-            let most = CacheState::ALL
-                .into_iter()
-                .filter_map(|cache| Some((cache, points.get(&(store.label.as_str(), driver.label.as_str(), cache))?)))
-                .max_by_key(|(_, points)| points.len());
+            let found = points.get(&(store.label.as_str(), driver.label.as_str(), cache));
             let not = |reason: String| NotFitted { driver: driver.label.clone(), store: store.label.clone(), reason };
-            models.push(match most {
+            models.push(match found {
                 None => Err(not("no first writes were measured".to_owned())),
-                Some((cache, points)) => {
+                Some(points) => {
                     fit_model(&driver.label, &store.label, cache, points).map_err(|reason| not(reason.to_owned()))
                 }
             });
@@ -204,6 +222,10 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
     if blocks.len() < 2 {
         return Err("a model needs two blocks");
     }
+    let measured: BTreeSet<(u64, u64)> = points.iter().map(|p| (p.depth.to_bits(), p.bytes.to_bits())).collect();
+    if (measured.len() as f64) < CROSSED_MIN * (depths.len() * sizes.len()) as f64 {
+        return Err("a model needs each depth with most of the sizes");
+    }
     let (Some(&deepest), Some(&largest)) = (depths.last(), sizes.last()) else { return Err("there are no points") };
     let scale = Scale { depth: deepest.max(1.0), bytes: largest.max(1.0) };
     let ones = vec![1.0; points.len()];
@@ -222,6 +244,9 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
         }
         let weights: Vec<f64> = points.iter().map(|p| drawn.get(&p.block).copied().unwrap_or(0.0)).collect();
         replicates.extend(fit(points, &weights, scale));
+    }
+    if (replicates.len() as f64) < FITTED_MIN * REPLICATES as f64 {
+        return Err(unstable);
     }
     let k = blocks.len() as f64;
     let half = student_t(k - 1.0).ok_or(unstable)? * (k / (k - 1.0)).sqrt();
@@ -242,7 +267,8 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
     } else {
         Compounded::Undecided
     };
-    let (cells, prediction_factor) = held_out(points, scale, &found, &depths, &sizes).ok_or(unstable)?;
+    let (cells, prediction_factor, prediction_confidence) =
+        held_out(points, scale, &found, &depths, &sizes).ok_or(unstable)?;
     Ok(CostModel {
         driver: driver.to_owned(),
         store: store.to_owned(),
@@ -255,6 +281,7 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
         compounded,
         cells,
         prediction_factor,
+        prediction_confidence,
         blocks: blocks.len(),
     })
 }
@@ -317,11 +344,13 @@ fn solve(points: &[Point], weights: &[f64], scale: Scale) -> Option<Coefficients
             m[i][4] += w * x * p.ns;
         }
     }
+    let largest: Vec<f64> = (0..4).map(|i| m[i][i].abs().max(f64::MIN_POSITIVE)).collect();
     for column in 0..4 {
         let pivot = (column..4).max_by(|a, b| m[*a][column].abs().total_cmp(&m[*b][column].abs()))?;
         m.swap(column, pivot);
         let head = m[column];
-        if head[column].abs() < f64::MIN_POSITIVE {
+        // Of what rounding leaves, nothing can be learned.
+        if head[column].abs() <= largest[column] * 1e-12 {
             return None;
         }
         for row in m.iter_mut().skip(column + 1) {
@@ -339,14 +368,14 @@ fn solve(points: &[Point], weights: &[f64], scale: Scale) -> Option<Coefficients
     Some(found)
 }
 
-/// Every cell predicted without itself, and the factor of the prediction interval.
+/// Every cell predicted without itself, the factor of the prediction interval and the share that it promises to hold.
 fn held_out(
     points: &[Point],
     scale: Scale,
     found: &Coefficients,
     depths: &[f64],
     sizes: &[f64],
-) -> Option<(Vec<Cell>, f64)> {
+) -> Option<(Vec<Cell>, f64, f64)> {
     let mut cells = Vec::new();
     for &depth in depths {
         for &bytes in sizes {
@@ -375,21 +404,29 @@ fn held_out(
         if cell.held_out_ns > 0.0 { (cell.observed_ns / cell.held_out_ns).ln().abs() } else { f64::INFINITY }
     };
     let errors: Vec<f64> = cells.iter().map(off).collect();
+    let between: Vec<usize> =
+        cells.iter().enumerate().filter(|(_, cell)| cell.interior).map(|(index, _)| index).collect();
     let factor = |left_out: Option<usize>| {
-        let mut others: Vec<f64> =
-            errors.iter().enumerate().filter(|(index, _)| Some(*index) != left_out).map(|(_, error)| *error).collect();
+        let mut others: Vec<f64> = between
+            .iter()
+            .filter(|index| Some(**index) != left_out)
+            .filter_map(|index| errors.get(*index).copied())
+            .collect();
         others.sort_unstable_by(f64::total_cmp);
         // The smallest that at least 95 % of one more than there are do not exceed.
         let rank = ((others.len() + 1) as f64 * super::bootstrap::CONFIDENCE).ceil() as usize;
-        others.get(rank.clamp(1, others.len()) - 1).copied()
+        others.get(rank.min(others.len()).checked_sub(1)?).copied()
     };
+    let n = between.len() as f64;
     for index in 0..cells.len() {
-        let bound = factor(Some(index))?;
+        // A single cell between others has none to be judged by.
+        let Some(bound) = factor(Some(index)) else { continue };
         if let (Some(cell), Some(error)) = (cells.get_mut(index), errors.get(index)) {
             cell.covered = *error <= bound;
         }
     }
-    Some((cells, factor(None)?.exp()))
+    let factor = factor(None).map_or(f64::INFINITY, f64::exp);
+    Some((cells, factor, super::bootstrap::CONFIDENCE.min(n / (n + 1.0))))
 }
 
 #[cfg(test)]
@@ -485,6 +522,8 @@ mod tests {
     #[test]
     fn too_few_levels_or_blocks_have_no_model() {
         let points = grid(3, law(0.0), noise(0));
+        let cross: Vec<Point> = points.iter().copied().filter(|p| p.depth == 1.0 || p.bytes == 0.0).collect();
+        assert!(fit_model("d", "s", CacheState::Fresh, &cross).unwrap_err().contains("most of the sizes"));
         let two: Vec<Point> = points.iter().copied().filter(|p| p.depth < 10.0).collect();
         assert!(fit_model("d", "s", CacheState::Fresh, &two).unwrap_err().contains("three depths"));
         let one: Vec<Point> = points.iter().copied().filter(|p| p.block == 1).collect();

@@ -125,6 +125,10 @@ impl<'a> View<'a> {
                 *kept = data;
             }
         }
+        // An empty file has nothing to copy and no place on a logarithmic scale; it is drawn where there is nothing else.
+        if points.keys().any(|(_, _, size)| *size > 0) {
+            points.retain(|(_, _, size), _| *size > 0);
+        }
         if points.is_empty() {
             return None;
         }

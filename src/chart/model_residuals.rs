@@ -1,4 +1,4 @@
-//! What was observed, divided by what the cost model says that was fitted without it: a panel a driver, a line a depth.
+//! What was observed, divided by what the cost model says that was fitted without it: a panel a depth, a line a driver.
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number};
@@ -6,14 +6,14 @@ use super::panel::{Panel, Point, Series};
 use super::sheet::{Sheet, draw};
 use super::style::look;
 use super::words::in_store;
-use super::{Chart, ChartError, Figure};
+use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{CostModel, ResultSet, human};
 
 /// See the module.
 pub struct ModelResiduals;
 
-/// Panels in a row.
-const ACROSS: usize = 2;
+/// Most panels: of more depths some are left out of the drawing, never of the CSV.
+const PANELS_MAX: usize = 6;
 
 impl Chart for ModelResiduals {
     fn name(&self) -> &'static str {
@@ -51,50 +51,44 @@ impl Chart for ModelResiduals {
         let ratio = |cell: &crate::analysis::Cell| {
             if cell.held_out_ns > 0.0 { Some(cell.observed_ns / cell.held_out_ns) } else { None }
         };
-        let mut panels = Vec::new();
         for model in &models {
-            let series = depths.iter().enumerate().map(|(index, depth)| Series {
-                look: look(index),
-                points: sizes
-                    .iter()
-                    .map(|size| {
-                        let cell = model.cells.iter().find(|cell| cell.depth == *depth && cell.bytes == *size)?;
-                        Some(Point { x: *size, y: ratio(cell)?, band: None, mark: true })
-                    })
-                    .collect(),
-                label: None,
-            });
-            let y = all.iter().flat_map(|model| model.cells.iter().filter_map(ratio)).chain([1.0]);
-            panels.push(Panel {
-                title: model.driver.clone(),
-                x: Axis::at("file size", Quantity::Bytes, &sizes),
-                y: Axis::fit("observed / predicted", Quantity::Ratio, y),
-                series: series.collect(),
-            });
             for cell in &model.cells {
                 let numbers = [cell.depth, cell.bytes, cell.observed_ns, cell.fitted_ns, cell.held_out_ns].map(number);
                 let flags = [cell.interior, cell.covered].map(|flag| flag.to_string());
                 csv.row([store.to_owned(), model.driver.clone()].into_iter().chain(numbers).chain(flags));
             }
         }
+        let shown = evenly(&depths);
+        let panels: Vec<Panel> = shown
+            .iter()
+            .map(|depth| {
+                let series = models.iter().map(|model| Series {
+                    look: look(data.position(&model.driver)),
+                    points: sizes
+                        .iter()
+                        .map(|size| {
+                            let cell = model.cells.iter().find(|cell| cell.depth == *depth && cell.bytes == *size)?;
+                            Some(Point { x: *size, y: ratio(cell)?, band: None, mark: true })
+                        })
+                        .collect(),
+                    label: None,
+                });
+                let y = all.iter().flat_map(|model| model.cells.iter().filter_map(ratio)).chain([1.0]);
+                Panel {
+                    title: human::count(*depth as u32, "layer"),
+                    x: Axis::at("file size", Quantity::Bytes, &sizes),
+                    y: Axis::fit("observed / predicted", Quantity::Ratio, y),
+                    series: series.collect(),
+                }
+            })
+            .collect();
+        let across = if panels.len().is_multiple_of(3) { 3 } else { 2 };
         let mut rows: Vec<Vec<Panel>> = Vec::new();
         for panel in panels {
-            match rows.last_mut().filter(|row| row.len() < ACROSS) {
+            match rows.last_mut().filter(|row| row.len() < across) {
                 Some(row) => row.push(panel),
                 None => rows.push(vec![panel]),
             }
-        }
-        // Rows must be of one length; an empty panel says nothing.
-        if rows.len() > 1
-            && let Some(last) = rows.last_mut().filter(|row| row.len() < ACROSS)
-            && let Some(model) = models.last()
-        {
-            last.push(Panel {
-                title: String::new(),
-                x: Axis::at("file size", Quantity::Bytes, &sizes),
-                y: Axis::fit("", Quantity::Ratio, [1.0, model.prediction_factor]),
-                series: Vec::new(),
-            });
         }
         let title = "What the cost model leaves unexplained".to_owned();
         let subtitle = vec![format!(
@@ -102,10 +96,21 @@ impl Chart for ModelResiduals {
             in_store(data, store),
             first.cache.as_str()
         )];
-        let legend = depths.iter().enumerate().map(|(i, d)| (human::count(*d as u32, "layer"), look(i))).collect();
+        let legend = legend(data, &models.iter().map(|model| model.driver.as_str()).collect::<Vec<_>>());
         let svg = draw(&Sheet { title: title.clone(), subtitle, smoke: data.smoke, rows, row_height: 300, legend })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&models) }))
     }
+}
+
+/// The values if there are as many as fill rows, else as many of them as do, the ends among them.
+fn evenly(values: &[f64]) -> Vec<f64> {
+    let n = match values.len() {
+        n @ 0..=4 => n,
+        5 => 4,
+        _ => PANELS_MAX,
+    };
+    let last = values.len().saturating_sub(1);
+    (0..n).filter_map(|i| values.get(i * last / n.saturating_sub(1).max(1)).copied()).collect()
 }
 
 fn sentences(models: &[&CostModel]) -> [String; 2] {
@@ -124,6 +129,13 @@ fn sentences(models: &[&CostModel]) -> [String; 2] {
             "Median and largest error of predictions of points between others that the model had not seen: {}.",
             each.join("; ")
         ),
-        "A line that bends away from 1 shows what a sum of a fixed cost, layers and bytes cannot describe.".to_owned(),
+        match models.iter().flat_map(|model| &model.cells).filter(|cell| cell.held_out_ns <= 0.0).count() {
+            0 => "A line that bends away from 1 shows what a sum of a fixed cost, layers and bytes cannot describe."
+                .to_owned(),
+            n => format!(
+                "{} got a prediction below 0 and cannot be drawn; the CSV has it.",
+                human::count(n as u32, "point")
+            ),
+        },
     ]
 }

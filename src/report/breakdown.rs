@@ -59,10 +59,19 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
     blocks
 }
 
+/// What one case spent.
+struct Spent {
+    /// Processor time of the caller per operation, nanoseconds.
+    probe: f64,
+    /// The same of the daemon.
+    daemon: Option<f64>,
+    /// Bytes of the daemon's memory.
+    memory: Option<u64>,
+}
+
 /// Processor time per operation, a row a probe, by driver.
 fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
-    type Key<'a> = (ProbeName, &'a str);
-    let mut found: BTreeMap<Key<'_>, Vec<(f64, Option<f64>, Option<u64>)>> = BTreeMap::new();
+    let mut found: BTreeMap<(ProbeName, &str), Vec<Spent>> = BTreeMap::new();
     for record in run.last_attempts() {
         let (Some(c), Outcome::Measured { observations, .. }) = (&record.conditions, &record.outcome) else { continue };
         // Of page-cache cases most of the section is counting; of parallel ones the processes are many.
@@ -76,11 +85,11 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
         }
         let each = |ns: u64| ns as f64 / operations as f64;
         let probe = each(c.probe_user_ns + c.probe_kernel_ns);
-        found.entry((record.case.probe, &record.case.driver.label)).or_default().push((
+        found.entry((record.case.probe, &record.case.driver.label)).or_default().push(Spent {
             probe,
-            c.daemon_ns.map(each),
-            c.daemon_resident_bytes,
-        ));
+            daemon: c.daemon_ns.map(each),
+            memory: c.daemon_resident_bytes,
+        });
     }
     if found.is_empty() {
         return Vec::new();
@@ -93,9 +102,9 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
     for driver in &results.drivers {
         for probe in [ProbeName::CopyUp, ProbeName::Lookup] {
             let Some(cases) = found.get(&(probe, driver.label.as_str())) else { continue };
-            let own = middle(cases.iter().map(|case| case.0).collect());
-            let daemon = middle(cases.iter().filter_map(|case| case.1).collect());
-            let memory = middle(cases.iter().filter_map(|case| case.2).map(|bytes| bytes as f64).collect());
+            let own = middle(cases.iter().map(|case| case.probe).collect());
+            let daemon = middle(cases.iter().filter_map(|case| case.daemon).collect());
+            let memory = middle(cases.iter().filter_map(|case| case.memory).map(|bytes| bytes as f64).collect());
             let say = |value: Option<f64>, format: fn(f64) -> String| {
                 plain(value.map(format).unwrap_or_else(|| "none".into()))
             };

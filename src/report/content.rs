@@ -95,7 +95,7 @@ fn warnings(run: &Run) -> Vec<Block> {
             human::count(planned as u64, "planned case")
         ));
     }
-    let count = |wanted: fn(&Outcome) -> bool| run.cases.iter().filter(|case| wanted(&case.outcome)).count() as u64;
+    let count = |wanted: fn(&Outcome) -> bool| run.last_attempts().filter(|case| wanted(&case.outcome)).count() as u64;
     let failed = count(|outcome| matches!(outcome, Outcome::Failed { .. }));
     if failed > 0 {
         let cases = human::count(failed, "case");
@@ -204,7 +204,7 @@ fn missing(run: &Run, results: &ResultSet) -> Vec<Block> {
         }
     }
     let mut skipped: BTreeMap<(usize, &str, &str), u64> = BTreeMap::new();
-    for record in &run.cases {
+    for record in run.last_attempts() {
         if let Outcome::Skipped { reason, remedy } = &record.outcome {
             let at = results.position(&record.case.driver.label);
             // A missing driver is told once, not once for each of its cases.
@@ -232,8 +232,7 @@ fn missing(run: &Run, results: &ResultSet) -> Vec<Block> {
 
 fn failed(run: &Run) -> Vec<Block> {
     let rows: Vec<Vec<Spans>> = run
-        .cases
-        .iter()
+        .last_attempts()
         .filter_map(|record| match &record.outcome {
             Outcome::Failed { error } => Some(vec![vec![Span::Code(record.case.id.clone())], plain(error.clone())]),
             _ => None,

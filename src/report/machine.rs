@@ -107,7 +107,7 @@ fn stores(run: &Run) -> Block {
 
 fn mounts(run: &Run) -> Block {
     let mut options: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
-    for record in &run.cases {
+    for record in run.last_attempts() {
         if let Outcome::Measured { mount_options, .. } = &record.outcome {
             *options.entry(&record.case.driver.label).or_default().entry(mount_options).or_default() += 1;
         }
@@ -144,7 +144,7 @@ fn mounts(run: &Run) -> Block {
 /// What cases have to say, each once.
 fn notes(run: &Run) -> Vec<Block> {
     let mut notes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for record in &run.cases {
+    for record in run.last_attempts() {
         if let Outcome::Measured { notes: of_case, .. } = &record.outcome {
             for note in of_case {
                 *notes.entry((&record.case.driver.label, note)).or_default() += 1;

@@ -12,7 +12,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     let mut blocks = vec![section("cost-model", "Cost model")];
     blocks.push(Block::Text(plain(
         "time of a first write = fixed + a × depth + b × bytes + c × depth × bytes, fitted to the blocks’ medians by relative error, robustly, for \
-         each driver. Waiting for the disk is not a term: overlay2 beside overlay2 volatile shows it. Intervals (95 %) rest on the blocks.",
+         each driver. Waiting for the disk is not a term: overlay2 beside overlay2 volatile shows it. Empty files are left out: with nothing to copy and nothing to wait for, theirs is another operation. Intervals (95 %) rest on the blocks.",
     )));
     let models: Vec<&CostModel> = results.models.iter().filter_map(|model| model.as_ref().ok()).collect();
     if !models.is_empty() {
@@ -27,7 +27,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         blocks.push(Block::Text(plain(format!(
             "Compounded: the term of depth × bytes has an interval above 0 and makes up at least {} of the prediction for the deepest and largest \
              point; in brackets its share there. Error unseen: median and largest relative error of predictions of points that lie between \
-             others and that the model was not fitted to. In interval: how many of those lie within the prediction interval, whose factor follows.",
+             others and that the model was not fitted to. In interval: how many of those lie within the prediction interval made from the others, whose factor follows, with the share that it promises to hold.",
             human::percent(COMPOUNDED_SHARE)
         ))));
     }
@@ -54,7 +54,12 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
         Compounded::Undecided => "undecided",
     };
     let error = match model.errors() {
-        Some((median, largest)) => format!("{}, at most {}", human::percent(median), human::percent(largest)),
+        Some((median, largest)) => {
+            let place = model
+                .worst()
+                .map(|cell| format!(" ({}, {})", human::bytes(cell.bytes), human::count(cell.depth as u32, "layer")));
+            format!("{}, at most {}{}", human::percent(median), human::percent(largest), place.unwrap_or_default())
+        }
         None => "no point lies between others".to_owned(),
     };
     let (covered, interior) = model.covered();
@@ -74,7 +79,11 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
             )),
         ],
         plain(error),
-        plain(format!("{covered} of {interior}, {}", human::ratio(model.prediction_factor))),
+        plain(format!(
+            "{covered} of {interior}, {} ({})",
+            human::ratio(model.prediction_factor),
+            human::percent(model.prediction_confidence)
+        )),
     ]
 }
 

@@ -141,22 +141,33 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
     let large_only: Vec<u64> = spec.file_size_bytes.iter().copied().rev().take(1).collect();
     let shallow: Vec<u32> = spec.depth.iter().copied().take(1).collect();
     let first: Vec<CacheState> = spec.cache.iter().copied().take(1).collect();
+    // A run of single samples has none of these.
+    let more = spec.blocks > 1;
     Workload {
         name: "synthetic".to_owned(),
         title: "A run that nobody measured".to_owned(),
         why: "To test reports and to look at them.".to_owned(),
         drivers,
         twin: None,
-        measures: vec![
-            measure(ProbeName::CopyUp, spec.file_size_bytes.clone(), spec.depth.clone(), first.clone(), vec![1]),
-            Measure {
-                trigger: vec![Trigger::Append, Trigger::Chmod, Trigger::Rename],
-                ..measure(ProbeName::CopyUp, large_only.clone(), shallow.clone(), first.clone(), vec![1])
-            },
-            measure(ProbeName::Start, large_only, shallow.clone(), first.clone(), spec.containers.clone()),
-            measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1]),
-            measure(ProbeName::PageCache, large, shallow, first, spec.containers.clone()),
-        ],
+        measures: [
+            (
+                true,
+                measure(ProbeName::CopyUp, spec.file_size_bytes.clone(), spec.depth.clone(), first.clone(), vec![1]),
+            ),
+            (
+                more,
+                Measure {
+                    trigger: vec![Trigger::Append, Trigger::Chmod, Trigger::Rename],
+                    ..measure(ProbeName::CopyUp, large_only.clone(), shallow.clone(), first.clone(), vec![1])
+                },
+            ),
+            (more, measure(ProbeName::Start, large_only, shallow.clone(), first.clone(), spec.containers.clone())),
+            (true, measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1])),
+            (true, measure(ProbeName::PageCache, large, shallow, first, spec.containers.clone())),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, measure)| wanted.then_some(measure))
+        .collect(),
     }
 }
 
