@@ -120,7 +120,8 @@ fn ratios_and_their_means_are_what_was_made_of_the_samples() {
     assert!(
         found.without_ratio.iter().all(|(key, metric)| key.driver == "bind" && metric.starts_with("upper_")
             || metric == "checked_pages_count"
-            || metric == "shared_pages_count"),
+            || metric == "shared_pages_count"
+            || metric == "mapped_shared_pages_count"),
         "{:?}",
         found.without_ratio
     );

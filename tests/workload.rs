@@ -153,13 +153,16 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         let smoke = load(&path, Scale::Smoke, &layerbench::driver::Registry).unwrap();
         assert!(expand(&smoke, &["s".into()]).len() < expand(&workload, &["s".into()]).len());
         names.push(workload.name.clone());
-        if workload.name == "quick" {
+        if workload.name == "quick" || workload.name == "study" {
             let cases: Vec<Case> = expand(&workload, &["s".into()]);
             for probe in ProbeName::ALL {
-                assert!(cases.iter().any(|case| case.probe == probe), "quick measures {}", probe.as_str());
+                assert!(cases.iter().any(|case| case.probe == probe), "{} measures {}", workload.name, probe.as_str());
             }
         }
     }
     names.sort();
-    assert_eq!(names, ["copy-up", "lookup", "page-cache", "parallel", "parents", "quick", "triggers", "union"]);
+    assert_eq!(
+        names,
+        ["copy-up", "lookup", "page-cache", "parallel", "parents", "quick", "start", "study", "triggers", "union"]
+    );
 }

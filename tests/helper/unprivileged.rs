@@ -114,7 +114,7 @@ fn labels(folder: &Path, unshare: bool) -> Vec<(String, Vec<String>)> {
     let mut labels: Vec<_> = run
         .cases
         .iter()
-        .filter(|case| of_union(&case.case.driver.driver))
+        .filter(|case| of_union(&case.case.driver.driver) && case.case.driver.twin_of.is_none())
         .filter(|case| matches!(case.outcome, layerbench::record::Outcome::Measured { .. }))
         .map(|case| (case.case.driver.label.clone(), case.case.driver.options.clone()))
         .collect();
