@@ -125,7 +125,7 @@ fn labels(folder: &Path, unshare: bool) -> Vec<(String, Vec<String>)> {
         .manifest
         .drivers
         .iter()
-        .filter(|info| of_union(&info.driver))
+        .filter(|info| of_union(&info.driver) && info.twin_of.is_none())
         .map(|info| (info.label.clone(), info.options.clone()))
         .collect();
     assert_eq!(named, labels, "the manifest names what was measured");
