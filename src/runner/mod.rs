@@ -153,7 +153,9 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             let begun = Instant::now();
             let CaseResult { outcome, conditions } = runs.case(index, planned, attempt)?;
             let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
-            let superseded = disturbed && attempt <= REPEATS_MAX && repeats_left > 0;
+            // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
+            let nothing = matches!(outcome, Outcome::Failed { .. });
+            let superseded = disturbed && attempt <= REPEATS_MAX && (nothing || repeats_left > 0);
             let record = CaseRecord {
                 case: planned.case.clone(),
                 order: u32::try_from(index + 1).unwrap_or(u32::MAX),
@@ -172,7 +174,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
                 break;
             }
             attempt += 1;
-            repeats_left -= 1;
+            repeats_left = repeats_left.saturating_sub(1);
             summary.repeated += 1;
         }
     }
