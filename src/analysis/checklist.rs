@@ -58,8 +58,8 @@ pub struct Item {
 /// The checklist of a run.
 pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
     // What another attempt supersedes is kept in the records and counts for nothing.
-    let counts = |record: &&CaseRecord| matches!(record.outcome, Outcome::Measured { .. }) && !record.superseded;
-    let measured: Vec<&CaseRecord> = run.cases.iter().filter(counts).collect();
+    let measured = |record: &&CaseRecord| matches!(record.outcome, Outcome::Measured { .. });
+    let measured: Vec<&CaseRecord> = run.last_attempts().filter(measured).collect();
     let item = |id, question, (answer, evidence): (Answer, String)| Item { id, question, answer, evidence };
     vec![
         item("real", "Were the values real ones, not those of a smoke run?", real(run)),
@@ -97,8 +97,7 @@ fn real(run: &Run) -> (Answer, String) {
 }
 
 fn complete(run: &Run) -> (Answer, String) {
-    let done = run.cases.iter().filter(|record| !record.superseded);
-    let executed: BTreeSet<&str> = done.map(|record| record.case.id.as_str()).collect();
+    let executed: BTreeSet<&str> = run.last_attempts().map(|record| record.case.id.as_str()).collect();
     let planned = run.manifest.planned_cases as usize;
     let cut = if run.truncated { "; the last line was cut off" } else { "" };
     yes_if(!run.truncated && executed.len() >= planned, format!("{} of {}{cut}.", executed.len(), cases(planned)))
@@ -239,13 +238,8 @@ fn caches(measured: &[&CaseRecord]) -> (Answer, String) {
     }
     let count = |cold: bool, read: bool| {
         let wanted = |(record, conditions): &&(&CaseRecord, &Conditions)| {
-            let p = &record.case.params;
-            let own = if record.case.probe == ProbeName::Lookup || cold {
-                0
-            } else {
-                FREE_SPACE_BYTES + u64::from(p.files) * 4096
-            };
-            (p.cache == CacheState::Cold) == cold && (conditions.read_bytes > own) == read
+            let own = if cold { 0 } else { Conditions::metadata_bytes(&record.case) };
+            (record.case.params.cache == CacheState::Cold) == cold && (conditions.read_bytes > own) == read
         };
         asked.iter().filter(wanted).count()
     };
@@ -257,9 +251,6 @@ fn caches(measured: &[&CaseRecord]) -> (Answer, String) {
     );
     yes_if(contradicted == 0 && idle == 0, text)
 }
-
-/// What a file system may read about its free space while files are made.
-const FREE_SPACE_BYTES: u64 = 1 << 20;
 
 fn quiet(measured: &[&CaseRecord]) -> (Answer, String) {
     let known = conditions(measured);
@@ -418,7 +409,7 @@ mod tests {
             record.conditions = Some(Conditions { read_bytes, ..Conditions::default() });
         }
         let ask = |run: &Run| {
-            let measured: Vec<&CaseRecord> = run.cases.iter().filter(|record| !record.superseded).collect();
+            let measured: Vec<&CaseRecord> = run.last_attempts().collect();
             (caches(&measured).0, quiet(&measured).0)
         };
         assert_eq!(ask(&run), (Answer::No, Answer::Yes));

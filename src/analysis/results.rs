@@ -154,7 +154,7 @@ impl ResultSet {
         let mut samples: BTreeMap<GroupKey, BTreeMap<&str, Blocks>> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
-        for record in &run.cases {
+        for record in run.last_attempts() {
             let case = &record.case;
             if !stores.contains(&case.store) {
                 stores.push(case.store.clone());
@@ -169,9 +169,6 @@ impl ResultSet {
                 });
             }
             let Outcome::Measured { observations, .. } = &record.outcome else { continue };
-            if record.superseded {
-                continue;
-            }
             let key = GroupKey {
                 store: case.store.clone(),
                 probe: case.probe,

@@ -5,6 +5,7 @@
 
 mod axis;
 mod csv;
+mod lanes;
 mod panel;
 mod sheet;
 mod style;

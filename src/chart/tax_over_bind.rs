@@ -5,8 +5,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number, optional};
+use super::lanes::Lanes;
 use super::sheet::{
-    Area, FINE, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
+    Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
 };
 use super::style::look;
 use super::words::in_store;
@@ -16,9 +17,7 @@ use crate::analysis::{Comparison, Difference, Operation, ResultSet, compare, hum
 /// See the module.
 pub struct TaxOverBind;
 
-const LABELS: i32 = 300;
-/// Room for the ratios at the right.
-const NUMBERS: i32 = 84;
+const LANES: Lanes = Lanes { labels: 300, numbers: 84 };
 const AXIS_HEIGHT: i32 = 60;
 
 /// A ratio to be drawn.
@@ -100,10 +99,10 @@ impl Chart for TaxOverBind {
         let svg = canvas(&title, height, |root| {
             let top = head(root, &title, &subtitle, data.smoke)?;
             let bottom = top + band * rows.len() as i32;
-            draw_axis(root, &axis, (top, bottom))?;
+            LANES.draw_axis(root, &axis, (top, bottom), Some(1.0))?;
             for (i, (label, dots)) in rows.iter().enumerate() {
                 let y = top + band * i as i32;
-                put(root, label, (LABELS - 12, y + band / 2), text(12, INK, HPos::Right, VPos::Center))?;
+                put(root, label, (LANES.labels - 12, y + band / 2), text(12, INK, HPos::Right, VPos::Center))?;
                 let rule = vec![(at(16), at(y + band)), (at(WIDTH - 16), at(y + band))];
                 root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
                 for dot in dots {
@@ -127,42 +126,19 @@ fn finding(difference: Difference) -> &'static str {
     }
 }
 
-fn x_of(axis: &Axis, ratio: f64) -> i32 {
-    at(LABELS) + (f64::from(at(WIDTH - LABELS - NUMBERS)) * axis.place(ratio)).round() as i32
-}
-
-fn draw_axis(root: &Area, axis: &Axis, (top, bottom): (i32, i32)) -> Result<(), String> {
-    let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
-    let wide = f64::from(at(WIDTH - LABELS - NUMBERS));
-    let x = |place: f64| at(LABELS) + (wide * place).round() as i32;
-    let line =
-        |place: f64, style: ShapeStyle| PathElement::new(vec![(x(place), at(top)), (x(place), at(bottom))], style);
-    for place in &axis.mesh {
-        root.draw(&line(*place, FINE.stroke_width(2))).map_err(error)?;
-    }
-    for (place, label) in &axis.ticks {
-        root.draw(&line(*place, MESH.stroke_width(2))).map_err(error)?;
-        let style = text(12, INK, HPos::Center, VPos::Top);
-        root.draw(&Text::new(label.clone(), (x(*place), at(bottom + 6)), style)).map_err(error)?;
-    }
-    root.draw(&line(axis.place(1.0), INK.stroke_width(3))).map_err(error)?;
-    let middle = LABELS + (WIDTH - LABELS - NUMBERS) / 2;
-    put(root, &axis.title, (middle, bottom + 28), text(13, INK, HPos::Center, VPos::Top))
-}
-
 fn draw_dot(root: &Area, data: &ResultSet, axis: &Axis, dot: &Dot, y: i32) -> Result<(), String> {
     let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
     let look = look(data.position(dot.driver));
     let c = &dot.comparison;
     if let Some(interval) = c.interval {
-        let (low, high) = (x_of(axis, interval.low), x_of(axis, interval.high));
+        let (low, high) = (LANES.x(axis, interval.low), LANES.x(axis, interval.high));
         root.draw(&PathElement::new(vec![(low, at(y)), (high, at(y))], look.colour.stroke_width(4))).map_err(error)?;
         for end in [low, high] {
             let cap = vec![(end, at(y) - 7), (end, at(y) + 7)];
             root.draw(&PathElement::new(cap, look.colour.stroke_width(3))).map_err(error)?;
         }
     }
-    let centre = (x_of(axis, c.ratio), at(y));
+    let centre = (LANES.x(axis, c.ratio), at(y));
     point(root, centre, &look)?;
     if !c.difference.is_found() {
         root.draw(&Circle::new(centre, 5, WHITE.filled())).map_err(error)?;

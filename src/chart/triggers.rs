@@ -5,8 +5,9 @@ use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
+use super::lanes::Lanes;
 use super::sheet::{
-    Area, FINE, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
+    Area, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
 };
 use super::style::look;
 use super::words::{change, ends, in_store};
@@ -17,9 +18,7 @@ use crate::workload::Trigger;
 /// See the module.
 pub struct Triggers;
 
-const LABELS: i32 = 220;
-/// Room for the medians at the right.
-const NUMBERS: i32 = 84;
+const LANES: Lanes = Lanes { labels: 220, numbers: 84 };
 const AXIS_HEIGHT: i32 = 60;
 
 /// A trigger as people call it.
@@ -86,10 +85,15 @@ impl Chart for Triggers {
         let svg = canvas(&title, height, |root| {
             let top = head(root, &title, &subtitle, data.smoke)?;
             let bottom = top + band * view.triggers.len() as i32;
-            draw_axis(root, &axis, (top, bottom))?;
+            LANES.draw_axis(root, &axis, (top, bottom), None)?;
             for (i, trigger) in view.triggers.iter().enumerate() {
                 let y = top + band * i as i32;
-                put(root, words(*trigger), (LABELS - 12, y + band / 2), text(12, INK, HPos::Right, VPos::Center))?;
+                put(
+                    root,
+                    words(*trigger),
+                    (LANES.labels - 12, y + band / 2),
+                    text(12, INK, HPos::Right, VPos::Center),
+                )?;
                 let rule = vec![(at(16), at(y + band)), (at(WIDTH - 16), at(y + band))];
                 root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
                 for (slot, driver) in view.drivers.iter().enumerate() {
@@ -117,28 +121,6 @@ fn axis(data: &ResultSet) -> Axis {
     Axis::fit("first operation", Quantity::Ns, values.flatten())
 }
 
-fn x_of(axis: &Axis, value: f64) -> i32 {
-    at(LABELS) + (f64::from(at(WIDTH - LABELS - NUMBERS)) * axis.place(value)).round() as i32
-}
-
-fn draw_axis(root: &Area, axis: &Axis, (top, bottom): (i32, i32)) -> Result<(), String> {
-    let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
-    let wide = f64::from(at(WIDTH - LABELS - NUMBERS));
-    let x = |place: f64| at(LABELS) + (wide * place).round() as i32;
-    let line =
-        |place: f64, style: ShapeStyle| PathElement::new(vec![(x(place), at(top)), (x(place), at(bottom))], style);
-    for place in &axis.mesh {
-        root.draw(&line(*place, FINE.stroke_width(2))).map_err(error)?;
-    }
-    for (place, label) in &axis.ticks {
-        root.draw(&line(*place, MESH.stroke_width(2))).map_err(error)?;
-        let style = text(12, INK, HPos::Center, VPos::Top);
-        root.draw(&Text::new(label.clone(), (x(*place), at(bottom + 6)), style)).map_err(error)?;
-    }
-    let middle = LABELS + (WIDTH - LABELS - NUMBERS) / 2;
-    put(root, &axis.title, (middle, bottom + 28), text(13, INK, HPos::Center, VPos::Top))
-}
-
 /// A ring for the small file, a mark and a figure for the large one, and a line from one to the other.
 fn draw_ends(
     root: &Area,
@@ -151,16 +133,16 @@ fn draw_ends(
     let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
     let look = look(data.position(driver));
     if let (Some(small), Some(large)) = (small, large) {
-        let line = vec![(x_of(axis, small), at(y)), (x_of(axis, large), at(y))];
+        let line = vec![(LANES.x(axis, small), at(y)), (LANES.x(axis, large), at(y))];
         root.draw(&PathElement::new(line, look.colour.stroke_width(3))).map_err(error)?;
     }
     if let Some(small) = small {
-        let centre = (x_of(axis, small), at(y));
+        let centre = (LANES.x(axis, small), at(y));
         root.draw(&Circle::new(centre, 7, WHITE.filled())).map_err(error)?;
         root.draw(&Circle::new(centre, 7, look.colour.stroke_width(3))).map_err(error)?;
     }
     if let Some(large) = large {
-        point(root, (x_of(axis, large), at(y)), &look)?;
+        point(root, (LANES.x(axis, large), at(y)), &look)?;
         put(root, &human::ns(large), (WIDTH - 18, y), text(11, INK, HPos::Right, VPos::Center))?;
     }
     Ok(())

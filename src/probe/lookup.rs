@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::{Probe, ProbeError, Trial, at, digest, open_folder, timed};
+use super::{Probe, ProbeError, Trial, at, open_folder, timed};
 use crate::record::{Metric, Observation, metric};
 use crate::workload::ProbeName;
 
@@ -212,13 +212,11 @@ impl Probe for Lookup {
 
     /// The files that were found are the right ones, and the directories hold what the layers say.
     fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
-        let merged = &trial.first()?.merged;
+        let container = trial.first()?;
+        let merged = &container.merged;
         let targets = trial.targets;
         for name in targets.hits.iter().chain(&targets.paths).chain(&targets.unseen) {
-            let path = merged.join(name);
-            if digest(&path)? != trial.fact(name)?.digest {
-                return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
-            }
+            trial.check_content(container, name)?;
         }
         for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
             let path = merged.join(name);

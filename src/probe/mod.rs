@@ -109,6 +109,15 @@ impl Trial<'_> {
         }
     }
 
+    /// Whether a container has a target as its layer has it.
+    pub fn check_content(&self, container: &Container, name: &Path) -> Result<(), ProbeError> {
+        let path = container.merged.join(name);
+        if digest(&path)? != self.fact(name)?.digest {
+            return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
+        }
+        Ok(())
+    }
+
     /// Digest and size of a target, from the stack's manifest.
     pub fn fact(&self, name: &Path) -> Result<crate::stack::FileFact, ProbeError> {
         self.stack.file(name).ok_or_else(|| ProbeError::Wrong(format!("the stack has no file {}", name.display())))

@@ -22,7 +22,7 @@ use std::path::Path;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, digest, timed};
+use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, timed};
 use crate::record::{Metric, Observation, Privileges, metric};
 use crate::sys;
 use crate::workload::ProbeName;
@@ -201,10 +201,7 @@ impl Probe for PageCache {
     fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
         for container in trial.containers {
             for name in &trial.targets.hits {
-                let path = container.merged.join(name);
-                if digest(&path)? != trial.fact(name)?.digest {
-                    return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
-                }
+                trial.check_content(container, name)?;
             }
         }
         Ok(())

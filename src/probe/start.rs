@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::copy_up::usage;
-use super::{Probe, ProbeError, Trial, at, digest, timed};
+use super::{Probe, ProbeError, Trial, at, timed};
 use crate::record::{Metric, Observation, metric};
 use crate::workload::ProbeName;
 
@@ -96,10 +96,7 @@ impl Probe for Start {
     fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
         for container in trial.containers {
             for name in &trial.targets.hits {
-                let path = container.merged.join(name);
-                if digest(&path)? != trial.fact(name)?.digest {
-                    return Err(ProbeError::Wrong(format!("{} is not the file of its layer", path.display())));
-                }
+                trial.check_content(container, name)?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Feature;
+use crate::workload::{Case, ProbeName};
 
 /// How time is taken in a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -68,4 +69,15 @@ pub struct Conditions {
     /// What disturbed the case, in words: empty for a quiet machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbed: Vec<String>,
+}
+
+impl Conditions {
+    /// Bytes that a file system may read about itself in a case whose data is cached: whoever makes files may have to read what it knows of its
+    /// free space, a block a file and some for all. A look-up makes none and has no such excuse.
+    pub fn metadata_bytes(case: &Case) -> u64 {
+        match case.probe {
+            ProbeName::Lookup => 0,
+            _ => (1 << 20) + u64::from(case.params.files) * 4096,
+        }
+    }
 }

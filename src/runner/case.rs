@@ -170,10 +170,8 @@ fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> 
     if cold && read == 0 {
         return Err(ProbeError::Caches("cold caches were asked for, but nothing was read from the device".into()));
     }
-    // A first write may have to read what the file system knows of its own free space; a look-up has no such excuse.
-    let excused = if looks_up { 0 } else { METADATA_BYTES + u64::from(case.params.files) * 4096 };
     let measured = u64::from(case.params.files) * case.params.file_size_bytes;
-    if !cold && read > excused && (looks_up || read > measured / 2) {
+    if !cold && read > Conditions::metadata_bytes(case) && (looks_up || read > measured / 2) {
         return Err(ProbeError::Caches(format!(
             "{} caches were asked for, but {read} bytes were read from the device",
             case.params.cache.as_str()
@@ -181,9 +179,6 @@ fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> 
     }
     Ok(())
 }
-
-/// What a file system may read about itself while files are made in it.
-const METADATA_BYTES: u64 = 1 << 20;
 
 /// The store's path says nothing to a reader elsewhere.
 fn hide_store(options: &str, store: &Path) -> String {
