@@ -1,9 +1,11 @@
-//! Quantiles and intervals agree with NumPy and SciPy: `tests/data/intervals.py` made `tests/data/intervals.json` from the same samples, taking
-//! every way to resample the blocks where we draw some at random.
+//! Quantiles and intervals agree with NumPy and SciPy, the cost model with statsmodels: `tests/data/intervals.py` made
+//! `tests/data/intervals.json` from the same samples, `model.py` `model.json`, taking every way to resample the blocks where we draw some at
+//! random.
 
 use std::collections::BTreeMap;
 
-use layerbench::analysis::{Blocks, Data, Interval, REPLICATES, compare, quantile};
+use layerbench::analysis::{Blocks, Data, Estimate, Interval, Point, REPLICATES, compare, fit_model, quantile};
+use layerbench::workload::{CacheState, Durability};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -85,4 +87,58 @@ fn the_quantile_of_student_t_is_that_of_scipy() {
         let found = interval.high.ln() / ((n / (n - 1.0)).sqrt() * (blocks as f64 / (blocks as f64 - 1.0)).sqrt());
         assert!((found - expected).abs() < 1e-6, "{freedom} degrees of freedom: {found}, by SciPy {expected}");
     }
+}
+
+#[derive(Deserialize)]
+struct Models {
+    models: BTreeMap<String, Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    /// Depth, bytes, block, nanoseconds.
+    points: Vec<(f64, f64, u32, f64)>,
+    coefficients: BTreeMap<String, f64>,
+    half_widths: BTreeMap<String, f64>,
+    compounding: Compounding,
+}
+
+#[derive(Deserialize)]
+struct Compounding {
+    ratio: f64,
+    low: f64,
+    high: f64,
+}
+
+/// Robust weights are iterated here 30 times, there until nothing changes; a random bootstrap knows a half width to 1 / sqrt(2 x 300), 4 %, of
+/// itself, and three times that is allowed. A block twice as slow as the others is among the data: it widens intervals and moves nothing.
+#[test]
+fn the_cost_model_agrees_with_statsmodels() {
+    let reference: Models = serde_json::from_str(include_str!("data/model.json")).expect("the output of model.py");
+    assert!(reference.models.len() >= 5);
+    for (name, expected) in &reference.models {
+        let points: Vec<Point> =
+            expected.points.iter().map(|&(depth, bytes, block, ns)| Point { depth, bytes, block, ns }).collect();
+        let found = fit_model(name, "s", CacheState::Fresh, Durability::Default, &points).expect("a model");
+        let estimates: [(&str, Estimate); 4] = [
+            ("fixed_ns", found.fixed_ns),
+            ("layer_ns", found.layer_ns),
+            ("byte_ns", found.byte_ns),
+            ("layer_byte_ns", found.layer_byte_ns),
+        ];
+        for (what, estimate) in estimates {
+            let (value, half) = (expected.coefficients[what], expected.half_widths[what]);
+            let off = (estimate.value - value).abs();
+            assert!(off < 0.01 * half, "{what} of {name}: {estimate:?}, by statsmodels {value} +- {half}");
+            let width = (estimate.high - estimate.value) / half;
+            assert!((width - 1.0).abs() < 0.12, "{what} of {name}: {estimate:?}, by statsmodels {value} +- {half}");
+        }
+        let by = &expected.compounding;
+        assert!((found.compounding_ratio / by.ratio - 1.0).abs() < 1e-3, "{name}: {}", found.compounding_ratio);
+        let width = |low: f64, high: f64| (high / low).ln();
+        let wider = width(found.compounding.low, found.compounding.high) / width(by.low, by.high);
+        assert!((wider - 1.0).abs() < 0.12, "{name}: {:?}", found.compounding);
+    }
+    let fixed = |name: &str| reference.models[name].half_widths["fixed_ns"];
+    assert!(fixed("a block twice as slow") > 5.0 * fixed("additive"));
 }

@@ -83,7 +83,8 @@ pub enum Test {
     GrowsWithDepth,
     /// First write to the largest file divided by that to the smallest, in the shallowest stack; supported above 1.
     GrowsWithSize,
-    /// First write to the largest file in the deepest stack divided by what the effects of depth and of size add up to; supported above 1.
+    /// What the cost model says of a first write to the largest file in the deepest stack, divided by what it says without its term of depth
+    /// times bytes; supported above 1.
     Compounded,
     /// Resident bytes of all containers divided by the bytes of the files that each of them read; supported below the threshold.
     ResidentOnce {

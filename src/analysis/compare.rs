@@ -68,16 +68,6 @@ pub fn compare_spread(subject: &Data, base: &Data, noise: Option<f64>) -> Option
     Some(Comparison::of(ratio, interval, noise))
 }
 
-/// Whether two causes together cost more than each alone adds: what both cost, divided by what the sum of both effects predicts, `second +
-/// first - neither`. `first` has only the first cause (a deep stack), `second` only the second (a large file). Higher: compounded.
-/// `None` when the prediction is not above 0.
-pub fn compounding(neither: &Data, first: &Data, second: &Data, both: &Data) -> Option<Comparison> {
-    combine(&[neither, first, second, both], median, |v| match v[2] + v[1] - v[0] {
-        predicted if predicted > 0.0 => v[3] / predicted,
-        _ => f64::NAN,
-    })
-}
-
 /// The geometric mean of ratios of medians, each a subject and a base that were measured alike. `None` without pairs or when one has a
 /// median of 0.
 pub fn compare_all(pairs: &[(&Data, &Data)]) -> Option<Comparison> {
@@ -168,22 +158,6 @@ mod tests {
         assert!(found.interval.is_some());
         let flat = data(&[&[7, 7], &[7, 7]], None);
         assert_eq!(compare_spread(&narrow, &flat, None), None);
-    }
-
-    #[test]
-    fn compounding_is_what_the_causes_cost_against_their_sum() {
-        let d = |value: u64| data(&[&[value; 3], &[value; 3]], Some(1.05));
-        // small+shallow 10, deep 15, large 100: their sum is 105. 140 is more, 90 is less, 108 is within the noise.
-        for (both, difference) in [
-            (105, Difference::WithinInterval),
-            (140, Difference::Higher),
-            (90, Difference::Lower),
-            (108, Difference::WithinNoise),
-        ] {
-            let found = compounding(&d(10), &d(15), &d(100), &d(both)).unwrap();
-            assert_eq!((found.ratio, found.difference), (both as f64 / 105.0, difference));
-        }
-        assert!(compounding(&d(100), &d(50), &d(50), &d(105)).is_none());
     }
 
     #[test]

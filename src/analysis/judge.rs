@@ -6,11 +6,12 @@
 
 use super::bootstrap::Replicates;
 use super::claims::{Effect, Finding, Test, Verdict, What};
-use super::compare::{Comparison, compare, compare_all, compare_spread, compounding};
+use super::compare::{Comparison, compare, compare_all, compare_spread};
 use super::human;
-use super::results::{Data, Group, ResultSet};
+use super::results::{Data, Group, GroupKey, ResultSet};
 use super::view::{PageView, View};
 use crate::record::{DriverInfo, Feature, Unit, metric};
+use crate::workload::Durability;
 
 /// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
 const SAME: f64 = 1.1;
@@ -91,7 +92,8 @@ fn judge(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
             against(results, store, driver, what, base, (Side::Below, threshold))
         }
         Test::SpreadAbove { what, base } => spread(results, store, driver, what, base),
-        Test::GrowsWithDepth | Test::GrowsWithSize | Test::Compounded => grows(results, store, driver, test),
+        Test::GrowsWithDepth | Test::GrowsWithSize => grows(results, store, driver, test),
+        Test::Compounded => compounded(results, store, driver),
         Test::ResidentOnce { threshold } => {
             let (resident, once) = (&metric::RESIDENT_BYTES.name, &metric::READ_SET_BYTES.name);
             counted(results, store, driver, (resident, once), (Side::Below, threshold), human::bytes)
@@ -239,7 +241,37 @@ fn spread(results: &ResultSet, store: &str, driver: &str, what: What, base: &str
     effect.map(|effect| (verdict, effect, words, names(&pairs))).ok_or_else(|| none(what, label))
 }
 
-/// How the first write grows with depth, with size and with both.
+/// Whether depth and size compound: the term of depth times bytes of the cost model, which rests on every depth and size.
+fn compounded(results: &ResultSet, store: &str, driver: &str) -> Found {
+    let model = results.models.iter().find(|model| match model {
+        Ok(model) => model.durability == Durability::Default && model.store == store && model.driver == driver,
+        Err(not) => not.durability == Durability::Default && not.store == store && not.driver == driver,
+    });
+    let model = match model {
+        Some(Ok(model)) => model,
+        Some(Err(not)) => return Err(format!("The cost model was not fitted: {}.", not.reason)),
+        None => return Err(none(What { probe: "copy_up", metric: "first_write_ns" }, driver)),
+    };
+    let Some(largest) = model.cells.iter().max_by(|a, b| (a.depth * a.bytes).total_cmp(&(b.depth * b.bytes))) else {
+        return Err("The cost model rests on nothing.".to_owned());
+    };
+    let absolute = [largest.fitted_ns, largest.fitted_ns / model.compounding_ratio];
+    let words = format!(
+        "of what depth and size add up to at {}, {}; {} against {} by the cost model",
+        human::bytes(largest.bytes),
+        human::count(largest.depth as u32, "layer"),
+        human::ns(absolute[0]),
+        human::ns(absolute[1])
+    );
+    let here = |key: &GroupKey| key.params.depth == key.params.target_layer && key.params.file_size_bytes > 0;
+    let rests_on = groups(results, store, driver, What { probe: "copy_up", metric: "first_write_ns" });
+    let rests_on = rests_on.iter().filter(|(group, _)| here(&group.key) && group.key.params.cache == model.cache);
+    let rests_on = rests_on.map(|(group, _)| group.key.to_string()).collect();
+    let c = Comparison::of(model.compounding_ratio, Some(model.compounding), model.noise);
+    found(&c, (Side::Above, 1.0), absolute, words, rests_on)
+}
+
+/// How the first write grows with depth and with size.
 fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
     let what = What { probe: "copy_up", metric: "first_write_ns" };
     let view = View::first_write(results, store).ok_or_else(|| none(what, driver))?;
@@ -263,14 +295,14 @@ fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
     };
     let (s, l) = (human::bytes(small as f64), human::bytes(large as f64));
     let (depths, sizes) = (shallow != deep, small != large);
-    if !depths && matches!(test, Test::GrowsWithDepth | Test::Compounded) {
+    if !depths && test == Test::GrowsWithDepth {
         return Err(format!("Only stacks of {} were measured.", human::count(deep, "layer")));
     }
-    if !sizes && matches!(test, Test::GrowsWithSize | Test::Compounded) {
+    if !sizes && test == Test::GrowsWithSize {
         return Err(format!("Only files of {s} were measured."));
     }
     let base = corner(shallow, small)?;
-    let no_ratio = || "A median is 0, or the sum of the effects is: there is no ratio.".to_owned();
+    let no_ratio = || "A median is 0: there is no ratio.".to_owned();
     let (c, parts, absolute, words) = match test {
         Test::GrowsWithDepth => {
             let subject = corner(deep, small)?;
@@ -278,18 +310,11 @@ fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
             let words = format!("below {deep} layers instead of {shallow}, {s}");
             (c, vec![subject.0, base.0], [subject.1.p50(), base.1.p50()], words)
         }
-        Test::GrowsWithSize => {
+        _ => {
             let subject = corner(shallow, large)?;
             let c = compare(subject.1, base.1).ok_or_else(no_ratio)?;
             let words = format!("with {l} instead of {s}, {}", human::count(shallow, "layer"));
             (c, vec![subject.0, base.0], [subject.1.p50(), base.1.p50()], words)
-        }
-        _ => {
-            let (depth, size, both) = (corner(deep, small)?, corner(shallow, large)?, corner(deep, large)?);
-            let c = compounding(base.1, depth.1, size.1, both.1).ok_or_else(no_ratio)?;
-            let sum = size.1.p50() + depth.1.p50() - base.1.p50();
-            let words = format!("of what {deep} layers and {l} add up to");
-            (c, vec![base.0, depth.0, size.0, both.0], [both.1.p50(), sum], words)
         }
     };
     let words = format!("{words}; {} against {}", human::ns(absolute[0]), human::ns(absolute[1]));

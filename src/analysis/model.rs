@@ -1,4 +1,7 @@
-//! What a first write costs, as a formula: t = fixed + a·depth + b·bytes + c·depth·bytes, for one driver in one store.
+//! What a first write costs, as a formula: t = fixed + a·depth + b·bytes + c·depth·bytes, for one driver in one store and one durability.
+//!
+//! Where the same writes were also made durable, that is a model of its own, of the time to durable; what its constants have more than those of
+//! the write alone is the term of waiting for the disk ([`Sync`]).
 //!
 //! Times go over three orders of magnitude and are off by a factor rather than by an amount, so relative errors are made small, not
 //! absolute ones: each point weighs 1 / predicted², found by iterating (McCullagh & Nelder, "Generalized Linear Models", 1989, on a constant
@@ -13,10 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::bootstrap::{below, student_t};
+use super::bootstrap::{Interval, below, student_t};
 use super::quantile::quantile;
-use crate::record::{Outcome, Run, metric};
-use crate::workload::{CacheState, ProbeName};
+use crate::record::{DriverInfo, Outcome, Run, metric};
+use crate::workload::{CacheState, Durability, Params, ProbeName};
 
 /// Bootstrap replicates of the coefficients.
 const REPLICATES: usize = 300;
@@ -31,8 +34,6 @@ const LEVELS_MIN: usize = 3;
 const CROSSED_MIN: f64 = 0.5;
 /// Share of the replicates that have to be fitted: those that cannot be are the widest ones.
 const FITTED_MIN: f64 = 0.98;
-/// Share of the largest prediction from which the term of depth times bytes counts for something.
-pub const COMPOUNDED_SHARE: f64 = 0.05;
 
 /// One block's median at one point.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,7 +44,7 @@ pub struct Point {
     pub bytes: f64,
     /// The block.
     pub block: u32,
-    /// Median first write in nanoseconds.
+    /// Median time in nanoseconds.
     pub ns: f64,
 }
 
@@ -56,6 +57,24 @@ pub struct Estimate {
     pub low: f64,
     /// Upper bound.
     pub high: f64,
+}
+
+impl Estimate {
+    /// What this is more than another, both estimated from other measurements.
+    fn less(self, other: Estimate) -> Estimate {
+        let (value, half) = (self.value - other.value, |e: Estimate| e.high - e.value);
+        let half = half(self).hypot(half(other));
+        Estimate { value, low: value - half, high: value + half }
+    }
+}
+
+/// What waiting for the disk adds to a first write, where the driver does not wait of its own accord.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sync {
+    /// Nanoseconds, whatever the size.
+    pub fixed_ns: Estimate,
+    /// Nanoseconds a byte.
+    pub byte_ns: Estimate,
 }
 
 /// A depth and a size, as measured and as predicted.
@@ -84,17 +103,6 @@ impl Cell {
     }
 }
 
-/// Whether the term of depth times bytes exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compounded {
-    /// Its interval excludes 0, and it is at least [`COMPOUNDED_SHARE`] of the largest prediction.
-    Yes,
-    /// It is certainly less than that, or below 0.
-    No,
-    /// The intervals allow both.
-    Undecided,
-}
-
 /// A fitted model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CostModel {
@@ -104,6 +112,8 @@ pub struct CostModel {
     pub store: String,
     /// Caches of every point.
     pub cache: CacheState,
+    /// What was timed: the write alone, or until it was durable.
+    pub durability: Durability,
     /// Nanoseconds that every first write takes.
     pub fixed_ns: Estimate,
     /// Nanoseconds a layer.
@@ -112,10 +122,14 @@ pub struct CostModel {
     pub byte_ns: Estimate,
     /// Nanoseconds a layer and byte.
     pub layer_byte_ns: Estimate,
-    /// Share of the prediction for the largest depth and size that the last term makes up.
-    pub compounded_share: Estimate,
-    /// Whether that term exists.
-    pub compounded: Compounded,
+    /// Prediction for the largest depth and size, divided by what it is without the last term: above 1, depth and size compound.
+    pub compounding: Interval,
+    /// The same as an estimate.
+    pub compounding_ratio: f64,
+    /// A against A: the ratio, at least 1, by which `compounding_ratio` differs between the twins of the run. `None` without twins.
+    pub noise: Option<f64>,
+    /// Of a model of the time to durable: what it has more than that of the write alone, if there is one.
+    pub sync: Option<Sync>,
     /// Every depth and size.
     pub cells: Vec<Cell>,
     /// Factor by which a prediction for a cell between others may be off, either way.
@@ -155,59 +169,115 @@ pub struct NotFitted {
     pub driver: String,
     /// Label of the store.
     pub store: String,
+    /// What would have been its durability.
+    pub durability: Durability,
     /// The reason, in words.
     pub reason: String,
 }
 
-/// A model for each driver in each store, in the order of the run; twins are left out.
-pub fn cost_models(run: &Run) -> Vec<Result<CostModel, NotFitted>> {
-    let mut points: BTreeMap<(&str, &str, CacheState), Vec<Point>> = BTreeMap::new();
+/// Points by store, driver and state of the caches.
+type Points<'a> = BTreeMap<(&'a str, &'a str, CacheState), Vec<Point>>;
+
+/// The points of a durability: first writes to the file in the bottom layer, nothing unusual, one way to be deep. An empty file has nothing
+/// to copy and nothing to wait for, another operation: it is left out.
+fn points(run: &Run, durability: Durability) -> Points<'_> {
+    let timed = match durability {
+        Durability::Default => metric::FIRST_WRITE_NS,
+        Durability::Fsync => metric::FIRST_DURABLE_NS,
+    };
+    let mut points = Points::new();
     for record in run.last_attempts() {
         let (case, p) = (&record.case, &record.case.params);
         let Outcome::Measured { observations, .. } = &record.outcome else { continue };
-        // The file in the bottom layer, nothing unusual: one way to be deep.
-        if case.probe != ProbeName::CopyUp || p.target_layer != p.depth || p.plain() != *p || p.containers != 1 {
+        let usual = Params { durability, ..p.plain() };
+        if case.probe != ProbeName::CopyUp || p.target_layer != p.depth || usual != *p || p.containers != 1 {
             continue;
         }
-        // An empty file has nothing to copy and nothing to wait for: another operation.
         if p.file_size_bytes == 0 {
             continue;
         }
-        let Some(first) = observations.iter().find(|o| o.metric.name == metric::FIRST_WRITE_NS.name) else { continue };
-        let mut samples = first.samples.clone();
+        let Some(found) = observations.iter().find(|o| o.metric.name == timed.name) else { continue };
+        let mut samples = found.samples.clone();
         samples.sort_unstable();
         if let Some(ns) = quantile(&samples, 0.5).filter(|ns| *ns > 0.0) {
             let point = Point { depth: f64::from(p.depth), bytes: p.file_size_bytes as f64, block: case.block, ns };
             points.entry((&case.store, &case.driver.label, p.cache)).or_default().push(point);
         }
     }
+    points
+}
+
+/// A model for each driver in each store, in the order of the run, of the write alone and, where it was measured, of the time to durable. Twins
+/// are left out: they say what chance does.
+pub fn cost_models(run: &Run) -> Vec<Result<CostModel, NotFitted>> {
+    let all: Vec<(Durability, Points)> = Durability::ALL.into_iter().map(|d| (d, points(run, d))).collect();
     // One state of the caches for all, as in the figures: the one with the most points, of equals the first.
-    let count = |cache: CacheState| {
-        points.iter().filter(|(key, _)| key.2 == cache).map(|(_, points)| points.len()).sum::<usize>()
-    };
+    let each = || all.iter().flat_map(|(_, points)| points);
+    let count = |cache| each().filter(|(key, _)| key.2 == cache).map(|(_, points)| points.len()).sum::<usize>();
     let cache =
         CacheState::ALL.into_iter().min_by_key(|cache| std::cmp::Reverse(count(*cache))).unwrap_or(CacheState::Fresh);
     let mut models = Vec::new();
     for store in &run.manifest.stores {
-        for driver in run.manifest.drivers.iter().filter(|driver| driver.twin_of.is_none()) {
-            let found = points.get(&(store.label.as_str(), driver.label.as_str(), cache));
-            let not = |reason: String| NotFitted { driver: driver.label.clone(), store: store.label.clone(), reason };
-            models.push(match found {
-                None => Err(not("no first writes were measured".to_owned())),
-                Some(points) => {
-                    fit_model(&driver.label, &store.label, cache, points).map_err(|reason| not(reason.to_owned()))
+        for (durability, points) in &all {
+            if *durability != Durability::default() && points.is_empty() {
+                continue;
+            }
+            let model_of = |driver: &DriverInfo| match points.get(&(store.label.as_str(), driver.label.as_str(), cache))
+            {
+                None => Err("no first writes were measured"),
+                Some(points) => fit_model(&driver.label, &store.label, cache, *durability, points),
+            };
+            let (twins, drivers): (Vec<&DriverInfo>, Vec<&DriverInfo>) =
+                run.manifest.drivers.iter().partition(|driver| driver.twin_of.is_some());
+            let fitted: Vec<_> = drivers.into_iter().map(|driver| (driver, model_of(driver))).collect();
+            let mut noise = None;
+            for twin in twins {
+                let original = fitted.iter().find(|(driver, _)| Some(&driver.label) == twin.twin_of.as_ref());
+                if let (Some((_, Ok(original))), Ok(twin)) = (original, model_of(twin)) {
+                    noise = Some((twin.compounding_ratio / original.compounding_ratio).ln().abs().exp());
                 }
-            });
+            }
+            for (driver, model) in fitted {
+                let model = match model {
+                    Ok(model) => {
+                        let sync = written(&models, &model).map(|alone| Sync {
+                            fixed_ns: model.fixed_ns.less(alone.fixed_ns),
+                            byte_ns: model.byte_ns.less(alone.byte_ns),
+                        });
+                        Ok(CostModel { noise, sync, ..model })
+                    }
+                    Err(reason) => Err(NotFitted {
+                        driver: driver.label.clone(),
+                        store: store.label.clone(),
+                        durability: *durability,
+                        reason: reason.to_owned(),
+                    }),
+                };
+                models.push(model);
+            }
         }
     }
     models
+}
+
+/// Of a model of the time to durable: the model of the write alone.
+fn written<'a>(models: &'a [Result<CostModel, NotFitted>], model: &CostModel) -> Option<&'a CostModel> {
+    let alone =
+        |m: &&CostModel| m.durability == Durability::Default && (&m.driver, &m.store) == (&model.driver, &model.store);
+    models.iter().flatten().find(alone).filter(|_| model.durability != Durability::Default)
 }
 
 /// Coefficients: fixed, depth, bytes, depth x bytes; of depth and bytes relative to their largest.
 type Coefficients = [f64; 4];
 
 /// Fits a model to points.
-pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point]) -> Result<CostModel, &'static str> {
+pub fn fit_model(
+    driver: &str,
+    store: &str,
+    cache: CacheState,
+    durability: Durability,
+    points: &[Point],
+) -> Result<CostModel, &'static str> {
     let levels = |of: fn(&Point) -> f64| {
         let mut values: Vec<f64> = points.iter().map(of).collect();
         values.sort_unstable_by(f64::total_cmp);
@@ -233,7 +303,9 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
     let found = fit(points, &ones, scale).ok_or(unstable)?;
 
     // Blocks are what varies; each replicate draws as many as there are.
-    let mut rng = ChaCha8Rng::from_seed(*blake3::hash(format!("model {driver} {store}").as_bytes()).as_bytes());
+    let mut rng = ChaCha8Rng::from_seed(
+        *blake3::hash(format!("model {driver} {store} {}", durability.as_str()).as_bytes()).as_bytes(),
+    );
     let mut replicates: Vec<Coefficients> = Vec::with_capacity(REPLICATES);
     for _ in 0..REPLICATES {
         let mut drawn = BTreeMap::new();
@@ -258,27 +330,27 @@ pub fn fit_model(driver: &str, store: &str, cache: CacheState, points: &[Point])
         let value = of(&found);
         Estimate { value, low: value - half * se, high: value + half * se }
     };
-    let share = estimate(&|c| c[3] / c.iter().sum::<f64>());
-    let layer_byte_ns = estimate(&|c| c[3] / (scale.depth * scale.bytes));
-    let compounded = if layer_byte_ns.low > 0.0 && share.value >= COMPOUNDED_SHARE {
-        Compounded::Yes
-    } else if share.high < COMPOUNDED_SHARE || layer_byte_ns.high <= 0.0 {
-        Compounded::No
-    } else {
-        Compounded::Undecided
-    };
+    // A ratio: its logarithm is what has an error the same either way. Without the term nothing may be left, or less: no ratio.
+    let compounding = |c: &Coefficients| (c.iter().sum::<f64>() / (c[0] + c[1] + c[2])).ln();
+    if !compounding(&found).is_finite() || replicates.iter().any(|c| !compounding(c).is_finite()) {
+        return Err(unstable);
+    }
+    let compounded = estimate(&compounding);
     let (cells, prediction_factor, prediction_confidence) =
         held_out(points, scale, &found, &depths, &sizes).ok_or(unstable)?;
     Ok(CostModel {
         driver: driver.to_owned(),
         store: store.to_owned(),
         cache,
+        durability,
         fixed_ns: estimate(&|c| c[0]),
         layer_ns: estimate(&|c| c[1] / scale.depth),
         byte_ns: estimate(&|c| c[2] / scale.bytes),
-        layer_byte_ns,
-        compounded_share: share,
-        compounded,
+        layer_byte_ns: estimate(&|c| c[3] / (scale.depth * scale.bytes)),
+        compounding: Interval { low: compounded.low.exp(), high: compounded.high.exp() },
+        compounding_ratio: compounded.value.exp(),
+        noise: None,
+        sync: None,
         cells,
         prediction_factor,
         prediction_confidence,
@@ -304,7 +376,7 @@ impl Scale {
     }
 }
 
-/// Weighted least squares of relative errors with Huber's weights. `None` where the points do not determine the coefficients.
+/// Weighted least squares of relative errors with Huber's weights, each point as often as `counts` says. `None` where the points do not determine the coefficients.
 fn fit(points: &[Point], counts: &[f64], scale: Scale) -> Option<Coefficients> {
     // At first each point is its own prediction.
     let mut weights: Vec<f64> = points.iter().zip(counts).map(|(p, n)| n / (p.ns * p.ns)).collect();
@@ -314,7 +386,7 @@ fn fit(points: &[Point], counts: &[f64], scale: Scale) -> Option<Coefficients> {
         let predicted = |p: &Point| scale.predict(&found, p.depth, p.bytes).max(p.ns / 4.0);
         let residuals: Vec<f64> = points.iter().map(|p| (p.ns - predicted(p)) / predicted(p)).collect();
         let mut sizes: Vec<f64> =
-            residuals.iter().zip(counts).filter(|(_, n)| **n > 0.0).map(|(r, _)| r.abs()).collect();
+            residuals.iter().zip(counts).flat_map(|(r, n)| std::iter::repeat_n(r.abs(), *n as usize)).collect();
         sizes.sort_unstable_by(f64::total_cmp);
         // The median absolute deviation of a normal distribution is 0.6745 standard deviations.
         let spread = quantile(&sizes, 0.5)? / 0.6745;
@@ -448,8 +520,12 @@ mod tests {
         points
     }
 
+    fn fitted(points: &[Point]) -> Result<CostModel, &'static str> {
+        fit_model("d", "s", CacheState::Fresh, Durability::Default, points)
+    }
+
     fn model(points: &[Point]) -> CostModel {
-        fit_model("d", "s", CacheState::Fresh, points).unwrap()
+        fitted(points).unwrap()
     }
 
     fn near(estimate: Estimate, truth: f64, tolerance: f64) {
@@ -476,7 +552,9 @@ mod tests {
         near(m.layer_ns, 400.0, 1e-6);
         near(m.byte_ns, 0.25, 1e-6);
         near(m.layer_byte_ns, 0.002, 1e-6);
-        assert_eq!((m.compounded, m.blocks, m.cells.len()), (Compounded::Yes, 3, 36));
+        let without = law(0.0)(120.0, 8_388_608.0);
+        assert!((m.compounding_ratio / (law(0.002)(120.0, 8_388_608.0) / without) - 1.0).abs() < 1e-6);
+        assert_eq!((m.blocks, m.cells.len()), (3, 36));
         let (median, largest) = m.errors().unwrap();
         assert!(median < 1e-6 && largest < 1e-6);
     }
@@ -486,18 +564,22 @@ mod tests {
         const SEEDS: u32 = 8;
         let (mut held, mut asked, mut covered, mut interior) = (0, 0, 0, 0);
         for seed in 0..SEEDS {
-            for (c, expected) in [(0.0, Compounded::No), (0.002, Compounded::Yes)] {
+            for c in [0.0, 0.002] {
                 let m = model(&grid(6, law(c), noise(seed)));
                 let truths = [(m.fixed_ns, 50_000.0), (m.layer_ns, 400.0), (m.byte_ns, 0.25), (m.layer_byte_ns, c)];
                 held += truths.iter().filter(|(e, truth)| e.low <= *truth && *truth <= e.high).count();
                 asked += truths.len();
-                assert_eq!(m.compounded, expected, "{:?}", m.compounded_share);
+                let largest = (120.0, 8_388_608.0);
+                let truth = law(c)(largest.0, largest.1) / law(0.0)(largest.0, largest.1);
+                held += usize::from(m.compounding.contains(truth));
+                asked += 1;
+                assert_eq!(m.compounding.contains(1.0), c == 0.0, "{:?}", m.compounding);
                 covered += m.covered().0;
                 interior += m.covered().1;
                 assert!(m.prediction_factor < 1.1, "{}", m.prediction_factor);
             }
         }
-        // 95 are promised; with 64 coefficients, 87 are three standard errors less.
+        // 95 are promised; with 80 figures, 87 are three standard errors less.
         assert!(held * 100 >= asked * 87, "{held} of {asked}");
         assert_eq!(interior, 2 * SEEDS as usize * 16);
         assert!(covered * 100 >= interior * 90, "{covered} of {interior}");
@@ -523,11 +605,11 @@ mod tests {
     fn too_few_levels_or_blocks_have_no_model() {
         let points = grid(3, law(0.0), noise(0));
         let cross: Vec<Point> = points.iter().copied().filter(|p| p.depth == 1.0 || p.bytes == 0.0).collect();
-        assert!(fit_model("d", "s", CacheState::Fresh, &cross).unwrap_err().contains("most of the sizes"));
+        assert!(fitted(&cross).unwrap_err().contains("most of the sizes"));
         let two: Vec<Point> = points.iter().copied().filter(|p| p.depth < 10.0).collect();
-        assert!(fit_model("d", "s", CacheState::Fresh, &two).unwrap_err().contains("three depths"));
+        assert!(fitted(&two).unwrap_err().contains("three depths"));
         let one: Vec<Point> = points.iter().copied().filter(|p| p.block == 1).collect();
-        assert!(fit_model("d", "s", CacheState::Fresh, &one).unwrap_err().contains("two blocks"));
-        assert!(fit_model("d", "s", CacheState::Fresh, &[]).is_err());
+        assert!(fitted(&one).unwrap_err().contains("two blocks"));
+        assert!(fitted(&[]).is_err());
     }
 }

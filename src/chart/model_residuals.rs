@@ -8,6 +8,7 @@ use super::style::look;
 use super::words::in_store;
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{CostModel, ResultSet, human};
+use crate::workload::Durability;
 
 /// See the module.
 pub struct ModelResiduals;
@@ -25,13 +26,17 @@ impl Chart for ModelResiduals {
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
-        let all: Vec<&CostModel> = data.models.iter().filter_map(|model| model.as_ref().ok()).collect();
+        let fitted = data.models.iter().filter_map(|model| model.as_ref().ok());
+        let here: Vec<&CostModel> = fitted.clone().filter(|model| model.store == store).collect();
+        // The figure shows the write alone, its CSV also the time to durable.
+        let all: Vec<&CostModel> = fitted.filter(|model| model.durability == Durability::Default).collect();
         let models: Vec<&CostModel> = all.iter().copied().filter(|model| model.store == store).collect();
         let Some(first) = models.first() else { return Ok(None) };
 
         let columns = [
             "store",
             "driver",
+            "durability",
             "depth_layers",
             "file_size_bytes",
             "observed_ns",
@@ -51,11 +56,12 @@ impl Chart for ModelResiduals {
         let ratio = |cell: &crate::analysis::Cell| {
             if cell.held_out_ns > 0.0 { Some(cell.observed_ns / cell.held_out_ns) } else { None }
         };
-        for model in &models {
+        for model in &here {
             for cell in &model.cells {
                 let numbers = [cell.depth, cell.bytes, cell.observed_ns, cell.fitted_ns, cell.held_out_ns].map(number);
                 let flags = [cell.interior, cell.covered].map(|flag| flag.to_string());
-                csv.row([store.to_owned(), model.driver.clone()].into_iter().chain(numbers).chain(flags));
+                let names = [store, &model.driver, model.durability.as_str()].map(str::to_owned);
+                csv.row(names.into_iter().chain(numbers).chain(flags));
             }
         }
         let shown = evenly(&depths);

@@ -2,7 +2,8 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
-use crate::analysis::{COMPOUNDED_SHARE, Compounded, CostModel, Estimate, ResultSet, human};
+use crate::analysis::{CostModel, Estimate, ResultSet, human};
+use crate::workload::Durability;
 
 /// Bytes in a MiB.
 const MIB: f64 = 1_048_576.0;
@@ -12,31 +13,56 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     let mut blocks = vec![section("cost-model", "Cost model")];
     blocks.push(Block::Text(plain(
         "time of a first write = fixed + a × depth + b × bytes + c × depth × bytes, fitted to the blocks’ medians by relative error, robustly, for \
-         each driver. Waiting for the disk is not a term: overlay2 beside overlay2 volatile shows it. Empty files are left out: with nothing to copy and nothing to wait for, theirs is another operation. Intervals (95 %) rest on the blocks.",
+         each driver. Empty files are left out: with nothing to copy and nothing to wait for, theirs is another operation. Intervals (95 %) rest on the blocks.",
     )));
     let models: Vec<&CostModel> = results.models.iter().filter_map(|model| model.as_ref().ok()).collect();
+    for durability in Durability::ALL {
+        let rows: Vec<Vec<Spans>> =
+            models.iter().filter(|model| model.durability == durability).map(|model| row(results, model)).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let mut head = vec![
+            "Driver",
+            "Fixed",
+            "A layer",
+            "A MiB",
+            "A layer and MiB",
+            "Compounding",
+            "Error unseen",
+            "In interval",
+        ];
+        if durability == Durability::Fsync {
+            blocks.push(Block::Text(plain(
+                "The same writes, each followed by fsync: the time until they were durable. Sync is what its constants have more than those \
+                 above: what was left to wait for after the write, whatever the size and a MiB. Of a driver that waits in the copy_up itself it is little.",
+            )));
+            head.push("Sync");
+        }
+        let head: Vec<String> = head.into_iter().map(str::to_owned).collect();
+        let words = [5, 6];
+        let numeric = (1..head.len()).filter(|column| !words.contains(column)).collect();
+        blocks.push(Block::Table(Table { head, rows, numeric }));
+    }
     if !models.is_empty() {
-        let head =
-            ["Driver", "Fixed", "A layer", "A MiB", "A layer and MiB", "Compounded?", "Error unseen", "In interval"];
-        let rows: Vec<Vec<Spans>> = models.iter().map(|model| row(results, model)).collect();
-        blocks.push(Block::Table(Table {
-            head: head.map(str::to_owned).to_vec(),
-            rows,
-            numeric: vec![1, 2, 3, 4, 6, 7],
-        }));
-        blocks.push(Block::Text(plain(format!(
-            "Compounded: the term of depth × bytes has an interval above 0 and makes up at least {} of the prediction for the deepest and largest \
-             point; in brackets its share there. Error unseen: median and largest relative error of predictions of points that lie between \
-             others and that the model was not fitted to. In interval: how many of those lie within the prediction interval made from the others, whose factor follows, with the share that it promises to hold.",
-            human::percent(COMPOUNDED_SHARE)
-        ))));
+        blocks.push(Block::Text(plain(
+            "Compounding: the prediction for the deepest and largest point, divided by what it is without the term of depth × bytes. Error unseen: median \
+             and largest relative error of predictions of points that lie between others and that the model was not fitted to. In interval: how many of those lie within \
+             the prediction interval made from the others, whose factor follows, with the share that it promises to hold.",
+        )));
     }
     // A missing driver is told of elsewhere; here only what was measured and could not be fitted.
     let reasons: Vec<Spans> = results
         .models
         .iter()
         .filter_map(|model| model.as_ref().err())
-        .map(|not| plain(format!("{}: not fitted, {}.", not.driver, not.reason)))
+        .map(|not| {
+            let what = match not.durability {
+                Durability::Default => "",
+                Durability::Fsync => " until durable",
+            };
+            plain(format!("{}{what}: not fitted, {}.", not.driver, not.reason))
+        })
         .collect();
     if !reasons.is_empty() {
         blocks.push(Block::List(reasons));
@@ -48,11 +74,6 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
     let name =
         if results.several_stores() { format!("{} ({})", model.driver, model.store) } else { model.driver.clone() };
     let per_mib = |e: Estimate| Estimate { value: e.value * MIB, low: e.low * MIB, high: e.high * MIB };
-    let words = match model.compounded {
-        Compounded::Yes => "yes",
-        Compounded::No => "no",
-        Compounded::Undecided => "undecided",
-    };
     let error = match model.errors() {
         Some((median, largest)) => {
             let place = model
@@ -63,20 +84,15 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
         None => "no point lies between others".to_owned(),
     };
     let (covered, interior) = model.covered();
-    vec![
+    let mut row = vec![
         plain(name),
         time(model.fixed_ns),
         time(model.layer_ns),
         time(per_mib(model.byte_ns)),
         time(per_mib(model.layer_byte_ns)),
         vec![
-            Span::Strong(words.to_owned()),
-            Span::Text(format!(
-                " ({} [{} to {}])",
-                human::percent(model.compounded_share.value),
-                human::percent(model.compounded_share.low),
-                human::percent(model.compounded_share.high)
-            )),
+            Span::Strong(human::ratio(model.compounding_ratio)),
+            Span::Text(format!(" [{}]", human::interval(Some(model.compounding), human::ratio))),
         ],
         plain(error),
         plain(format!(
@@ -84,7 +100,20 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
             human::ratio(model.prediction_factor),
             human::percent(model.prediction_confidence)
         )),
-    ]
+    ];
+    if model.durability == Durability::Fsync {
+        row.push(match model.sync {
+            Some(sync) => {
+                let mut spans = time(sync.fixed_ns);
+                spans.push(Span::Text(" + ".to_owned()));
+                spans.extend(time(per_mib(sync.byte_ns)));
+                spans.push(Span::Text(" a MiB".to_owned()));
+                spans
+            }
+            None => plain("the write alone has no model"),
+        });
+    }
+    row
 }
 
 fn time(e: Estimate) -> Spans {
