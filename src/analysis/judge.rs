@@ -275,15 +275,15 @@ fn compounded(results: &ResultSet, store: &str, driver: &str) -> Found {
 fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
     let what = What { probe: "copy_up", metric: "first_write_ns" };
     let view = View::first_write(results, store).ok_or_else(|| none(what, driver))?;
-    // The corners of what this driver has: one that stops at 127 layers is judged up to there.
+    // The corners of what this driver has: one that stops at 127 layers is judged up to there, a size up to the depth it was measured at.
     let mine: Vec<(u32, u64)> = view.all().filter(|p| p.0 == driver).map(|(_, depth, size, _)| (depth, size)).collect();
-    let ends = |values: Vec<u64>| values.iter().min().copied().zip(values.iter().max().copied());
-    let (shallow, deep) =
-        ends(mine.iter().map(|(depth, _)| u64::from(*depth)).collect()).ok_or_else(|| none(what, driver))?;
-    let (small, large) = ends(mine.iter().map(|(_, size)| *size).collect()).ok_or_else(|| none(what, driver))?;
+    let shallow = mine.iter().map(|at| at.0).min().ok_or_else(|| none(what, driver))?;
+    let small = mine.iter().filter(|at| at.0 == shallow).map(|at| at.1).min().ok_or_else(|| none(what, driver))?;
+    let deep = mine.iter().filter(|at| at.1 == small).map(|at| at.0).max().unwrap_or(shallow);
+    let large = mine.iter().filter(|at| at.0 == shallow).map(|at| at.1).max().unwrap_or(small);
     let mine_by_name = groups(results, store, driver, what);
-    let at = |depth: u64, size: u64| {
-        let data = view.at(driver, u32::try_from(depth).ok()?, size)?;
+    let at = |depth: u32, size: u64| {
+        let data = view.at(driver, depth, size)?;
         let (group, _) = mine_by_name.iter().find(|(_, found)| std::ptr::eq(*found, data))?;
         Some((group.key.to_string(), data))
     };

@@ -130,8 +130,10 @@ pub struct CostModel {
     pub noise: Option<f64>,
     /// Of a model of the time to durable: what it has more than that of the write alone, if there is one.
     pub sync: Option<Sync>,
-    /// Every depth and size.
+    /// Every depth and size that it was fitted to.
     pub cells: Vec<Cell>,
+    /// Depths and sizes that were measured outside of the grid, without having been fitted to.
+    pub beyond: Vec<Cell>,
     /// Factor by which a prediction for a cell between others may be off, either way.
     pub prediction_factor: f64,
     /// Share of such predictions that the factor promises to hold: 0.95, or less where cells between others are too few for that.
@@ -278,13 +280,8 @@ pub fn fit_model(
     durability: Durability,
     points: &[Point],
 ) -> Result<CostModel, &'static str> {
-    let levels = |of: fn(&Point) -> f64| {
-        let mut values: Vec<f64> = points.iter().map(of).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        values.dedup();
-        values
-    };
-    let (depths, sizes) = (levels(|p| p.depth), levels(|p| p.bytes));
+    let (points, beyond) = &crossed(points);
+    let (depths, sizes) = (levels(points, |p| p.depth), levels(points, |p| p.bytes));
     let blocks: Vec<u32> = points.iter().map(|p| p.block).collect::<BTreeSet<u32>>().into_iter().collect();
     if depths.len() < LEVELS_MIN || sizes.len() < LEVELS_MIN {
         return Err("a model needs three depths and three sizes");
@@ -292,7 +289,7 @@ pub fn fit_model(
     if blocks.len() < 2 {
         return Err("a model needs two blocks");
     }
-    let measured: BTreeSet<(u64, u64)> = points.iter().map(|p| (p.depth.to_bits(), p.bytes.to_bits())).collect();
+    let measured: BTreeSet<(u64, u64)> = points.iter().map(cell_of).collect();
     if (measured.len() as f64) < CROSSED_MIN * (depths.len() * sizes.len()) as f64 {
         return Err("a model needs each depth with most of the sizes");
     }
@@ -352,10 +349,65 @@ pub fn fit_model(
         noise: None,
         sync: None,
         cells,
+        beyond: predicted(beyond, scale, &found),
         prediction_factor,
         prediction_confidence,
         blocks: blocks.len(),
     })
+}
+
+/// Values that a coordinate takes, ascending.
+fn levels(points: &[Point], of: impl Fn(&Point) -> f64) -> Vec<f64> {
+    let mut values: Vec<f64> = points.iter().map(of).collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values.dedup();
+    values
+}
+
+/// What tells cells apart.
+fn cell_of(p: &Point) -> (u64, u64) {
+    (p.depth.to_bits(), p.bytes.to_bits())
+}
+
+/// The points of the grid, and those outside of it: of a size that was not measured at most depths. A few far ones would decide what is said of
+/// depth and size together; left out, they test it.
+fn crossed(points: &[Point]) -> (Vec<Point>, Vec<Point>) {
+    let depths_of = |bytes: f64| {
+        let same = points.iter().filter(|p| p.bytes == bytes);
+        same.map(|p| p.depth.to_bits()).collect::<BTreeSet<u64>>().len() as f64
+    };
+    let most = points.iter().map(|p| depths_of(p.bytes)).fold(0.0, f64::max);
+    points.iter().partition(|p| depths_of(p.bytes) >= CROSSED_MIN * most)
+}
+
+/// Cells as predicted by a model that was fitted to others.
+fn predicted(points: &[Point], scale: Scale, found: &Coefficients) -> Vec<Cell> {
+    let mut cells: BTreeMap<(u64, u64), Vec<Point>> = BTreeMap::new();
+    for point in points {
+        cells.entry(cell_of(point)).or_default().push(*point);
+    }
+    let cell = |points: Vec<Point>| {
+        let Point { depth, bytes, .. } = *points.first()?;
+        let prediction = scale.predict(found, depth, bytes);
+        let observed_ns = quantile(&times(&points), 0.5)?;
+        Some(Cell {
+            depth,
+            bytes,
+            observed_ns,
+            fitted_ns: prediction,
+            held_out_ns: prediction,
+            interior: false,
+            covered: false,
+        })
+    };
+    cells.into_values().filter_map(cell).collect()
+}
+
+/// The times, ascending.
+fn times(points: &[Point]) -> Vec<f64> {
+    let mut times: Vec<f64> = points.iter().map(|p| p.ns).collect();
+    times.sort_unstable_by(f64::total_cmp);
+    times
 }
 
 /// Largest depth and size: coefficients of like magnitude make equations that can be solved.
@@ -452,9 +504,8 @@ fn held_out(
     for &depth in depths {
         for &bytes in sizes {
             let here = |p: &Point| p.depth == depth && p.bytes == bytes;
-            let mut medians: Vec<f64> = points.iter().filter(|p| here(p)).map(|p| p.ns).collect();
-            medians.sort_unstable_by(f64::total_cmp);
-            let Some(observed_ns) = quantile(&medians, 0.5) else { continue };
+            let own: Vec<Point> = points.iter().copied().filter(here).collect();
+            let Some(observed_ns) = quantile(&times(&own), 0.5) else { continue };
             let others: Vec<f64> = points.iter().map(|p| if here(p) { 0.0 } else { 1.0 }).collect();
             let without = fit(points, &others, scale)?;
             let inside = |value: f64, levels: &[f64]| {
@@ -586,6 +637,19 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_outside_of_the_grid_is_predicted_and_not_fitted() {
+        let mut points = grid(3, law(0.0), |_, _| 1.0);
+        let alone = fitted(&points).unwrap();
+        // Twice of what the law says, for a size that only one depth has.
+        let bytes = 1e9;
+        points.push(Point { depth: 120.0, bytes, block: 1, ns: 2.0 * law(0.0)(120.0, bytes) });
+        let with = fitted(&points).unwrap();
+        assert_eq!((with.byte_ns, with.compounding, &with.cells), (alone.byte_ns, alone.compounding, &alone.cells));
+        assert_eq!(with.beyond.len(), 1);
+        assert!((with.beyond[0].error() + 0.5).abs() < 1e-6, "{:?}", with.beyond);
+    }
+
+    #[test]
     fn one_gross_outlier_changes_little() {
         let mut points = grid(6, law(0.0), noise(0));
         points[20].ns *= 30.0;
@@ -605,7 +669,15 @@ mod tests {
     fn too_few_levels_or_blocks_have_no_model() {
         let points = grid(3, law(0.0), noise(0));
         let cross: Vec<Point> = points.iter().copied().filter(|p| p.depth == 1.0 || p.bytes == 0.0).collect();
-        assert!(fitted(&cross).unwrap_err().contains("most of the sizes"));
+        assert!(fitted(&cross).unwrap_err().contains("three sizes"));
+        // Each size at two depths of its own.
+        let apart = |p: &Point| match p.bytes {
+            0.0 => p.depth <= 4.0,
+            4096.0 => p.depth == 16.0 || p.depth == 32.0,
+            _ => p.bytes < 1e5 && p.depth >= 64.0,
+        };
+        let apart: Vec<Point> = points.iter().copied().filter(apart).collect();
+        assert!(fitted(&apart).unwrap_err().contains("most of the sizes"));
         let two: Vec<Point> = points.iter().copied().filter(|p| p.depth < 10.0).collect();
         assert!(fitted(&two).unwrap_err().contains("three depths"));
         let one: Vec<Point> = points.iter().copied().filter(|p| p.block == 1).collect();

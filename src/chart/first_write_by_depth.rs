@@ -1,5 +1,7 @@
 //! First write against the number of layers, a line a driver; one panel for the smallest files and one for the largest.
 
+use std::collections::BTreeSet;
+
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
@@ -74,10 +76,13 @@ impl Chart for FirstWriteByDepth {
     }
 }
 
-/// The smallest and the largest size; one, if there is one.
+/// The smallest size, and the largest that was measured at as many depths; one, if there is one.
 fn ends(view: &View) -> Vec<u64> {
-    let mut sizes = vec![view.small(), view.large()];
-    sizes.dedup();
+    let depths = |size: u64| view.all().filter(|point| point.2 == size).map(|point| point.1).collect::<BTreeSet<u32>>();
+    let small = view.small();
+    let all = depths(small);
+    let mut sizes = vec![small];
+    sizes.extend(view.sizes.iter().rev().copied().find(|size| *size != small && depths(*size) == all));
     sizes
 }
 
@@ -103,10 +108,9 @@ fn sentences(view: &View) -> [String; 2] {
         human::bytes(view.small() as f64),
         growth(view.small())
     );
-    let second = if view.small() == view.large() {
-        "Larger files were not measured.".to_owned()
-    } else {
-        format!("To a file of {} it {}.", human::bytes(view.large() as f64), growth(view.large()))
+    let second = match ends(view)[..] {
+        [_, large] => format!("To a file of {} it {}.", human::bytes(large as f64), growth(large)),
+        _ => "Larger files were not measured at these depths.".to_owned(),
     };
     [first, second]
 }

@@ -57,7 +57,7 @@ impl Chart for ModelResiduals {
             if cell.held_out_ns > 0.0 { Some(cell.observed_ns / cell.held_out_ns) } else { None }
         };
         for model in &here {
-            for cell in &model.cells {
+            for cell in model.cells.iter().chain(&model.beyond) {
                 let numbers = [cell.depth, cell.bytes, cell.observed_ns, cell.fitted_ns, cell.held_out_ns].map(number);
                 let flags = [cell.interior, cell.covered].map(|flag| flag.to_string());
                 let names = [store, &model.driver, model.durability.as_str()].map(str::to_owned);

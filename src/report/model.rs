@@ -51,6 +51,13 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
              the prediction interval made from the others, whose factor follows, with the share that it promises to hold.",
         )));
     }
+    let beyond: Vec<Spans> = models.iter().filter_map(|model| beyond(results, model)).collect();
+    if !beyond.is_empty() {
+        blocks.push(Block::Text(plain(
+            "Predicted far outside of the points that the model was fitted to, and observed there:",
+        )));
+        blocks.push(Block::List(beyond));
+    }
     // A missing driver is told of elsewhere; here only what was measured and could not be fitted.
     let reasons: Vec<Spans> = results
         .models
@@ -70,9 +77,30 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     blocks
 }
 
+fn name(results: &ResultSet, model: &CostModel) -> String {
+    if results.several_stores() { format!("{} ({})", model.driver, model.store) } else { model.driver.clone() }
+}
+
+/// The predictions that are extrapolations.
+fn beyond(results: &ResultSet, model: &CostModel) -> Option<Spans> {
+    let cells: Vec<String> = model
+        .beyond
+        .iter()
+        .map(|cell| {
+            format!(
+                "{}, {}: {} predicted, {} observed",
+                human::bytes(cell.bytes),
+                human::count(cell.depth as u32, "layer"),
+                human::ns(cell.held_out_ns),
+                human::ns(cell.observed_ns)
+            )
+        })
+        .collect();
+    (!cells.is_empty()).then(|| plain(format!("{}: {}.", name(results, model), cells.join("; "))))
+}
+
 fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
-    let name =
-        if results.several_stores() { format!("{} ({})", model.driver, model.store) } else { model.driver.clone() };
+    let name = name(results, model);
     let per_mib = |e: Estimate| Estimate { value: e.value * MIB, low: e.low * MIB, high: e.high * MIB };
     let error = match model.errors() {
         Some((median, largest)) => {
