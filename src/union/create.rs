@@ -14,7 +14,7 @@ use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::node::{Inode, lock, write};
-use super::passthrough::{MakeBacking, Serve};
+use super::passthrough::{MakeBacking, Serve, Writer};
 use super::privileges::{SET_GID, SET_ID};
 use super::state::{Found, Union};
 use super::target::Target;
@@ -88,7 +88,7 @@ impl Union {
         };
         let file = file.ok_or(Errno::IO)?;
         let serve = {
-            let writer = writable.then_some(maker.uid);
+            let writer = Writer::of(flags, maker.uid);
             lock(&found.node.io).open(file.as_fd(), true, writer, &self.passthrough, make)
         };
         let backing = match serve {

@@ -11,7 +11,7 @@ use super::copy_data::write_all;
 use super::copy_up::{Data, open_quietly};
 use super::layers::UPPER;
 use super::node::{Inode, Node, lock, read, write};
-use super::passthrough::{MakeBacking, Serve};
+use super::passthrough::{MakeBacking, Serve, Writer};
 use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
@@ -62,7 +62,8 @@ impl Union {
     ) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
-        let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let writer = Writer::of(flags, uid);
+        let writable = writer.is_some();
         let mut fresh = None;
         if writable || truncate {
             fresh = self.copy_up_open(inode, if truncate { Data::None } else { Data::Whole })?;
@@ -104,7 +105,6 @@ impl Union {
             (None, true, false) => Arc::new(target.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
             (None, false, _) => Arc::new(open_quietly(&target)?),
         };
-        let writer = writable.then_some(uid);
         let serve = io.open(file.as_fd(), upper, writer, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
@@ -188,9 +188,7 @@ impl Union {
 
     pub(super) fn release(&self, id: u64) {
         let Some(open) = write(&self.handles).remove(&id) else { return };
-        lock(&open.node.io).release(open.writable);
-        if open.writable && open.backing.is_some() {
-            // Pages written through a mapping change times below without the kernel's FUSE side noticing.
+        if lock(&open.node.io).release(open.writable) {
             self.attributes_changed(&open.node);
         }
         let node = open.node.id;

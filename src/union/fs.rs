@@ -104,8 +104,8 @@ fn user_device(device: u32) -> u64 {
 
 impl Edge {
     /// The kernel may keep the attributes of a node unless they can change without it noticing.
-    fn attr_ttl(&self, node: &Node) -> Duration {
-        if node.superseded() || lock(&node.io).maps_may_write() { Duration::ZERO } else { self.0.ttl() }
+    fn attr_ttl(&self, node: &Node, stat: &Stat) -> Duration {
+        if node.superseded() || lock(&node.io).changes_unnoticed(stat.st_mode) { Duration::ZERO } else { self.0.ttl() }
     }
 
     fn entry(&self, found: Result<Found, rustix::io::Errno>, reply: ReplyEntry) {
@@ -122,7 +122,7 @@ impl Edge {
     /// expire at once and the kernel asks for the true ones.
     fn found(&self, found: &Found) -> (Duration, FileAttr) {
         let node = &found.node;
-        let ttl = if node.id == node.inode.ino { self.attr_ttl(node) } else { Duration::ZERO };
+        let ttl = if node.id == node.inode.ino { self.attr_ttl(node, &found.stat) } else { Duration::ZERO };
         (ttl, attributes(node.id, &self.presented(node, found.stat)))
     }
 
@@ -223,7 +223,7 @@ impl fuser::Filesystem for Edge {
         let found = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| (node, stat)));
         match found {
             Ok((node, stat)) => {
-                reply.attr(&self.attr_ttl(&node), &attributes(node.inode.ino, &self.presented(&node, stat)));
+                reply.attr(&self.attr_ttl(&node, &stat), &attributes(node.inode.ino, &self.presented(&node, stat)));
             }
             Err(errno) => reply.error(code(errno)),
         }
@@ -257,7 +257,7 @@ impl fuser::Filesystem for Edge {
         });
         match done {
             Ok((node, stat)) => {
-                reply.attr(&self.attr_ttl(&node), &attributes(node.inode.ino, &self.presented(&node, stat)));
+                reply.attr(&self.attr_ttl(&node, &stat), &attributes(node.inode.ino, &self.presented(&node, stat)));
             }
             Err(errno) => reply.error(code(errno)),
         }

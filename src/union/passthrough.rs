@@ -10,6 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use fuser::BackingId;
+use rustix::fs::OFlags;
 
 use super::privileges::{after_write, as_ordinary_writer};
 use super::refusal::PassthroughSwitch;
@@ -22,6 +23,25 @@ pub(super) struct NodeIo {
     /// Those of them that can write.
     writers: u32,
     backing: Option<Backing>,
+    /// Whether one of the opens so far may change attributes without the kernel's FUSE side noticing.
+    unnoticed: bool,
+}
+
+/// Who opens a file for writing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writer {
+    uid: u32,
+    /// Whether the file can be mapped for writing, which takes an open for reading and writing. Writes through a mapping change times below
+    /// and nowhere else; those of write(2) the kernel's FUSE side sees, also where it passes them through.
+    maps: bool,
+}
+
+impl Writer {
+    /// The writer that an open with these flags makes of `uid`, if it does.
+    pub(super) fn of(flags: OFlags, uid: u32) -> Option<Writer> {
+        let maps = flags.contains(OFlags::RDWR);
+        (maps || flags.contains(OFlags::WRONLY)).then_some(Writer { uid, maps })
+    }
 }
 
 /// The backing object that all opens of a node share.
@@ -58,9 +78,10 @@ impl NodeIo {
         self.opens > 0 && self.backing.as_ref().is_some_and(|backing| !backing.upper)
     }
 
-    /// Whether the kernel may write the file through a mapping of which this daemon, and the FUSE side of the kernel, see nothing.
-    pub(super) fn maps_may_write(&self) -> bool {
-        self.writers > 0 && self.backing.is_some()
+    /// Whether attributes with this mode may change without this daemon, and the FUSE side of the kernel, noticing: by writes through a mapping,
+    /// and by writes that take set-id bits away from the file below.
+    pub(super) fn changes_unnoticed(&self, mode: u32) -> bool {
+        self.writers > 0 && self.backing.is_some() && (self.unnoticed || after_write(mode) != mode)
     }
 
     /// Counts one more open with the backing that is there.
@@ -69,21 +90,22 @@ impl NodeIo {
         self.backing.as_ref().map(|backing| Arc::clone(&backing.id))
     }
 
-    /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `writer` is the user of an
-    /// open that can write. `switch` is told what the kernel refuses.
+    /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `switch` is told what the kernel
+    /// refuses.
     pub(super) fn open(
         &mut self,
         file: BorrowedFd<'_>,
         upper: bool,
-        writer: Option<u32>,
+        writer: Option<Writer>,
         switch: &PassthroughSwitch,
         make: MakeBacking<'_>,
     ) -> Serve {
         if self.opens == 0 {
             self.backing = None;
+            self.unnoticed = false;
             if switch.is_on() {
                 // Who opens first decides for all who share it; a reader has no say.
-                let keeps_set_id = writer == Some(0);
+                let keeps_set_id = writer.is_some_and(|writer| writer.uid == 0);
                 let made = if keeps_set_id { make(file) } else { as_ordinary_writer(|| make(file)) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
@@ -92,10 +114,13 @@ impl NodeIo {
             }
         } else if let Some(backing) = &self.backing {
             let keeps_what_must_go =
-                || backing.keeps_set_id && writer.is_some_and(|uid| uid != 0) && may_hold_set_id(file);
+                || backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(file);
             if backing.upper != upper || keeps_what_must_go() {
                 return Serve::OtherNode;
             }
+        }
+        if let (Some(writer), Some(_)) = (writer, &self.backing) {
+            self.unnoticed |= writer.maps || may_hold_set_id(file);
         }
         self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {
@@ -104,13 +129,15 @@ impl NodeIo {
         }
     }
 
-    /// Takes back one open.
-    pub(super) fn release(&mut self, writable: bool) {
+    /// Takes back one open. Whether it may have changed attributes of which the kernel has to be told.
+    pub(super) fn release(&mut self, writable: bool) -> bool {
+        let tell = writable && self.unnoticed;
         self.writers = self.writers.saturating_sub(u32::from(writable));
         self.opens = self.opens.saturating_sub(1);
         if self.opens == 0 {
             self.backing = None;
         }
+        tell
     }
 }
 
