@@ -106,7 +106,8 @@ impl NodeIo {
             if switch.is_on() {
                 // Who opens first decides for all who share it; a reader has no say.
                 let keeps_set_id = writer.is_some_and(|writer| writer.uid == 0);
-                let made = if keeps_set_id { make(file) } else { as_ordinary_writer(|| make(file)) };
+                // A lower file is not written, with whatever credentials.
+                let made = if keeps_set_id || !upper { make(file) } else { as_ordinary_writer(|| make(file)) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
                     Err(error) => switch.refused(&error),

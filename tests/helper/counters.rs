@@ -90,6 +90,40 @@ fn counts_are_exact_and_times_belong_to_their_steps() {
 }
 
 #[test]
+fn a_later_write_costs_the_open_alone() {
+    if !here("counters::a_later_write_costs_the_open_alone") {
+        return;
+    }
+    if !real_root() {
+        eprintln!("skipped: passthrough takes root");
+        return;
+    }
+    let bed = Bed::new();
+    bed.mount("passthrough=on");
+    let write = |n: u64| {
+        let mut opened = fs::OpenOptions::new().write(true).open(bed.at("mnt/d/low")).unwrap();
+        std::io::Write::write_all(&mut opened, b"x").unwrap();
+        drop(opened);
+        // What is done at a close the kernel does behind close(2).
+        wait_until("the release", || number(&bed.new_counters(), "/requests_count/release") == n);
+    };
+    // The copy_up, and one more after which the kernel knows that the file has no capabilities.
+    (1..=2).for_each(write);
+    let before = bed.counters();
+    (3..=12).for_each(write);
+    let after = bed.counters();
+    let requests = |counters: &Value| {
+        let all = counters["requests_count"].as_object().expect("an object");
+        all.iter().map(|(kind, n)| (kind.clone(), n.as_u64().expect("a count"))).collect::<Vec<_>>()
+    };
+    for ((kind, before), (_, after)) in requests(&before).into_iter().zip(requests(&after)) {
+        let expected = if kind == "open" || kind == "release" { 10 } else { 0 };
+        assert_eq!(after - before, expected, "{kind}");
+    }
+    bed.unmount();
+}
+
+#[test]
 fn a_report_is_replaced_as_a_whole() {
     if !here("counters::a_report_is_replaced_as_a_whole") {
         return;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::process::Command;
 
 use layerbench::union::{UnionConfig, UnionOptions, mount_background};
@@ -56,7 +57,7 @@ fn private_mappings_change_no_file_and_shared_ones_do() {
         |s| {
             // Python's mmap, in a process of its own: this crate's tests have no unsafe code.
             let script = r#"
-import mmap, os, sys
+import mmap, os, sys, time
 folder = sys.argv[1]
 r = os.open(folder + "/private", os.O_RDONLY)
 private = mmap.mmap(r, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -73,6 +74,15 @@ assert other[5000:5003] == b"MAP"
 os.pwrite(rw, b"PWRITE", 0)
 assert one[:6] == other[:6] == b"PWRITE"
 one.flush()
+# Through the mapping alone: the kernel's FUSE side sees no write, and must not go on with the times that it knows.
+before = os.stat(folder + "/shared").st_mtime_ns
+time.sleep(0.02)
+one[8200:8203] = b"MAP"
+one.flush()
+mapped = os.stat(folder + "/shared").st_mtime_ns
+assert mapped > before
+time.sleep(0.02)
+one[100:103] = b"MAP"
 os.close(rw); one.close()
 assert os.pread(os.open(folder + "/shared", os.O_RDONLY), 3, 5000) == b"MAP"
 "#;
@@ -81,6 +91,8 @@ assert os.pread(os.open(folder + "/shared", os.O_RDONLY), 3, 5000) == b"MAP"
                 Err(error) => return eprintln!("skipped: mappings need python3: {error}"),
             }
             assert_eq!(&fs::read(s.upper().join("shared")).unwrap()[5000..5003], b"MAP");
+            let times = |root: PathBuf| fs::metadata(root.join("shared")).unwrap().modified().unwrap();
+            assert_eq!(times(s.mnt()), times(s.upper()), "the time of the last write through the mapping");
             assert_eq!(text(s.lower(0).join("shared")), "o".repeat(9000));
         },
     );

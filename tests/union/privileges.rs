@@ -1,9 +1,10 @@
 //! What a write takes away.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::fixture::{each_mode, real_root, write_all};
 
@@ -77,6 +78,45 @@ fn a_users_write_takes_them_away_also_while_root_has_the_file_open() {
                 assert_eq!(fs::read_to_string(s.mnt().join(name)).unwrap(), "contenty\n", "{name}");
             }
             drop((reader, writer));
+        },
+    );
+}
+
+/// Set-id bits that come while a user has the file open for writing go with the next write, and stat(2) says so at once.
+#[test]
+fn bits_that_are_set_while_a_user_writes_go_with_the_next_write() {
+    each_mode(
+        "privileges::bits_that_are_set_while_a_user_writes_go_with_the_next_write",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "content")]);
+            fs::set_permissions(s.lower(0).join("f"), fs::Permissions::from_mode(0o777)).unwrap();
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            let mut child = Command::new("setpriv")
+                .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-ec"])
+                .arg("exec 3>>f; echo 1 >&3; echo ready; read go; echo 2 >&3; echo done; read go")
+                .current_dir(s.mnt())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut tell = child.stdin.take().unwrap();
+            let path = s.mnt().join("f");
+            assert_eq!(told.next().unwrap().unwrap(), "ready");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
+            assert_eq!(mode(&path), 0o6777);
+            tell.write_all(b"go\n").unwrap();
+            assert_eq!(told.next().unwrap().unwrap(), "done");
+            assert_eq!(mode(&path), 0o777);
+            tell.write_all(b"go\n").unwrap();
+            assert!(child.wait().unwrap().success());
+            assert_eq!((mode(&path), mode(&s.upper().join("f"))), (0o777, 0o777));
         },
     );
 }
