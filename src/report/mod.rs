@@ -2,6 +2,7 @@
 //! figure in `charts/`. Reads a [`Run`] and nothing else: no clock, no environment, so that the same run gives the same bytes
 //! on any machine in any year. Only `cli` and tests may call it.
 
+mod amplification;
 mod breakdown;
 mod content;
 mod headline;
