@@ -10,6 +10,7 @@ pub mod analysis;
 pub mod chart;
 pub mod cli;
 pub mod driver;
+pub mod guest;
 pub mod host;
 pub mod probe;
 pub mod record;

@@ -15,14 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("driver", &["stack", "sys", "host", "record", "workload", "union"]),
     ("probe", &["stack", "sys", "record", "workload"]),
     ("runner", &["sys", "workload", "record", "host", "stack", "driver", "probe"]),
+    ("guest", &["sys", "workload", "record", "host", "driver", "runner"]),
     ("analysis", &["record", "workload"]),
     ("chart", &["analysis", "record", "workload"]),
     ("report", &["chart", "analysis", "record", "workload"]),
     (
         "cli",
         &[
-            "sys", "workload", "record", "host", "stack", "union", "driver", "probe", "runner", "analysis", "chart",
-            "report",
+            "sys", "workload", "record", "host", "stack", "union", "driver", "probe", "runner", "guest", "analysis",
+            "chart", "report",
         ],
     ),
     // A program is a call of cli.

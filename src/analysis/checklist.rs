@@ -370,6 +370,7 @@ mod tests {
             seed: 1,
             smoke: false,
             workloads: vec![],
+            guest: None,
             host: Default::default(),
             instrument: None,
             stores: vec![],

@@ -7,6 +7,7 @@ mod clean;
 mod compare;
 mod doctor;
 mod fuse_union;
+mod guest;
 mod limits;
 mod list;
 mod manual;
@@ -68,6 +69,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure what workloads ask for, and record it
     Run(run::RunArgs),
+    /// Measure under another kernel, in a virtual machine
+    Guest(guest::GuestArgs),
     /// Render recorded runs as pages, charts and tables
     Report(report::ReportArgs),
     /// Say what a run means for each claim of Docker's page, and how far the run may be trusted
@@ -97,6 +100,9 @@ enum Command {
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    if crate::guest::is_init() {
+        crate::guest::init_main();
+    }
     let cli = Cli::parse();
     match dispatch(cli.command) {
         Ok(code) => code,
@@ -117,6 +123,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Doctor(args) => doctor::run(args)?,
         Command::Run(args) => return run::run(args),
+        Command::Guest(args) => return guest::run(args),
         Command::Report(args) => report::run(args)?,
         Command::Verdicts(args) => verdicts::run(args)?,
         Command::Compare(args) => return compare::run(args),

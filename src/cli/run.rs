@@ -13,7 +13,7 @@ use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary};
 use crate::workload::{self, Scale};
 
 /// Seed unless told otherwise: the same on every machine, so that stacks are reused and results compare.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {

@@ -5,10 +5,12 @@
 //! and `workload`.
 
 mod conditions;
+mod guest;
 mod host;
 mod io;
 
 pub use conditions::{Clock, Conditions, Instrument};
+pub use guest::{Accelerator, Guest};
 pub use host::{Capabilities, DriverInfo, Feature, Host, Privileges, StoreInfo};
 pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs};
 
@@ -43,6 +45,9 @@ pub struct RunManifest {
     pub workloads: Vec<Workload>,
     /// The machine.
     pub host: Host,
+    /// The virtual machine that layerbench booted for this run, if it did; `host` then is what was found in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<Guest>,
     /// With what, and how, time was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instrument: Option<Instrument>,

@@ -108,6 +108,7 @@ pub fn run(spec: &Spec) -> Run {
         seed: 42,
         smoke: spec.smoke,
         workloads: vec![workload],
+        guest: None,
         host: host(),
         instrument: None,
         stores: spec.stores.iter().enumerate().map(|(i, label)| store(label, i)).collect(),
