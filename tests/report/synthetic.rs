@@ -134,6 +134,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
             directories: vec![],
             xattrs: vec![],
             processes: vec![],
+            job: vec![],
             blocks: spec.blocks,
         };
     let small = spec.file_size_bytes.iter().copied().take(1).collect();
