@@ -37,4 +37,16 @@ impl Job {
             Job::Sqlite => "sqlite",
         }
     }
+    /// As people call it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Job::Tar => "read the tree with tar",
+            Job::Chown => "chown -R of the tree",
+            Job::Copy => "copy the tree with cp -a",
+            Job::Remove => "remove the tree with rm -r",
+            Job::Unpack => "unpack an archive with tar -x",
+            Job::Compile => "compile the tree’s C sources",
+            Job::Sqlite => "SQLite transactions",
+        }
+    }
 }
