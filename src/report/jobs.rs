@@ -13,7 +13,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     let mut blocks = vec![section("jobs", "Jobs: layer against volume")];
     blocks.push(Block::Text(plain(format!(
         "Whole programs on a tree of {} (median size {}) that lies over {}, {} caches: the median from the start of the program to its end, and in \
-         brackets its ratio to the same job on a volume with the {} interval of the ratio. A ratio marked “~” is no difference: its interval holds 1, or \
+         brackets its ratio to the same job on a volume with the {} interval of the ratio. A ratio marked “≈” is no difference: its interval holds 1, or \
          two measurements of the same thing differ by as much.",
         human::count(p.files, "file"),
         human::bytes(p.file_size_bytes as f64),
@@ -47,10 +47,10 @@ fn cell(results: &ResultSet, job: &Operation, driver: &str) -> Spans {
     spans
 }
 
-/// `3.20×, 3.10 to 3.31×`, with a mark before what is no difference.
+/// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.
 fn ratio(c: &Comparison) -> String {
     let mark = match c.difference {
-        Difference::WithinInterval | Difference::WithinNoise => "~",
+        Difference::WithinInterval | Difference::WithinNoise => "≈",
         _ => "",
     };
     format!("{mark}{}, {}", human::ratio(c.ratio), human::interval(c.interval, human::ratio))
