@@ -8,6 +8,9 @@ pub(super) const MAIN: &str = "main.c";
 /// Shortest source.
 pub(super) const LEAST: u64 = 256;
 
+/// Most bytes of functions: a build is to be felt, not to be waited for.
+const CODE: usize = 2048;
+
 /// Whether the content of a file is C: a question of its name.
 pub(super) fn is_source(path: &Path) -> bool {
     path.starts_with(super::TREE) && path.extension().is_some_and(|extension| extension == "c")
@@ -26,7 +29,7 @@ pub(super) fn text(path: &Path, size: u64) -> Vec<u8> {
         let mut function = String::new();
         // Writing to a string cannot fail.
         write!(function, "int {stem}_{n}(int x)\n{{\n    for (int i = 0; i < {n}; i++)\n        x = x * {} + i;\n    return x;\n}}\n\n", 2 * n + 3).ok();
-        if text.len() + function.len() > length {
+        if text.len() + function.len() > length.min(CODE) {
             break;
         }
         text.push_str(&function);

@@ -27,9 +27,9 @@ const MADE: &str = "data/made";
 /// The owner that `chown` gives: nobody that any file belongs to.
 const OWNER: u32 = 54_321;
 /// Transactions of `sqlite`.
-const TRANSACTIONS: u32 = 24;
+const TRANSACTIONS: u32 = 100;
 /// How far apart the rows are that they change: each in a page of its own.
-const ROWS_APART: u32 = 331;
+const ROWS_APART: u32 = 91;
 
 /// What the case runs.
 fn job(trial: &Trial) -> Result<Job, ProbeError> {
