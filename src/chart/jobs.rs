@@ -62,13 +62,13 @@ fn sentences(data: &ResultSet, rows: &[Row], bind: &str) -> [String; 2] {
     }
     let first = match dearest.is_empty() {
         true => format!("No job was found slower on layers than on {bind}."),
-        false => format!("The job that takes longest beside {bind} is {}.", human::list(&dearest)),
+        false => format!("The job that suffers most from layers is {}.", human::list(&dearest)),
     };
     // Reading is what most containers do most of the time: the first row, where it was measured.
     let second = match rows.first() {
         Some((job, dots)) => {
             let ratios: Vec<(&str, f64)> = dots.iter().map(|dot| (dot.driver, dot.comparison.ratio)).collect();
-            format!("“{job}” takes {} the time of {bind}.", each(&ratios, human::ratio))
+            format!("Beside {bind}, “{job}” takes {}.", each(&ratios, human::ratio))
         }
         None => String::new(),
     };
