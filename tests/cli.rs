@@ -175,6 +175,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
             "triggers.toml",
             "parents.toml",
             "parallel.toml",
+            "jobs.toml",
         ]
         .map(workload),
     );
@@ -209,6 +210,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
         let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
         let expected: Vec<&str> = match record.case.probe {
             ProbeName::CopyUp => continue,
+            ProbeName::Jobs => vec!["job_ns"],
             ProbeName::Start => {
                 vec![
                     "start_ns",

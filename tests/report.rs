@@ -13,6 +13,7 @@ use layerbench::workload::{CacheState, ProbeName};
 #[path = "report/synthetic.rs"]
 mod synthetic;
 
+use layerbench::workload::Job;
 use synthetic::Spec;
 
 /// A run that is quick to render.
@@ -23,6 +24,7 @@ fn small() -> Spec {
         cache: vec![CacheState::Warm, CacheState::Cold],
         containers: vec![1, 2, 4],
         files: 6,
+        jobs: vec![Job::Tar, Job::Chown],
         ..Spec::default()
     }
 }
@@ -290,6 +292,22 @@ fn every_number_drawn_is_in_the_csv_with_its_samples_and_bounds() {
         let head = pages.csv(name).lines().next().map(str::to_owned).expect("head");
         assert!(head.contains("_low") && head.contains("_high"), "{name}: {head}");
     }
+}
+
+#[test]
+fn jobs_are_told_where_a_run_has_them_and_nowhere_else() {
+    let without = pages(&synthetic::run(&Spec { jobs: vec![], ..small() }));
+    assert!(!without.markdown.contains("Jobs: ") && !without.figures.contains(&"jobs".to_owned()));
+    let with = pages(&synthetic::run(&small()));
+    assert!(with.figures.contains(&"jobs".to_owned()));
+    let table: Vec<&str> = with.markdown.lines().filter(|line| line.starts_with("| ")).collect();
+    let row = |job: &str| table.iter().find(|line| line.starts_with(&format!("| {job} |"))).copied().unwrap();
+    // By hand: 50 ms for everybody; 50 ms x 810000 / 6000 for overlay2.
+    assert!(row("read the tree with tar").contains("≈1"), "{}", row("read the tree with tar"));
+    assert!(row("chown -R of the tree").contains("**6.7") && row("chown -R of the tree").contains("[13"), "{table:?}");
+    let csv = with.csv("jobs");
+    let chown = csv.lines().find(|line| line.contains("chown") && line.contains(",overlay2,")).unwrap();
+    assert!(chown.contains(",slower,"), "{chown}");
 }
 
 #[test]

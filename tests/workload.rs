@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use layerbench::workload::{
-    CacheState, Case, DriverWords, ProbeName, Scale, TargetLayer, Workload, expand, load, parse, shuffle,
+    CacheState, Case, DriverWords, Job, ProbeName, Scale, TargetLayer, Workload, expand, load, parse, shuffle,
 };
 
 /// Two drivers with one option: the parser knows drivers only by this.
@@ -121,6 +121,48 @@ fn refusals_name_file_line_and_the_nearest_word() {
     }
 }
 
+const JOBS: &str = r#"title = "t"
+why = "w"
+[[driver]]
+use = "bind"
+[[measure]]
+probe = "jobs"
+why = "w"
+depth = 8
+file_size = "4 KiB"
+files = { smoke = 20, real = 2000 }
+job = ["tar", "chown"]
+blocks = 3
+"#;
+
+#[test]
+fn jobs_are_an_axis_of_their_own_probe_and_part_of_the_case() {
+    let cases = expand(&parse_real(JOBS).unwrap(), &["s".into()]);
+    assert_eq!(cases.len(), 2 * 3);
+    assert!(cases[0].id.ends_with(",containers=1,job=tar/block=1"), "{}", cases[0].id);
+    let jobs: HashSet<Option<Job>> = cases.iter().map(|case| case.params.job).collect();
+    assert_eq!(jobs, [Some(Job::Tar), Some(Job::Chown)].into());
+    assert!(cases.iter().all(|case| case.params.plain().job.is_none() && case.params.files == 2000));
+    for (from, to, line, words) in [
+        ("\"chown\"", "\"chwon\"", 11, "unknown job \"chwon\"; did you mean \"chown\"?"),
+        ("\"chown\"", "\"tar\"", 11, "same value twice"),
+        ("job = [\"tar\", \"chown\"]\n", "", 5, "needs the key `job`"),
+        ("blocks = 3", "containers = 3", 12, "jobs has no axis `containers`"),
+        ("blocks = 3", "trigger = \"write\"", 12, "jobs has no axis `trigger`"),
+    ] {
+        assert!(JOBS.contains(from), "{from}");
+        let message = refused(&JOBS.replacen(from, to, 1));
+        assert!(message.starts_with(&format!("w.toml:{line}: ")), "line of {to:?}: {message}");
+        assert!(message.contains(words), "{to:?}: {message}");
+    }
+    // A record of another probe does not know the word, and one of this does.
+    let text = serde_json::to_string(&cases[0]).unwrap();
+    assert!(text.contains("\"job\":\"tar\""), "{text}");
+    assert_eq!(serde_json::from_str::<Case>(&text).unwrap(), cases[0]);
+    let other = serde_json::to_string(&expand(&parse_real(GOOD).unwrap(), &["s".into()])[0]).unwrap();
+    assert!(!other.contains("job"), "{other}");
+}
+
 #[test]
 fn a_wrong_smoke_value_is_refused_for_a_real_run_too() {
     assert!(refused(&GOOD.replace("files = { smoke = 2", "files = { smoke = 0")).contains("w.toml:13"));
@@ -155,7 +197,9 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         names.push(workload.name.clone());
         if workload.name == "quick" || workload.name == "study" {
             let cases: Vec<Case> = expand(&workload, &["s".into()]);
-            for probe in ProbeName::ALL {
+            // Jobs take long: they are for the study alone.
+            let probes = ProbeName::ALL.into_iter().filter(|p| *p != ProbeName::Jobs || workload.name == "study");
+            for probe in probes {
                 assert!(cases.iter().any(|case| case.probe == probe), "{} measures {}", workload.name, probe.as_str());
             }
         }
@@ -163,6 +207,18 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
     names.sort();
     assert_eq!(
         names,
-        ["copy-up", "lookup", "page-cache", "parallel", "parents", "quick", "start", "study", "triggers", "union"]
+        [
+            "copy-up",
+            "jobs",
+            "lookup",
+            "page-cache",
+            "parallel",
+            "parents",
+            "quick",
+            "start",
+            "study",
+            "triggers",
+            "union"
+        ]
     );
 }

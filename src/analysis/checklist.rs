@@ -348,6 +348,7 @@ mod tests {
                     directories: 0,
                     xattrs: 0,
                     processes: 1,
+                    job: None,
                 },
                 block: *block,
             },

@@ -153,6 +153,7 @@ mod tests {
             directories: 0,
             xattrs: 0,
             processes: 1,
+            job: None,
         };
         let key = GroupKey { store: "s".into(), probe: ProbeName::CopyUp, driver: driver.into(), params };
         let data = Data::of(&blocks(lists)).unwrap();

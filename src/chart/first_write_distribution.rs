@@ -52,6 +52,10 @@ impl Chart for FirstWriteDistribution {
             }
             series.push(Series { look: look(data.position(driver)), points, label: Some((*driver).to_owned()) });
         }
+        // An interrupted run may have both values, and not the point where they meet.
+        if series.is_empty() {
+            return Ok(None);
+        }
         // The same place in every store, so that the scales are shared.
         let all: Vec<&Data> = View::first_writes(data)
             .iter()

@@ -7,6 +7,7 @@ mod axis;
 mod csv;
 mod lanes;
 mod panel;
+mod ratios;
 mod sheet;
 mod style;
 mod words;
@@ -15,6 +16,7 @@ mod first_write_by_depth;
 mod first_write_by_size;
 mod first_write_distribution;
 mod first_write_heatmap;
+mod jobs;
 mod lookup_atlas;
 mod lookup_by_depth;
 mod lookup_panels;
@@ -34,6 +36,10 @@ pub trait Chart: Sync {
     fn name(&self) -> &'static str;
     /// What it draws, in one line.
     fn about(&self) -> &'static str;
+    /// Whether a run without data for it should say so: not where few runs have any.
+    fn is_expected(&self) -> bool {
+        true
+    }
     /// Draws it for one store. `None`: the run has no data for it.
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError>;
 }
@@ -80,5 +86,6 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &start::Start,
         &tax_over_bind::TaxOverBind,
         &triggers::Triggers,
+        &jobs::Jobs,
     ]
 }

@@ -7,6 +7,7 @@
 //! means is written once, in [`Trial::settle`].
 
 mod copy_up;
+mod jobs;
 mod lookup;
 mod page_cache;
 mod start;
@@ -261,8 +262,8 @@ pub trait Probe: Sync {
 }
 
 /// Every probe.
-pub fn all() -> [&'static dyn Probe; 4] {
-    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start]
+pub fn all() -> [&'static dyn Probe; 5] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs]
 }
 
 /// The probe of a name.
@@ -272,6 +273,7 @@ pub fn by_name(name: ProbeName) -> &'static dyn Probe {
         ProbeName::Lookup => &lookup::Lookup,
         ProbeName::PageCache => &page_cache::PageCache,
         ProbeName::Start => &start::Start,
+        ProbeName::Jobs => &jobs::Jobs,
     }
 }
 

@@ -265,6 +265,8 @@ pub mod metric {
     pub const MAPPED_CHECKED_PAGES: Metric = neutral("mapped_checked_pages_count", Unit::Count);
     /// As [`SHARED_PAGES`], of pages that are mapped.
     pub const MAPPED_SHARED_PAGES: Metric = Metric::new("mapped_shared_pages_count", Unit::Count, Better::Higher);
+    /// A job from the start of its program to its end; where it is more than one program, all of them. One sample a case.
+    pub const JOB_NS: Metric = ns("job_ns");
     /// What the memory controller charges each container's own control group for reading the files, which are not cached before the
     /// first. One sample a container, in their order: pages that are shared are charged to whoever brings them in, and to nobody else.
     /// The kernel charges 64 pages at a time, so that a sample can be 63 pages too high or too low for each processor that the reader ran

@@ -7,6 +7,7 @@ mod breakdown;
 mod content;
 mod headline;
 mod html;
+mod jobs;
 mod machine;
 mod markdown;
 mod method;
@@ -115,6 +116,9 @@ fn plates(results: &ResultSet) -> Result<Vec<Plate>, ReportError> {
                 (_, true) => format!("{}-{}-{}", chart.name(), slugs[i], i + 1),
             };
             let figure = chart.draw(results, store)?;
+            if figure.is_none() && !chart.is_expected() {
+                continue;
+            }
             plates.push(Plate { chart: *chart, stem, store: store.clone(), figure });
         }
     }

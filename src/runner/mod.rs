@@ -254,6 +254,7 @@ struct StackKey {
     xattrs: u32,
     atlas: bool,
     programs: bool,
+    tree: bool,
 }
 
 impl StackKey {
@@ -270,10 +271,14 @@ impl StackKey {
             // Its directories grow with depth: other probes are spared them.
             atlas: case.probe == ProbeName::Lookup,
             programs: case.probe == ProbeName::Start,
+            tree: case.probe == ProbeName::Jobs,
         }
     }
 
     fn definition(&self) -> StackDefinition {
+        if self.tree {
+            return StackDefinition::tree(self.depth, self.files, self.file_size_bytes);
+        }
         let study = StackDefinition::study(self.depth, self.target_layer, self.files, self.file_size_bytes)
             .with_targets(self.directories, self.xattrs);
         let study = if self.programs { study.with_programs() } else { study };
@@ -298,7 +303,11 @@ fn build_stacks(
             key.files,
             crate::workload::format_size(key.file_size_bytes),
             key.target_layer,
-            if key.atlas { ", directories to look up" } else { "" },
+            match (key.atlas, key.tree) {
+                (true, _) => ", directories to look up",
+                (_, true) => ", a tree over all layers",
+                _ => "",
+            },
             key.store
         );
         progress.stack(done, total, &what);

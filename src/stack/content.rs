@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::program;
+use super::{DATABASE, database, program, source};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -30,7 +30,8 @@ impl Writer {
         Writer { buffer: vec![0; PIECE] }
     }
 
-    /// Writes the content of one file and digests it on the way. A program (`mode` lets its owner execute it) begins as one.
+    /// Writes the content of one file and digests it on the way. A program (`mode` lets its owner execute it) begins as one; a C source and
+    /// the database of a tree are what their names say.
     pub(super) fn write(
         &mut self,
         file: &mut File,
@@ -40,6 +41,10 @@ impl Writer {
         size: u64,
         mode: u32,
     ) -> io::Result<Written> {
+        if let Some(content) = made(seed, layer, path, size) {
+            file.write_all(&content)?;
+            return Ok(Written { digest: blake3::hash(&content), first_byte: content.first().copied() });
+        }
         let program = if mode & 0o100 != 0 { program::beginning(size) } else { None };
         let mut rng = generator(seed, layer, path);
         let mut hasher = blake3::Hasher::new();
@@ -62,6 +67,18 @@ impl Writer {
         }
         Ok(Written { digest: hasher.finalize(), first_byte })
     }
+}
+
+/// The content of a file that has a format; `None` for all others.
+fn made(seed: u64, layer: usize, path: &Path, size: u64) -> Option<Vec<u8>> {
+    if source::is_source(path) {
+        return Some(source::text(path, size));
+    }
+    let is_database = path == Path::new(DATABASE) && size == database::SIZE;
+    is_database.then(|| {
+        let mut rng = generator(seed, layer, path);
+        database::content(|bytes| rng.fill_bytes(bytes))
+    })
 }
 
 fn generator(seed: u64, layer: usize, path: &Path) -> ChaCha8Rng {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DIR_MODE, StackError, WHITEOUT_PREFIX, atlas};
+use super::{DIR_MODE, StackError, WHITEOUT_PREFIX, atlas, tree};
 
 /// One thing in one layer. Paths are relative to the layer's root and are UTF-8. Folders above that are not entries of the same layer
 /// themselves have mode 0755.
@@ -22,7 +22,7 @@ pub enum Entry {
         mode: u32,
     },
     /// A regular file with incompressible content made from the stack's seed. One that its owner may execute begins as a program that ends
-    /// with status 0.
+    /// with status 0; below `data/tree`, one whose name ends in `.c` is C; `data/items.db` is a database.
     File {
         /// Where.
         path: PathBuf,
@@ -223,6 +223,7 @@ impl StackDefinition {
         let count = u32::try_from(targets.hits.len()).unwrap_or(u32::MAX);
         targets.misses = (0..count).map(|n| in_data('n', n)).collect();
         atlas::targets(self, &mut targets);
+        tree::targets(self, &mut targets);
         targets
     }
 

@@ -9,6 +9,7 @@
 mod atlas;
 mod build;
 mod content;
+mod database;
 mod definition;
 pub(crate) mod folder;
 mod forms;
@@ -16,6 +17,8 @@ mod manifest;
 mod parallel;
 mod partial;
 mod program;
+mod source;
+mod tree;
 mod verify;
 mod view;
 
@@ -29,6 +32,7 @@ use rustix::io::Errno;
 pub use definition::{Entry, StackDefinition, Targets, attribute};
 pub use forms::LayerForm;
 pub use manifest::{FileRecord, LayerRecord, Manifest};
+pub use tree::{DATABASE, TREE};
 pub use verify::VerifyReport;
 pub use view::FileFact;
 

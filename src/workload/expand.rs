@@ -66,6 +66,7 @@ fn points(measure: &Measure) -> Vec<Params> {
         directories: 0,
         xattrs: 0,
         processes: 1,
+        job: None,
     };
     let mut points = vec![plain];
     axis(&mut points, &measure.depth, |p, depth| Some(Params { depth, ..p }));
@@ -82,6 +83,7 @@ fn points(measure: &Measure) -> Vec<Params> {
     axis(&mut points, &measure.directories, |p, directories| Some(Params { directories, ..p }));
     axis(&mut points, &measure.xattrs, |p, xattrs| Some(Params { xattrs, ..p }));
     axis(&mut points, &measure.processes, |p, processes| Some(Params { processes, ..p }));
+    axis(&mut points, &measure.job, |p, job| Some(Params { job: Some(job), ..p }));
     // `middle` and `bottom` of a stack of one layer are the same point: measure it once.
     let mut seen = std::collections::HashSet::new();
     points.retain(|point| seen.insert(*point));

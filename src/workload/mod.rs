@@ -2,10 +2,12 @@
 //! [`load`], nothing is mounted. Anyone may use it; it uses nothing of ours.
 
 mod expand;
+mod job;
 mod parse;
 mod size;
 
 pub use expand::{Case, expand, shuffle};
+pub use job::Job;
 pub use parse::{DriverWords, WorkloadError, load, parse};
 pub use size::{SizeError, format_size, parse_size};
 
@@ -119,6 +121,9 @@ pub struct Measure {
     /// Processes that operate at the same time, each on files of its own.
     #[serde(default)]
     pub processes: Vec<u32>,
+    /// What is run on the tree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub job: Vec<Job>,
     /// How often each case is repeated with a new process, mount and upper: the blocks of the run.
     #[serde(alias = "rounds")]
     pub blocks: u32,
@@ -136,11 +141,14 @@ pub enum ProbeName {
     PageCache,
     /// How long a container takes to start, and what it occupies.
     Start,
+    /// How long a program takes that works on a whole tree of files.
+    Jobs,
 }
 
 impl ProbeName {
     /// All of them.
-    pub const ALL: [ProbeName; 4] = [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache, ProbeName::Start];
+    pub const ALL: [ProbeName; 5] =
+        [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache, ProbeName::Start, ProbeName::Jobs];
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -148,6 +156,7 @@ impl ProbeName {
             ProbeName::Lookup => "lookup",
             ProbeName::PageCache => "page_cache",
             ProbeName::Start => "start",
+            ProbeName::Jobs => "jobs",
         }
     }
 }
@@ -301,7 +310,7 @@ impl TargetLayer {
 pub struct Params {
     /// Number of lower layers.
     pub depth: u32,
-    /// Size of a target file.
+    /// Size of a target file; where the targets are a tree, the median of the sizes of its files.
     pub file_size_bytes: u64,
     /// Number of target files.
     pub files: u32,
@@ -326,6 +335,9 @@ pub struct Params {
     /// Processes that operate at the same time.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: u32,
+    /// What is run on the tree; `None` where the targets are no tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -354,6 +366,7 @@ impl Params {
         say("directories", self.directories.to_string(), is_default(&self.directories));
         say("xattrs", self.xattrs.to_string(), is_default(&self.xattrs));
         say("processes", self.processes.to_string(), is_one(&self.processes));
+        say("job", self.job.map_or(String::new(), |job| job.as_str().to_owned()), self.job.is_none());
         text
     }
 
@@ -365,6 +378,7 @@ impl Params {
             directories: 0,
             xattrs: 0,
             processes: 1,
+            job: None,
             ..*self
         }
     }

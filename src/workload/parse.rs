@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Durability, Measure, ProbeName, Scale, TargetLayer, Trigger, Workload,
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Job, Measure, ProbeName, Scale, TargetLayer, Trigger, Workload,
     format_size, hint, parse_size,
 };
 
@@ -206,10 +206,11 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ProbeName::Lookup => &["depth", "files", "target_layer", "cache"],
         ProbeName::PageCache => &["depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
         ProbeName::Start => &["depth", "file_size", "files", "target_layer", "cache", "containers"],
+        ProbeName::Jobs => &["depth", "file_size", "files", "cache", "job"],
     }
 }
 
-const ALL_AXES: [&str; 12] = [
+const ALL_AXES: [&str; 13] = [
     "depth",
     "file_size",
     "files",
@@ -222,6 +223,7 @@ const ALL_AXES: [&str; 12] = [
     "directories",
     "xattrs",
     "processes",
+    "job",
 ];
 const COMMON: [&str; 3] = ["probe", "why", "blocks"];
 
@@ -292,6 +294,10 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let directories = numbers("directories", 0, DIRECTORIES_MAX)?;
     let xattrs = numbers("xattrs", 0, XATTRS_MAX)?;
     let processes = numbers("processes", 1, PROCESSES_MAX)?;
+    let job = match probe {
+        ProbeName::Jobs => named_values(Some(needed("job")?), "job", &Job::ALL, Job::as_str)?,
+        _ => Vec::new(),
+    };
     let blocks = match scaled("blocks")? {
         None => 1,
         Some(value) => integer(value, "blocks", 1, BLOCKS_MAX)?,
@@ -311,6 +317,7 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         directories,
         xattrs,
         processes,
+        job,
         blocks,
     })
 }

@@ -28,6 +28,7 @@ fn params(trigger: Trigger, size: u64, durability: Durability) -> Params {
         directories: 2,
         xattrs: 3,
         processes: 1,
+        job: None,
     }
 }
 

@@ -6,7 +6,7 @@ use layerbench::record::{
     SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
-    CacheState, Case, DriverVariant, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
+    CacheState, Case, DriverVariant, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
 };
 
 /// What to make up.
@@ -25,6 +25,8 @@ pub struct Spec {
     pub blocks: u32,
     /// Labels of variants that are measured twice; the twin comes right after its original.
     pub twins: Vec<String>,
+    /// Jobs, if any, on a tree over the fewest layers.
+    pub jobs: Vec<Job>,
     pub smoke: bool,
     /// Every time and every count of bytes is 0.
     pub zeros: bool,
@@ -50,6 +52,7 @@ impl Default for Spec {
             files: 12,
             blocks: 3,
             twins: vec!["overlay2 volatile".to_owned()],
+            jobs: vec![],
             smoke: false,
             zeros: false,
         }
@@ -135,6 +138,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
             directories: vec![],
             xattrs: vec![],
             processes: vec![],
+            job: vec![],
             blocks: spec.blocks,
         };
     let small = spec.file_size_bytes.iter().copied().take(1).collect();
@@ -164,6 +168,13 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
             ),
             (more, measure(ProbeName::Start, large_only, shallow.clone(), first.clone(), spec.containers.clone())),
             (true, measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1])),
+            (
+                !spec.jobs.is_empty(),
+                Measure {
+                    job: spec.jobs.clone(),
+                    ..measure(ProbeName::Jobs, vec![4096], shallow.clone(), first.clone(), vec![1])
+                },
+            ),
             (true, measure(ProbeName::PageCache, large, shallow, first, spec.containers.clone())),
         ]
         .into_iter()
@@ -226,6 +237,11 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
     let bind = case.driver.driver == "bind";
     let (layers, kib) = (u64::from(depth), file_size_bytes / 1024);
     match case.probe {
+        // Reading is the same everywhere; what writes pays for every file.
+        ProbeName::Jobs => {
+            let writes = if case.params.job == Some(Job::Tar) { 1 } else { fixed / 6_000 };
+            vec![(metric::JOB_NS, vec![50_000_000 * writes + Noise::of(&case.id).next() % 1_000_000])]
+        }
         ProbeName::Start => {
             let mut each = |value: u64| -> Vec<u64> { (0..containers).map(|_| noise.about(value)).collect() };
             vec![

@@ -1,0 +1,250 @@
+//! Jobs: a real program works on a whole tree of files through the mount, and is timed from its start to its end.
+//!
+//! Other probes time one operation; this one says whether their differences are something that a person feels. The programs are those of the
+//! machine, not of the container, so that they are the same for every driver; their files are resident before they are timed.
+
+mod program;
+mod verify;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::copy_up::usage;
+use super::{Probe, ProbeError, Trial, at, timed};
+use crate::record::{Metric, Observation, Privileges, metric};
+use crate::stack::{DATABASE, TREE};
+use crate::workload::{CacheState, Job, ProbeName};
+
+use program::Program;
+
+/// The probe.
+pub(super) struct Jobs;
+
+static METRICS: [Metric; 3] = [metric::JOB_NS, metric::UPPER_BYTES, metric::UPPER_INODES];
+
+/// Where copies, extracted files and objects are made, relative to the root of a container.
+const MADE: &str = "data/made";
+/// The owner that `chown` gives: nobody that any file belongs to.
+const OWNER: u32 = 54_321;
+/// Transactions of `sqlite`.
+const TRANSACTIONS: u32 = 100;
+/// How far apart the rows are that they change: each in a page of its own.
+const ROWS_APART: u32 = 91;
+
+/// What the case runs.
+fn job(trial: &Trial) -> Result<Job, ProbeError> {
+    trial.params.job.ok_or_else(|| ProbeError::Wrong("a case of jobs that names no job".to_owned()))
+}
+
+/// The program of a job.
+fn program(job: Job) -> Program {
+    match job {
+        Job::Tar | Job::Unpack => Program { name: "tar", package: "tar" },
+        Job::Chown => Program { name: "chown", package: "coreutils" },
+        Job::Copy => Program { name: "cp", package: "coreutils" },
+        Job::Remove => Program { name: "rm", package: "coreutils" },
+        Job::Compile => Program { name: "cc", package: "gcc libc6-dev" },
+        Job::Sqlite => Program { name: "sqlite3", package: "sqlite3" },
+    }
+}
+
+/// The case's own folder beside upper and mount, which goes with the case.
+fn scratch(trial: &Trial) -> Result<PathBuf, ProbeError> {
+    let merged = &trial.first()?.merged;
+    Ok(merged.parent().unwrap_or(merged).to_owned())
+}
+
+/// Where the archive lies that `unpack` extracts.
+fn archive(trial: &Trial) -> Result<PathBuf, ProbeError> {
+    Ok(scratch(trial)?.join("tree.tar"))
+}
+
+/// The statements of `sqlite`: each is a transaction of its own, as nobody says otherwise.
+fn statements() -> String {
+    (0..TRANSACTIONS)
+        .map(|n| format!("UPDATE items SET value = value + 1 WHERE id = {};\n", 1 + n * ROWS_APART))
+        .collect()
+}
+
+/// What was timed, beside the time.
+#[derive(Debug, Default)]
+struct Done {
+    /// Bytes that a pipe gave.
+    piped_bytes: u64,
+}
+
+/// Does a job from the folder above the tree.
+fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> {
+    let merged = &trial.first()?.merged;
+    let above = merged.join(TREE).parent().map_or_else(|| merged.clone(), Path::to_owned);
+    let program = program(job);
+    let (tree, made) = (below(TREE), below(MADE));
+    let plain = |args: &[&str]| {
+        let mut command = program.command(&above, said)?;
+        command.args(args);
+        let (ns, ended) = timed(|| command.status());
+        program.check(ended, said)?;
+        Ok((ns, Done::default()))
+    };
+    match job {
+        Job::Tar => {
+            let mut command = program.command(&above, said)?;
+            // No other order or format than that of the tree: the length of the stream is known then.
+            command.args(["--format=gnu", "-cf", "-", tree]);
+            let (ns, result) = timed(|| program::read_to_end(&mut command));
+            let (bytes, status) = result.map_err(at("read what was written by", Path::new(program.name)))?;
+            program.check(Ok(status), said)?;
+            Ok((ns, Done { piped_bytes: bytes }))
+        }
+        Job::Chown => plain(&["-R", &format!("{OWNER}:{OWNER}"), tree]),
+        Job::Copy => plain(&["-a", tree, made]),
+        Job::Remove => plain(&["-rf", tree]),
+        Job::Unpack => {
+            let archive = archive(trial)?;
+            let archive =
+                archive.to_str().ok_or_else(|| ProbeError::Wrong("a store whose path is not UTF-8".into()))?;
+            plain(&["-xf", archive, &format!("--one-top-level={made}"), "--strip-components=2"])
+        }
+        Job::Compile => compile(trial, &program, &above.join(made), said),
+        Job::Sqlite => {
+            let mut command = program.command(&above, said)?;
+            command.args(["-batch", "-bail", below(DATABASE)]);
+            let text = statements();
+            let (ns, ended) = timed(|| program::feed(&mut command, &text));
+            program.check(ended, said)?;
+            Ok((ns, Done::default()))
+        }
+    }
+}
+
+/// A path relative to the folder above the tree.
+fn below(path: &'static str) -> &'static str {
+    path.split_once('/').map_or(path, |(_, below)| below)
+}
+
+/// The C sources of the tree, relative to the root of a container.
+fn sources(trial: &Trial) -> Vec<PathBuf> {
+    tree(trial).filter(|path| path.extension().is_some_and(|extension| extension == "c")).map(Path::to_owned).collect()
+}
+
+/// The files of the tree.
+fn tree<'a>(trial: &Trial<'a>) -> impl Iterator<Item = &'a Path> + use<'a> {
+    trial.targets.hits.iter().map(PathBuf::as_path).filter(|path| path.starts_with(TREE))
+}
+
+/// Compiles every source to an object in a new folder, then links the objects to a program.
+fn compile(trial: &Trial, cc: &Program, folder: &Path, said: &Path) -> Result<(u64, Done), ProbeError> {
+    let merged = &trial.first()?.merged;
+    let sources: Vec<PathBuf> = sources(trial).iter().map(|source| merged.join(source)).collect();
+    let stems = sources.iter().filter_map(|source| source.file_stem());
+    let objects: Vec<PathBuf> = stems.map(|stem| PathBuf::from(stem).with_extension("o")).collect();
+    let (ns, done) = timed(|| {
+        fs::create_dir(folder).map_err(at("create folder", folder))?;
+        // Pipes rather than files in /tmp, which is not what is measured.
+        let mut compile = cc.command(folder, said)?;
+        cc.check(compile.args(["-O1", "-pipe", "-c"]).args(&sources).status(), said)?;
+        let mut link = cc.command(folder, said)?;
+        cc.check(link.args(["-o", "program"]).args(&objects).status(), said)
+    });
+    done.map(|()| (ns, Done::default()))
+}
+
+impl Probe for Jobs {
+    fn name(&self) -> ProbeName {
+        ProbeName::Jobs
+    }
+
+    fn about(&self) -> &'static str {
+        "a real program on a whole tree of files (tar, chown, cp, rm, cc, sqlite3), timed from its start to its end"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        let job = job(trial)?;
+        if job == Job::Chown && trial.privileges != Privileges::Root {
+            return Err(ProbeError::Unavailable {
+                reason: "chown to another user is for root alone".into(),
+                remedy: "run as root, or leave out that job".into(),
+            });
+        }
+        let scratch = scratch(trial)?;
+        let note = program(job).warm(&scratch)?;
+        trial.notes.push(note);
+        if job == Job::Compile {
+            program::warm_compiler(&program(job), &scratch)?;
+        }
+        if job == Job::Unpack {
+            pack(trial, &scratch.join("said"))?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        trial.settle()?;
+        if trial.params.cache == CacheState::Cold {
+            // The program is not the container's: it is not to be read from the disk of the machine while it is timed.
+            let (job, scratch) = (job(trial)?, scratch(trial)?);
+            program(job).warm(&scratch)?;
+            if job == Job::Compile {
+                program::warm_compiler(&program(job), &scratch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
+        let job = job(trial)?;
+        let said = scratch(trial)?.join("said");
+        let upper = trial.first()?.upper.clone();
+        // A volume is no upper: what the job leaves in it is not what a layer costs.
+        let used = || match trial.volume {
+            None => usage(&upper).map(Some).map_err(at("walk", &upper)),
+            Some(_) => Ok(None),
+        };
+        let before = used()?;
+        let (ns, done) = run(trial, job, &said)?;
+        let after = used()?;
+        let mut observations = vec![Observation::new(metric::JOB_NS, vec![ns])];
+        if let Some((before, after)) = before.zip(after) {
+            observations.extend([
+                Observation::new(metric::UPPER_BYTES, vec![after.bytes.saturating_sub(before.bytes)]),
+                Observation::new(metric::UPPER_INODES, vec![after.inodes.saturating_sub(before.inodes)]),
+            ]);
+        }
+        if job == Job::Tar {
+            verify::stream(trial, done.piped_bytes)?;
+        }
+        Ok(observations)
+    }
+
+    fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
+        verify::verify(trial, job(trial)?)
+    }
+}
+
+/// Makes the archive that `unpack` extracts, from the layers and not through the mount, which must not have seen the tree.
+fn pack(trial: &Trial, said: &Path) -> Result<(), ProbeError> {
+    let archive = archive(trial)?;
+    let tar = program(Job::Unpack);
+    // One after another out of the layer or the volume where each file lies; names below the folder of the tree.
+    let mut roots: std::collections::BTreeMap<PathBuf, Vec<&Path>> = std::collections::BTreeMap::new();
+    for name in tree(trial) {
+        let source = trial.source_of(name)?;
+        let root = source.ancestors().nth(name.components().count()).unwrap_or(Path::new("/")).to_owned();
+        roots.entry(root).or_default().push(name);
+    }
+    for (root, names) in roots {
+        // In a file: there may be more names than a command line holds.
+        let list = archive.with_extension("names");
+        let text: String = names.iter().map(|name| format!("{}\n", name.display())).collect();
+        fs::write(&list, text).map_err(at("write", &list))?;
+        let mut command = tar.command(&root, said)?;
+        command.args(["--format=gnu", "-rf"]).arg(&archive).arg("-T").arg(&list);
+        tar.check(command.status(), said)?;
+    }
+    // What is dirty would be written back while the job is timed.
+    File::open(&archive).and_then(|file| file.sync_all()).map_err(at("fsync", &archive))
+}

@@ -1,0 +1,57 @@
+//! Jobs: layer against volume.
+
+use super::content::section;
+use super::page::{Block, Span, Spans, Table, plain};
+use crate::analysis::{Comparison, Data, Difference, JobView, Operation, ResultSet, compare, human};
+
+/// The section; nothing where the run has no jobs.
+pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
+    let views: Vec<(&str, JobView)> =
+        results.stores.iter().filter_map(|store| Some((store.as_str(), JobView::of(results, store)?))).collect();
+    let Some((_, first)) = views.first() else { return Vec::new() };
+    let p = &first.params;
+    let mut blocks = vec![section("jobs", "Jobs: layer against volume")];
+    blocks.push(Block::Text(plain(format!(
+        "Whole programs on a tree of {} (median size {}) that lies over {}, {} caches: the median from the start of the program to its end, and in \
+         brackets its ratio to the same job on a volume with the {} interval of the ratio. A ratio marked “≈” is no difference: its interval holds 1, or \
+         two measurements of the same thing differ by as much.",
+        human::count(p.files, "file"),
+        human::bytes(p.file_size_bytes as f64),
+        human::count(p.depth, "layer"),
+        p.cache.as_str(),
+        human::percent(crate::analysis::CONFIDENCE),
+    ))));
+    for (store, view) in &views {
+        if results.several_stores() {
+            blocks.push(Block::Heading(format!("Store {store}")));
+        }
+        let has = |driver: &str| view.jobs.iter().any(|(_, operation)| operation.of(driver).is_some());
+        let drivers: Vec<&str> = results.drivers.iter().map(|d| d.label.as_str()).filter(|d| has(d)).collect();
+        let head = std::iter::once("Job".to_owned()).chain(drivers.iter().map(|d| (*d).to_owned())).collect();
+        let rows = view.jobs.iter().map(|(_, job)| {
+            let cells = drivers.iter().map(|driver| cell(results, job, driver));
+            std::iter::once(plain(job.label.clone())).chain(cells).collect()
+        });
+        blocks.push(Block::Table(Table { head, rows: rows.collect(), numeric: (1..=drivers.len()).collect() }));
+    }
+    blocks
+}
+
+fn cell(results: &ResultSet, job: &Operation, driver: &str) -> Spans {
+    let Some(data) = job.of(driver) else { return plain("not measured") };
+    let mut spans = vec![Span::Strong(human::ns(data.p50()))];
+    let bind = results.baseline().filter(|bind| *bind != driver).and_then(|bind| job.of(bind));
+    if let Some(comparison) = bind.and_then(|bind: &Data| compare(data, bind)) {
+        spans.push(Span::Text(format!(" [{}]", ratio(&comparison))));
+    }
+    spans
+}
+
+/// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.
+fn ratio(c: &Comparison) -> String {
+    let mark = match c.difference {
+        Difference::WithinInterval | Difference::WithinNoise => "≈",
+        _ => "",
+    };
+    format!("{mark}{}, {}", human::ratio(c.ratio), human::interval(c.interval, human::ratio))
+}
