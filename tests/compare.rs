@@ -68,7 +68,7 @@ fn compare(folder: &Path, args: &[&str]) -> (i32, String, String) {
 
 fn compared(a: &Run, b: &Run) -> Between {
     let (ra, rb) = (ResultSet::of(a), ResultSet::of(b));
-    between(Side { manifest: &a.manifest, results: &ra }, Side { manifest: &b.manifest, results: &rb })
+    between(Side { manifest: &a.manifest, results: &ra }, Side { manifest: &b.manifest, results: &rb }).unwrap()
 }
 
 fn mean<'a>(found: &'a Between, metric: Option<&str>, driver: Option<&str>) -> &'a layerbench::analysis::Mean {

@@ -12,7 +12,7 @@ use super::bootstrap::{Interval, Replicates, student_t};
 use super::changed::{Change, OtherOptions, changes, other_options};
 use super::compare::{Comparison, Difference};
 use super::results::{Data, Group, GroupKey, ResultSet, Summary};
-use crate::record::{Feature, RunManifest, Unit};
+use crate::record::{Feature, Guest, RunManifest, Unit};
 
 /// A run to be compared.
 #[derive(Debug, Clone, Copy)]
@@ -153,9 +153,24 @@ pub fn is_time(metric: &str) -> bool {
     metric.ends_with("_ns")
 }
 
+/// Two runs whose times are not the same quantity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("A holds {a}, B holds {b}: a ratio of the two says nothing; compare runs of one kind")]
+pub struct Mixed {
+    a: &'static str,
+    b: &'static str,
+}
+
 /// Compares what both runs measured. Twins stand for no driver of their own: they are in neither ratios nor means, and what they say of
 /// chance is in the noise of each ratio.
-pub fn between(a: Side, b: Side) -> Between {
+///
+/// # Errors
+/// Runs whose times are not the same quantity: those of a real CPU, of an emulated one, and counted instructions.
+pub fn between(a: Side, b: Side) -> Result<Between, Mixed> {
+    let kind = |side: &Side| Guest::kind(side.manifest.guest.as_ref());
+    if kind(&a) != kind(&b) {
+        return Err(Mixed { a: kind(&a), b: kind(&b) });
+    }
     let changes = changes(a.manifest, b.manifest);
     let other_options = other_options(a.manifest, b.manifest);
     let of_b: BTreeMap<&GroupKey, &Group> = b.results.groups.iter().map(|group| (&group.key, group)).collect();
@@ -209,7 +224,7 @@ pub fn between(a: Side, b: Side) -> Between {
         found(y).cmp(&found(x)).then(size(y).total_cmp(&size(x)))
     });
     let repeated = Repeated::of(&ratios);
-    Between { changes, other_options, ratios, without_ratio, means, repeated, only_a, only_b }
+    Ok(Between { changes, other_options, ratios, without_ratio, means, repeated, only_a, only_b })
 }
 
 impl Between {

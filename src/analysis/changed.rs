@@ -62,6 +62,8 @@ pub(super) fn changes(a: &RunManifest, b: &RunManifest) -> Vec<Change> {
     };
     let (ha, hb) = (&a.host, &b.host);
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+    let guest = |m: &RunManifest| m.guest.as_ref().map_or("none".to_owned(), |guest| guest.qemu.clone());
+    add(&Scope::Run, "QEMU", guest(a), guest(b));
     add(&Scope::Run, "kernel", ha.kernel.clone(), hb.kernel.clone());
     add(&Scope::Run, "architecture", ha.architecture.clone(), hb.architecture.clone());
     add(&Scope::Run, "CPU", ha.cpu_model.clone(), hb.cpu_model.clone());

@@ -141,8 +141,8 @@ pub struct ResultSet {
     pub twins: Vec<DriverInfo>,
     /// By how much twins differ from what they repeat.
     pub null: Null,
-    /// Whether the run used smoke values.
-    pub smoke: bool,
+    /// What every figure has to be marked with: that the values were smoke values, that the times are not those of a real CPU.
+    pub marks: Vec<&'static str>,
     /// What a first write costs, for each driver in each store, or why that is not known.
     pub models: Vec<Result<CostModel, NotFitted>>,
 }
@@ -197,7 +197,7 @@ impl ResultSet {
             drivers,
             twins,
             null,
-            smoke: run.manifest.smoke,
+            marks: marks(run),
         }
     }
 
@@ -266,6 +266,13 @@ fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group
 #[cfg(test)]
 pub(super) fn blocks<'a>(lists: &[&'a [u64]]) -> Blocks<'a> {
     (1..).zip(lists.iter().map(|list| vec![*list])).collect()
+}
+
+/// What every figure of a run has to be marked with.
+fn marks(run: &Run) -> Vec<&'static str> {
+    let smoke = run.manifest.smoke.then_some("SMOKE RUN: it proves that everything runs. Do not quote these figures.");
+    let guest = run.manifest.guest.as_ref().and_then(crate::record::Guest::mark);
+    smoke.into_iter().chain(guest).collect()
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Chart for FirstWriteByDepth {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows: vec![panels],
             row_height: 400,
             legend: legend(data, &this.drivers),

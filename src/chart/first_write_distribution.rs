@@ -80,7 +80,7 @@ impl Chart for FirstWriteDistribution {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows: vec![panels],
             row_height: 440,
             legend: legend(data, &this.drivers),

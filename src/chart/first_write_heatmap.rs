@@ -62,9 +62,9 @@ impl Chart for FirstWriteHeatmap {
             .min(this.drivers.len().max(1) as i32);
         let map_height = AROUND + CELL_HEIGHT * this.sizes.len() as i32;
         let rows = (this.drivers.len() as i32 + columns - 1) / columns;
-        let height = head_height(&subtitle, data.smoke) + rows * map_height + SCALE_HEIGHT;
+        let height = head_height(&subtitle, &data.marks) + rows * map_height + SCALE_HEIGHT;
         let svg = canvas(&title, height, |root| {
-            let y = head(root, &title, &subtitle, data.smoke)?;
+            let y = head(root, &title, &subtitle, &data.marks)?;
             for (i, driver) in this.drivers.iter().enumerate() {
                 let corner = ((i as i32 % columns) * (WIDTH / columns), y + (i as i32 / columns) * map_height);
                 draw_map(root, &this, driver, corner, WIDTH / columns, &shade)?;

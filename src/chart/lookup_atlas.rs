@@ -56,7 +56,7 @@ impl Chart for LookupAtlas {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows,
             row_height: 260,
             legend: legend(data, &drivers(data, found)),

@@ -55,7 +55,7 @@ impl Chart for LookupByDepth {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows,
             row_height: 300,
             legend: legend(data, &drivers(data, found)),

@@ -86,10 +86,10 @@ pub(super) fn draw(
     let step = if drivers.len() > 4 { 12 } else { 16 };
     let band = step * drivers.len() as i32 + 10;
     let entries = legend(data, &drivers);
-    let head_height = head_height(subtitle, data.smoke);
+    let head_height = head_height(subtitle, &data.marks);
     let height = head_height + band * rows.len() as i32 + AXIS_HEIGHT + legend_height(&entries);
     canvas(title, height, |root| {
-        let top = head(root, title, subtitle, data.smoke)?;
+        let top = head(root, title, subtitle, &data.marks)?;
         let bottom = top + band * rows.len() as i32;
         LANES.draw_axis(root, axis, (top, bottom), Some(1.0))?;
         for (i, (label, dots)) in rows.iter().enumerate() {

@@ -115,7 +115,7 @@ impl Chart for ResidentByContainers {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows: vec![panels],
             row_height: 420,
             legend: entries,

@@ -30,7 +30,7 @@ pub(super) struct Sheet {
     /// What was held fixed, and what the marks mean.
     pub subtitle: Vec<String>,
     /// Whether the run proves nothing.
-    pub smoke: bool,
+    pub marks: Vec<&'static str>,
     /// Panels by row; all rows have as many.
     pub rows: Vec<Vec<Panel>>,
     /// Height of a row as shown.
@@ -109,13 +109,12 @@ pub(super) fn canvas(
     Ok(format!("<svg role=\"img\" width=\"{WIDTH}\" height=\"{height}\" {attributes}>\n<title>{title}</title>{body}"))
 }
 
-/// Draws title, subtitle and the mark of a smoke run; returns the height used, as shown.
-pub(super) fn head(root: &Area, title: &str, subtitle: &[String], smoke: bool) -> Result<i32, String> {
+/// Draws title, subtitle and the marks of the run; returns the height used, as shown.
+pub(super) fn head(root: &Area, title: &str, subtitle: &[String], marks: &[&str]) -> Result<i32, String> {
     let mut y = 14;
     put(root, title, (16, y), text(18, INK, HPos::Left, VPos::Top))?;
     y += 28;
-    if smoke {
-        let words = "SMOKE RUN: it proves that everything runs. Do not quote these figures.";
+    for words in marks {
         put(root, words, (16, y), text(13, WARNING, HPos::Left, VPos::Top))?;
         y += 19;
     }
@@ -132,8 +131,8 @@ fn lines(subtitle: &[String]) -> Vec<String> {
 }
 
 /// Height of [`head`], as shown.
-pub(super) fn head_height(subtitle: &[String], smoke: bool) -> i32 {
-    48 + 19 * (lines(subtitle).len() as i32 + i32::from(smoke))
+pub(super) fn head_height(subtitle: &[String], marks: &[&str]) -> i32 {
+    48 + 19 * (lines(subtitle).len() as i32 + marks.len() as i32)
 }
 
 /// Draws a text at a place as shown.
@@ -143,10 +142,10 @@ pub(super) fn put(root: &Area, words: &str, (x, y): (i32, i32), style: TextStyle
 
 /// Draws the sheet.
 pub(super) fn draw(sheet: &Sheet) -> Result<String, ChartError> {
-    let head_height = head_height(&sheet.subtitle, sheet.smoke);
+    let head_height = head_height(&sheet.subtitle, &sheet.marks);
     let height = head_height + sheet.row_height * sheet.rows.len() as i32 + legend_height(&sheet.legend);
     canvas(&sheet.title, height, |root| {
-        let mut y = head(root, &sheet.title, &sheet.subtitle, sheet.smoke)?;
+        let mut y = head(root, &sheet.title, &sheet.subtitle, &sheet.marks)?;
         for row in &sheet.rows {
             let panel_width = WIDTH / row.len().max(1) as i32;
             for (i, panel) in row.iter().enumerate() {

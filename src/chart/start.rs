@@ -118,7 +118,7 @@ impl Chart for Start {
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,
-            smoke: data.smoke,
+            marks: data.marks.clone(),
             rows: vec![panels],
             row_height: 360,
             legend: legend(data, &drivers),

@@ -80,10 +80,10 @@ impl Chart for Triggers {
             view.params.cache.as_str()
         )];
         let entries = legend(data, &view.drivers);
-        let head_height = head_height(&subtitle, data.smoke);
+        let head_height = head_height(&subtitle, &data.marks);
         let height = head_height + band * view.triggers.len() as i32 + AXIS_HEIGHT + legend_height(&entries);
         let svg = canvas(&title, height, |root| {
-            let top = head(root, &title, &subtitle, data.smoke)?;
+            let top = head(root, &title, &subtitle, &data.marks)?;
             let bottom = top + band * view.triggers.len() as i32;
             LANES.draw_axis(root, &axis, (top, bottom), None)?;
             for (i, trigger) in view.triggers.iter().enumerate() {

@@ -75,7 +75,7 @@ impl Loaded {
 
 pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
     let (a, b) = (load(&args.a, &args.results)?, load(&args.b, &args.results)?);
-    let found = between(a.side(), b.side());
+    let found = between(a.side(), b.side()).map_err(super::bad_input)?;
     let above: Vec<&Mean> = args.fail_above.map(|limit| found.above(limit).collect()).unwrap_or_default();
     let text = if args.json {
         as_json(&a.manifest, &b.manifest, &found, args.fail_above, &above)?

@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::driver;
+use crate::guest::{self, Disk, GuestMachine};
 use crate::host;
 use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
 
@@ -17,6 +20,35 @@ pub(super) struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Look at another kernel instead: boot this bzImage in a virtual machine and say what it can measure
+    #[arg(long, value_name = "BZIMAGE", conflicts_with = "store")]
+    kernel: Option<PathBuf>,
+    /// That kernel's modules: a folder, or its Debian package
+    #[arg(long, value_name = "DEB|DIR", requires = "kernel")]
+    modules: Option<PathBuf>,
+}
+
+/// Memory and time for a kernel that is only looked at.
+const GUEST_MEMORY: u64 = 1 << 30;
+const GUEST_LIMIT: Duration = Duration::from_secs(180);
+
+/// What this program's doctor says in a guest.
+fn in_guest(kernel: PathBuf, modules: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
+    let disk = Disk { bytes: 64 << 20, file_system: "tmpfs".to_owned() };
+    let machine = GuestMachine {
+        kernel,
+        modules,
+        memory_bytes: GUEST_MEMORY,
+        cpus: 1,
+        disks: vec![disk],
+        counted: false,
+        limit: GUEST_LIMIT,
+    };
+    let mut words = vec!["doctor", "--store", "/disk/0-tmpfs/store"];
+    if json {
+        words.push("--json");
+    }
+    guest::print(&machine, &words, &mut |line| eprintln!("{line}"), &mut |line| super::print(&format!("{line}\n")))
 }
 
 #[derive(Debug, Serialize)]
@@ -28,6 +60,9 @@ struct Findings {
 }
 
 pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
+    if let Some(kernel) = args.kernel {
+        return in_guest(kernel, args.modules, args.json);
+    }
     let host = host::fingerprint();
     let drivers = driver::all()
         .iter()

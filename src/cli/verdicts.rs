@@ -32,6 +32,7 @@ fn json(run: &Run) -> anyhow::Result<String> {
     let all = serde_json::json!({
         "run": run.manifest.run,
         "smoke": run.manifest.smoke,
+        "marks": results.marks,
         "claims": claims(&results),
         "checklist": checklist(run, &results),
     });
@@ -41,6 +42,9 @@ fn json(run: &Run) -> anyhow::Result<String> {
 fn text(run: &Run) -> anyhow::Result<String> {
     let results = ResultSet::of(run);
     let mut out = format!("Run {}\n", run.manifest.run);
+    for mark in &results.marks {
+        writeln!(out, "{mark}")?;
+    }
     let mut quoted = "";
     for claim in claims(&results) {
         if claim.quote != quoted {

@@ -311,17 +311,24 @@ fn ram_disks(disks: &[Disk]) -> (usize, u64) {
     (disks.len(), largest.unwrap_or(0) / 1024)
 }
 
-/// Has a guest print what `words` of this program print there.
-pub fn print(machine: &GuestMachine, words: &[&str], say: &mut dyn FnMut(&str)) -> Result<(), GuestError> {
+/// Has this program print something in a guest: `words` are its arguments, `line` is handed what it prints, `say` what is said of the guest.
+pub fn print<E: From<GuestError>>(
+    machine: &GuestMachine,
+    words: &[&str],
+    say: &mut dyn FnMut(&str),
+    line: &mut dyn FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     let prepared = Prepared::new(machine, say)?;
     let orders = prepared.orders(Job::Print(words.iter().map(|word| (*word).to_owned()).collect()));
     let console = prepared.files.path("console.log");
+    let mut lines = Vec::new();
     prepared.boot(&orders, &[], prepared.accelerator, &console, machine.limit, |answer| {
-        if let Answer::Text(line) = answer {
-            say(&line);
+        if let Answer::Text(text) = answer {
+            lines.push(text);
         }
         Ok(())
-    })
+    })?;
+    lines.iter().try_for_each(|text| line(text))
 }
 
 /// Measures in a guest. The run's folder looks like any other, and holds `console.log` besides; what ended before a guest went wrong stays in

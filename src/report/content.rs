@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::page::{Block, Page, Span, Spans, Table, marked, plain};
 use super::{Plate, amplification, breakdown, headline, jobs, machine, method, model, verdicts};
 use crate::analysis::{PageView, ResultSet, human, operations};
-use crate::record::{Feature, Outcome, Run, metric};
+use crate::record::{Feature, Guest, Outcome, Run, metric};
 
 /// The whole page.
 pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
@@ -75,6 +75,9 @@ fn warnings(run: &Run) -> Vec<Block> {
             "This is a smoke run: tiny values that prove that everything runs. Its figures mean nothing and must not be quoted."
                 .to_owned(),
         );
+    }
+    if let Some(mark) = run.manifest.guest.as_ref().and_then(Guest::mark) {
+        warnings.push(mark.to_owned());
     }
     if !run.damaged.is_empty() {
         let n = run.damaged.len();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::content::{or_unknown, section};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use crate::analysis::human;
-use crate::record::{Feature, Outcome, Privileges, Run};
+use crate::record::{Feature, Guest, Outcome, Privileges, Run};
 
 /// The sections.
 pub(super) fn blocks(run: &Run) -> Vec<Block> {
@@ -41,7 +41,12 @@ fn machine(run: &Run) -> Block {
         Privileges::None => "ordinary user without user namespaces: nothing can be mounted",
     };
     let c = &h.capabilities;
+    let guest = match &m.guest {
+        None => "none of layerbench's own".to_owned(),
+        Some(g) => format!("{}, {}; on Linux {}, {}", g.qemu, Guest::kind(Some(g)), g.host_kernel, g.host_cpu_model),
+    };
     pairs(vec![
+        ("Virtual machine", plain(guest)),
         ("Kernel", plain(or_unknown(&h.kernel))),
         ("System", plain(or_unknown(&h.os))),
         ("CPU", plain(format!("{}, {}, {} usable", or_unknown(&h.cpu_model), or_unknown(&h.architecture), h.cpus))),

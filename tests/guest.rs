@@ -1,0 +1,182 @@
+//! The same study under another kernel: Debian's cloud kernel, in QEMU. `make tools` downloads it without installing it; LAYERBENCH_TEST_KERNEL
+//! and LAYERBENCH_TEST_MODULES name others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use layerbench::analysis::ResultSet;
+use layerbench::record::{Accelerator, Outcome, Run};
+
+/// Small enough for an emulated CPU and a program that is not optimised.
+const WORKLOAD: &str = r#"
+title = "Tiny"
+why = "To prove that a guest measures."
+
+[[driver]]
+use = "bind"
+
+[[driver]]
+use = "overlay2"
+options = ["volatile"]
+
+[[measure]]
+probe = "copy_up"
+why = "A first write."
+depth = 2
+file_size = "4 KiB"
+files = 4
+"#;
+
+struct Kernel {
+    image: PathBuf,
+    modules: PathBuf,
+}
+
+/// The kernel to boot; `None`, having said why, where there is none or no QEMU.
+fn kernel(test: &str) -> Option<Kernel> {
+    let skip = |why: &str| {
+        eprintln!("skipped: {test}: {why}");
+        None
+    };
+    if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
+        return skip("no qemu-system-x86_64 on PATH (apt install qemu-system-x86)");
+    }
+    if let Some(image) = std::env::var_os("LAYERBENCH_TEST_KERNEL") {
+        let modules = std::env::var_os("LAYERBENCH_TEST_MODULES").unwrap_or_default();
+        return Some(Kernel { image: image.into(), modules: modules.into() });
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/linux-cloud");
+    let boot = std::fs::read_dir(folder.join("boot")).ok();
+    let image = boot.and_then(|entries| {
+        let names = entries.flatten().map(|entry| entry.path());
+        names.into_iter().find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz")))
+    });
+    match image {
+        Some(image) => Some(Kernel { image, modules: folder.join("lib/modules") }),
+        None => skip("no kernel in target/tools/linux-cloud (make tools)"),
+    }
+}
+
+fn guest_run(kernel: &Kernel, folder: &Path, more: &[&str]) -> Output {
+    std::fs::write(folder.join("tiny.toml"), WORKLOAD).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_layerbench"))
+        .args(["guest", "run", "--kernel"])
+        .arg(&kernel.image)
+        .arg("--modules")
+        .arg(&kernel.modules)
+        .args(["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "5m"])
+        .args(more)
+        .arg("tiny.toml")
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Medians of first and second writes, by driver.
+fn medians(run: &Run) -> BTreeMap<(String, String), f64> {
+    let results = ResultSet::of(run);
+    let mut found = BTreeMap::new();
+    for group in &results.groups {
+        for metric in ["first_write_ns", "second_write_ns"] {
+            if let Some(data) = group.metric(metric) {
+                found.insert((group.key.driver.clone(), metric.to_owned()), data.p50());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn two_counted_runs_agree_and_are_marked_and_compared_with_no_others() {
+    let Some(kernel) = kernel("two_counted_runs_agree_and_are_marked_and_compared_with_no_others") else { return };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut runs = Vec::new();
+    for number in 1..=2 {
+        let output = guest_run(&kernel, folder.path(), &["--counted"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let run = folder.path().join(text(&output.stdout).trim());
+        assert!(run.ends_with(format!("{}.{number}", run.file_stem().unwrap().to_string_lossy())), "{}", run.display());
+        assert!(run.join("console.log").metadata().unwrap().len() > 1000);
+        runs.push(Run::load(&run).unwrap());
+    }
+    for run in &runs {
+        let guest = run.manifest.guest.as_ref().expect("a guest in the record");
+        assert_eq!((guest.accelerator, guest.counted), (Accelerator::Tcg, true));
+        assert_ne!(run.manifest.host.kernel, guest.host_kernel);
+        assert_eq!(run.cases.len(), 3, "bind, overlay2 and its twin");
+        for case in &run.cases {
+            assert!(matches!(case.outcome, Outcome::Measured { .. }), "{case:?}");
+        }
+    }
+    let (a, b) = (medians(&runs[0]), medians(&runs[1]));
+    assert_eq!((a.len(), b.len()), (6, 6));
+    // Not a time: what is asserted is that instructions are counted.
+    for (key, value) in &a {
+        let ratio = b[key] / value;
+        assert!((0.98..1.02).contains(&ratio), "{key:?}: {value} and {}", b[key]);
+    }
+    let layerbench = |words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_layerbench")).args(words).current_dir(folder.path()).output().unwrap()
+    };
+    let names: Vec<String> = runs.iter().map(|run| run.manifest.run.clone()).collect();
+    assert!(layerbench(&["compare", &names[0], &names[1]]).status.success());
+    // A run of a real CPU, as far as its record says.
+    let manifest = runs[1].folder.join("run.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    json.as_object_mut().unwrap().remove("guest");
+    std::fs::write(&manifest, json.to_string()).unwrap();
+    let mixed = layerbench(&["compare", &names[0], &names[1]]);
+    assert_eq!(mixed.status.code(), Some(2));
+    assert!(text(&mixed.stderr).contains("counted instructions"), "{}", text(&mixed.stderr));
+
+    assert!(layerbench(&["report", &names[0]]).status.success());
+    let report = folder.path().join("reports").join(&names[0]);
+    let page = std::fs::read_to_string(report.join("index.md")).unwrap();
+    assert!(page.contains("COUNTED INSTRUCTIONS"), "{page}");
+    let chart = std::fs::read_to_string(report.join("charts/first_write_by_size.svg")).unwrap();
+    assert!(chart.contains("COUNTED INSTRUCTIONS"));
+}
+
+#[test]
+fn a_guest_that_cannot_go_on_says_why_and_keeps_its_console() {
+    let Some(kernel) = kernel("a_guest_that_cannot_go_on_says_why_and_keeps_its_console") else { return };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Too little memory to unpack anything in: the kernel panics.
+    let output = guest_run(&kernel, folder.path(), &["--counted", "--memory", "256 MiB", "--disk", "64 MiB,fs=tmpfs"]);
+    assert_eq!(output.status.code(), Some(2), "the same option twice is refused: {}", text(&output.stderr));
+    std::fs::write(folder.path().join("none"), "not a kernel").unwrap();
+    let none = Kernel { image: folder.path().join("none"), modules: kernel.modules };
+    let output = guest_run(&none, folder.path(), &["--counted"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the guest ended"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_booted_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(folder.path().join("tiny.toml"), WORKLOAD).unwrap();
+    for (words, why) in [
+        (&["--kernel", "missing", "tiny.toml"][..], "missing"),
+        (&["--kernel", "tiny.toml", "--counted", "--cpus", "2", "tiny.toml"], "one processor"),
+        (&["--kernel", "tiny.toml", "--disk", "/dev/sda", "tiny.toml"], "/dev/sda"),
+        (&["--kernel", "tiny.toml", "--disk", "8 GiB", "tiny.toml"], "--memory"),
+        (&["--kernel", "tiny.toml", "--disk", "1 GiB,fs=zfs", "tiny.toml"], "zfs"),
+        (&["--kernel", "tiny.toml", "missing.toml"], "missing.toml"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_layerbench"))
+            .args(["guest", "run"])
+            .args(words)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{words:?}");
+        assert!(text(&output.stderr).contains(why), "{words:?}: {}", text(&output.stderr));
+        assert!(!folder.path().join("results").exists(), "{words:?}");
+    }
+}
