@@ -74,7 +74,7 @@ impl StackDefinition {
         let folders = files.div_ceil(FILES_PER_FOLDER).max(1);
         for n in 0..files {
             let folder = folder(n % folders);
-            let is_source = n % SOURCES_EVERY == 0 && n / SOURCES_EVERY < SOURCES_MAX;
+            let is_source = n.is_multiple_of(SOURCES_EVERY) && n / SOURCES_EVERY < SOURCES_MAX;
             let name = match (is_source, n) {
                 (true, 0) => source::MAIN.to_owned(),
                 (true, n) => format!("s_{n:06}.c"),
@@ -82,7 +82,7 @@ impl StackDefinition {
             };
             let path = folder.join(name);
             let size_bytes = size(median_bytes, &path).max(if is_source { source::LEAST } else { 0 });
-            let stray = number("stray", &path) % STRAYS_EVERY == 0;
+            let stray = number("stray", &path).is_multiple_of(STRAYS_EVERY);
             let layer = number("layer", if stray { &path } else { &folder }) % u64::from(depth.max(1));
             if let Some(entries) = usize::try_from(layer).ok().and_then(|layer| definition.layers.get_mut(layer)) {
                 entries.push(Entry::File { path, size_bytes, mode: FILE_MODE });
@@ -121,15 +121,15 @@ mod tests {
 
     #[test]
     fn sizes_are_log_normal_about_the_median() {
-        let sizes = sizes(4096, 20_000);
-        let at = |share: f64| sizes[(share * 20_000.0) as usize] as f64;
+        let drawn = sizes(4096, 20_000);
+        let at = |share: f64| drawn[(share * 20_000.0) as usize] as f64;
         // exp(1.5 z): z = 0, 1, -1.
         assert!((at(0.5) / 4096.0 - 1.0).abs() < 0.06, "{}", at(0.5));
         assert!((at(0.8413) / at(0.5) / 4.48 - 1.0).abs() < 0.12, "{}", at(0.8413));
         assert!((at(0.5) / at(0.1587) / 4.48 - 1.0).abs() < 0.12, "{}", at(0.1587));
-        assert!(*sizes.last().unwrap() <= 256 * 4096);
-        assert!(super::tests::sizes(0, 10).iter().all(|size| *size == 0));
-        super::tests::sizes(u64::MAX, 100);
+        assert!(*drawn.last().unwrap() <= 256 * 4096);
+        assert!(sizes(0, 10).iter().all(|size| *size == 0));
+        sizes(u64::MAX, 100);
     }
 
     #[test]
