@@ -25,7 +25,7 @@ probe = "copy_up"
 why = "A first write."
 depth = 2
 file_size = "4 KiB"
-files = 4
+files = 24
 "#;
 
 struct Kernel {
