@@ -8,6 +8,7 @@ mod compare;
 mod doctor;
 mod fuse_union;
 mod guest;
+mod image;
 mod limits;
 mod list;
 mod manual;
@@ -81,7 +82,7 @@ enum Command {
     List(list::ListArgs),
     /// Find out how many layers each driver stacks here
     Limits(limits::LimitsArgs),
-    /// Build, show, verify or remove stacks of layers
+    /// Build, import, show, verify or remove stacks of layers
     Stack(stack::StackArgs),
     /// Mount layers with a driver
     Mount(mount::MountArgs),
