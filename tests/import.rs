@@ -5,6 +5,8 @@
 mod hostile;
 #[path = "import/round_trip.rs"]
 mod round_trip;
+#[path = "import/stores.rs"]
+mod stores;
 #[path = "import/tree.rs"]
 mod tree;
 #[path = "import/writer.rs"]

@@ -10,7 +10,8 @@ use crate::workload::parse_size;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
-    /// OCI image layout (a folder, or an archive of it), or an archive of docker save or podman save. It is read only
+    /// OCI image layout (a folder, or an archive of it), an archive of docker save or podman save, or the folder of Docker or Podman
+    /// (/var/lib/docker, aufs or overlay2 in it, /var/lib/containers/storage). It is read only
     source: PathBuf,
     /// Which image, where the source has several: a name, or the start of an id
     #[arg(long, value_name = "NAME")]

@@ -13,7 +13,7 @@ mod store;
 pub use case::{CaseJob, CaseResult, run_job};
 use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
-pub use store::{Leftovers, Store, StoreError, clean};
+pub use store::{Keep, Leftovers, Store, StoreError, clean};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -83,7 +83,7 @@ fn entries_that_no_layer_may_have_are_refused_by_name_and_the_others_imported_if
     for (mut entries, name, reason) in cases {
         entries.push(file("harmless", b"harmless"));
         let bed = bed_of(&layer(&entries), Packed::Plain);
-        assert_refused(&bed, &["image.tar"], &[name, reason, "1 entry was refused", "--skip-refused"]);
+        assert_refused(&bed, &["image.tar"], &[name, reason, "refused, and nothing was imported", "--skip-refused"]);
         let output = bed.layerbench(&["stack", "import", "image.tar", "--skip-refused"]);
         let said = text(&output.stderr);
         assert!(output.status.success() && said.contains(name) && said.contains(reason), "{said}");
@@ -208,7 +208,7 @@ fn what_is_cut_off_or_no_archive_is_refused() {
                 }
             }
             write_archive(&bed.at("image.tar"), &files, Packed::Plain);
-            assert_refused(&bed, &["image.tar"], &["layer.tar"]);
+            assert_refused(&bed, &["image.tar"], &["layer"]);
         }
     }
     // The archive of the image itself.
@@ -277,12 +277,7 @@ fn an_import_that_is_killed_leaves_nothing_that_looks_whole() {
     assert!(bed.stacks().iter().all(|name| name.starts_with('.')), "{:?}", bed.stacks());
     assert_eq!(bed.layerbench(&["stack", "show", "x:1"]).status.code(), Some(2));
     bed.prints(&["clean"]);
-    assert_clean(&Bed {
-        folder: {
-            fs::create_dir_all(bed.at("store")).unwrap();
-            bed.folder
-        },
-    });
+    assert_eq!(bed.stacks(), Vec::<String>::new());
 }
 
 fn device_image() -> Vec<u8> {

@@ -10,7 +10,7 @@ use super::writer::{E, Packed, dir, docker_files, file, hard, layer, oci_files, 
 use super::{Bed, assert_same, inside, is_root, text, tree};
 
 /// Three layers with everything that images are made of. `all`: also what only root can make.
-fn layers(all: bool) -> Vec<Vec<u8>> {
+pub fn layers(all: bool) -> Vec<Vec<u8>> {
     let root = || E { name: b"./", kind: b'5', mode: 0o755, mtime: "1400000000", ..E::default() };
     let long = format!("usr/{}/{}", "long-name-of-a-folder-".repeat(6), "f".repeat(200));
     let long_folder = long.rsplit_once('/').unwrap().0.to_owned() + "/";
@@ -91,17 +91,17 @@ fn layers(all: bool) -> Vec<Vec<u8>> {
     vec![layer(&base), layer(&middle), layer(&top)]
 }
 
-fn packed(layers: &[Vec<u8>], packed: [Packed; 3]) -> Vec<(Vec<u8>, Packed)> {
+pub fn packed(layers: &[Vec<u8>], packed: [Packed; 3]) -> Vec<(Vec<u8>, Packed)> {
     layers.iter().cloned().zip(packed).collect()
 }
 
-fn open(bed: &Bed, name: &str) -> LayerStack {
+pub fn open(bed: &Bed, name: &str) -> LayerStack {
     let folder = stack::named(&bed.at("store"), name).unwrap().unwrap_or_else(|| panic!("no {name} in the store"));
     LayerStack::open(&folder).unwrap()
 }
 
 /// Mounts an imported image with a driver and compares the merged tree. False where the driver is not available.
-fn compare(bed: &Bed, stack: &LayerStack, name: &str, expected: &Path, owners: bool) {
+pub fn compare(bed: &Bed, stack: &LayerStack, name: &str, expected: &Path, owners: bool) {
     let driver = driver::by_name(name).unwrap();
     let host = layerbench::host::fingerprint();
     if let layerbench::record::Feature::Missing { reason, .. } = driver.availability(&host) {

@@ -14,7 +14,10 @@ mod oci;
 mod place;
 mod report;
 mod source;
+mod stores;
+mod survey;
 mod tar_stream;
+mod tree;
 mod unpack;
 
 use std::collections::BTreeSet;
@@ -27,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 pub use error::ImportError;
 pub use report::Limits;
 pub use source::{SourceKind, reference};
+pub use survey::{Survey, SurveyedImage, SurveyedLayer, survey};
 
 use decode::{Decoded, read_error, sha256_text};
 use error::wrong;
@@ -223,7 +227,7 @@ fn unpack_all(
                 let digests = unpack_blob(source, name, &layer, &mut unpacker)?;
                 layer.blob_digest = Some(digests);
             }
-            LayerContent::Tree(path, form) => source::unpack_tree(path, *form, &mut unpacker)?,
+            LayerContent::Tree(path, form) => tree::unpack(path, *form, &mut unpacker)?,
         }
         let (items, facts) = unpacker.finish(&below)?;
         below.insert(0, facts);

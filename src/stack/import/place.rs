@@ -117,7 +117,8 @@ impl Place {
         }
         let how =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        match openat2(&self.root, path, flags, Mode::empty(), how) {
+        // Without NOFOLLOW, a link at the end is told from what is neither a link nor a folder.
+        match openat2(&self.root, path, flags - OFlags::NOFOLLOW, Mode::empty(), how) {
             // Linux before 5.6, or a filter of system calls that does not know it: the same, one name after the other.
             Err(Errno::NOSYS | Errno::PERM) => {}
             other => return other,

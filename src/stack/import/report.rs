@@ -58,6 +58,12 @@ impl Report {
         name.clone_into(&mut self.layer);
     }
 
+    /// How errors call an entry of the layer at hand.
+    pub(super) fn name(&self, path: &Path) -> String {
+        use std::os::unix::ffi::OsStrExt as _;
+        format!("{}: {}", self.layer, shown(path.as_os_str().as_bytes()))
+    }
+
     /// Counts an entry.
     pub(super) fn entry(&mut self) -> Result<(), ImportError> {
         self.entries += 1;

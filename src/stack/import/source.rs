@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ImportError, shown, wrong};
 use super::files::Files;
-use super::found::{Found, TreeForm};
+use super::found::Found;
 use super::oci::{self, Wanted};
 use super::report::Limits;
-use super::unpack::Unpacker;
+use super::stores;
 
 /// What can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,18 @@ pub enum SourceKind {
     DockerArchive,
     /// A folder with `version` and the `manifest.json` of one image, as `skopeo copy` writes for `dir:`.
     Dir,
+    /// Docker's folder before 1.10, with aufs: `repositories-aufs`, `graph/`.
+    Graph,
+    /// Docker's folder since 1.10, with aufs.
+    DockerAufs,
+    /// Docker's folder since 1.10, with overlay2.
+    DockerOverlay2,
+    /// `diff/`, `layers/`, `mnt/`, and nothing that knows names.
+    Aufs,
+    /// `l/`, `<id>/{diff,link,lower}`, and nothing that knows names.
+    Overlay2,
+    /// Podman's folder: `overlay-images/`, `overlay-layers/`, `overlay/`.
+    ContainersStorage,
 }
 
 impl SourceKind {
@@ -31,6 +43,12 @@ impl SourceKind {
             SourceKind::OciArchive => "OCI image layout in an archive",
             SourceKind::DockerArchive => "docker-archive",
             SourceKind::Dir => "image of skopeo's dir:",
+            SourceKind::Graph => "Docker's graph/ and aufs",
+            SourceKind::DockerAufs => "Docker's store, aufs",
+            SourceKind::DockerOverlay2 => "Docker's store, overlay2",
+            SourceKind::Aufs => "aufs store",
+            SourceKind::Overlay2 => "overlay2 store",
+            SourceKind::ContainersStorage => "containers/storage",
         }
     }
 }
@@ -58,7 +76,9 @@ impl Source {
         } else if files.has("index.json") {
             if files.is_archive() { SourceKind::OciArchive } else { SourceKind::OciLayout }
         } else {
-            return Err(ImportError::Unknown { path: path.to_owned(), looked_for: LOOKED_FOR.to_owned() });
+            let kind = store_kind(path).filter(|_| !files.is_archive());
+            let unknown = || ImportError::Unknown { path: path.to_owned(), looked_for: LOOKED_FOR.to_owned() };
+            return Ok(Source { kind: kind.ok_or_else(unknown)?, path: path.to_owned(), files: None });
         };
         Ok(Source { kind, path: path.to_owned(), files: Some(files) })
     }
@@ -78,6 +98,7 @@ impl Source {
             SourceKind::OciLayout | SourceKind::OciArchive => oci::images(self.files()?, &wanted(platform)?)?,
             SourceKind::DockerArchive => oci::saved(self.files()?)?,
             SourceKind::Dir => oci::dir(self.files()?)?,
+            kind => store_images(kind, &self.path)?,
         };
         let known = || {
             let all: Vec<String> = found.iter().map(|found| self.called(found)).collect();
@@ -132,12 +153,15 @@ impl Source {
             Some(tag) => reference(&format!("{stem}:{tag}")),
             None => reference(text),
         };
+        let no_name =
+            |reason: String| wrong(self.path.display().to_string(), format!("{reason}: give --name NAME:TAG"));
         let named: Vec<&str> = match found.names.as_slice() {
+            // A store's folder is not named after one of its images.
+            [] if self.files.is_none() => return Err(no_name("the image has no name".into())),
             [] => vec![stem],
             names => names.iter().map(String::as_str).collect(),
         };
         let names: Result<BTreeSet<String>, String> = named.into_iter().map(of).collect();
-        let no_name = |reason| wrong(self.path.display().to_string(), format!("{reason}: give --name NAME:TAG"));
         Ok(names.map_err(no_name)?.into_iter().collect())
     }
 }
@@ -172,9 +196,36 @@ pub fn reference(text: &str) -> Result<String, String> {
     Ok(if last.contains([':', '@']) { name.to_owned() } else { format!("{name}:latest") })
 }
 
-/// Unpacks a layer that is a folder.
-pub(super) fn unpack_tree(path: &Path, _form: TreeForm, _unpacker: &mut Unpacker<'_>) -> Result<(), ImportError> {
-    Err(wrong(path.display().to_string(), "not yet"))
+/// Which store a folder is; the one that knows names before the one inside that does not.
+pub(super) fn store_kind(path: &Path) -> Option<SourceKind> {
+    if stores::is_storage(path) {
+        return Some(SourceKind::ContainersStorage);
+    }
+    if stores::is_graph(path) {
+        return Some(SourceKind::Graph);
+    }
+    match stores::docker_driver(path) {
+        Some("aufs") => return Some(SourceKind::DockerAufs),
+        Some(_) => return Some(SourceKind::DockerOverlay2),
+        None => {}
+    }
+    stores::overlay2_folder(path)
+        .map(|_| SourceKind::Overlay2)
+        .or_else(|| stores::aufs_folder(path).map(|_| SourceKind::Aufs))
+}
+
+/// The images of a store.
+pub(super) fn store_images(kind: SourceKind, path: &Path) -> Result<Vec<Found>, ImportError> {
+    let gone = || ImportError::Unknown { path: path.to_owned(), looked_for: LOOKED_FOR.to_owned() };
+    match kind {
+        SourceKind::Graph => stores::graph(path),
+        SourceKind::DockerAufs => stores::docker(path, "aufs"),
+        SourceKind::DockerOverlay2 => stores::docker(path, "overlay2"),
+        SourceKind::ContainersStorage => stores::storage(path),
+        SourceKind::Overlay2 => stores::overlay2(&stores::overlay2_folder(path).ok_or_else(gone)?),
+        SourceKind::Aufs => stores::aufs(&stores::aufs_folder(path).ok_or_else(gone)?),
+        SourceKind::OciLayout | SourceKind::OciArchive | SourceKind::DockerArchive | SourceKind::Dir => Err(gone()),
+    }
 }
 
 #[cfg(test)]

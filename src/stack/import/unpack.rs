@@ -196,7 +196,7 @@ impl<'a> Unpacker<'a> {
             let n = match content.read(&mut self.buffer) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(super::decode::read_error(&super::error::shown(path.as_os_str().as_bytes()), e)),
+                Err(e) => return Err(super::decode::read_error(&self.report.name(path), e)),
             };
             let Some(piece) = self.buffer.get(..n).filter(|piece| !piece.is_empty()) else { break };
             first = first.or_else(|| piece.first().copied());
