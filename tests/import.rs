@@ -9,6 +9,8 @@ mod round_trip;
 mod stores;
 #[path = "import/tree.rs"]
 mod tree;
+#[path = "import/workload.rs"]
+mod workload;
 #[path = "import/writer.rs"]
 mod writer;
 

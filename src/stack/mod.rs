@@ -24,6 +24,7 @@ mod program;
 mod source;
 mod tree;
 mod scan;
+mod select;
 mod verify;
 mod view;
 
@@ -39,6 +40,7 @@ pub use forms::LayerForm;
 pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
 pub use tree::{DATABASE, TREE};
+pub use select::Selection;
 pub use verify::VerifyReport;
 pub use view::FileFact;
 
@@ -349,6 +351,12 @@ pub fn named(store: &Path, name: &str) -> Result<Option<PathBuf>, StackError> {
     let Ok(name) = import::reference(name) else { return Ok(None) };
     let is_it = |folder: &PathBuf| Image::load(folder).is_ok_and(|image| image.names.contains(&name));
     Ok(list(store)?.into_iter().find(is_it))
+}
+
+/// Number of layers of the imported image of that name in a store; `None` where it has none.
+pub fn depth_of_image(store: &Path, name: &str) -> Result<Option<u32>, StackError> {
+    let Some(folder) = named(store, name)? else { return Ok(None) };
+    Ok(u32::try_from(Image::load(&folder)?.layers.len()).ok())
 }
 
 /// Whether a folder holds a stack, built or imported.

@@ -175,6 +175,11 @@ impl View {
         }
     }
 
+    /// Whether the merged view has anything of that name.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.entries.contains_key(path)
+    }
+
     /// Names of what a folder holds, sorted.
     pub(super) fn names_in(&self, folder: &Path) -> Vec<OsString> {
         self.entries
