@@ -191,7 +191,7 @@ fn dot(images: &[SurveyedImage]) -> String {
 /// The file system that a folder lies in, in Docker's words.
 fn backing(folder: &Path) -> anyhow::Result<String> {
     let stat = rustix::fs::statfs(folder).map_err(|e| anyhow::anyhow!("statfs {}: {e}", folder.display()))?;
-    let magic = i64::try_from(stat.f_type).unwrap_or(0) & 0xffff_ffff;
+    let magic = stat.f_type & 0xffff_ffff;
     let known = FILE_SYSTEMS.iter().find(|(number, _)| *number == magic);
     Ok(known.map_or_else(|| format!("<unknown> (0x{magic:x})"), |(_, name)| (*name).to_owned()))
 }

@@ -21,10 +21,10 @@ mod manifest;
 mod parallel;
 mod partial;
 mod program;
-mod source;
-mod tree;
 mod scan;
 mod select;
+mod source;
+mod tree;
 mod verify;
 mod view;
 
@@ -39,8 +39,8 @@ pub use definition::{Entry, StackDefinition, Targets, attribute};
 pub use forms::LayerForm;
 pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
-pub use tree::{DATABASE, TREE};
 pub use select::Selection;
+pub use tree::{DATABASE, TREE};
 pub use verify::VerifyReport;
 pub use view::FileFact;
 

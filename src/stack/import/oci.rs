@@ -106,7 +106,7 @@ fn image(files: &Files, name: Option<String>, manifest: &ImageManifest) -> Resul
     for descriptor in manifest.layers() {
         let kind = descriptor.media_type().to_string();
         if kind.contains("encrypted") {
-            return Err(wrong(files.name(&descriptor.digest().to_string()), format!("an encrypted layer ({kind})")));
+            return Err(wrong(files.name(descriptor.digest().as_ref()), format!("an encrypted layer ({kind})")));
         }
         let (name, digest) = blob(descriptor)?;
         layers.push(Layer { blob_digest: Some(digest), ..Layer::new(LayerContent::Blob(name)) });
