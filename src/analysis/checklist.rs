@@ -349,6 +349,7 @@ mod tests {
                     xattrs: 0,
                     processes: 1,
                     job: None,
+                    stack: None,
                 },
                 block: *block,
             },

@@ -154,6 +154,7 @@ mod tests {
             xattrs: 0,
             processes: 1,
             job: None,
+            stack: None,
         };
         let key = GroupKey { store: "s".into(), probe: ProbeName::CopyUp, driver: driver.into(), params };
         let data = Data::of(&blocks(lists)).unwrap();

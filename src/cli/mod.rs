@@ -8,6 +8,8 @@ mod compare;
 mod doctor;
 mod fuse_union;
 mod guest;
+mod image;
+mod info;
 mod limits;
 mod list;
 mod manual;
@@ -81,7 +83,9 @@ enum Command {
     List(list::ListArgs),
     /// Find out how many layers each driver stacks here
     Limits(limits::LimitsArgs),
-    /// Build, show, verify or remove stacks of layers
+    /// Show a store: driver, file system, layer graph, and which driver Docker would have chosen
+    Info(info::InfoArgs),
+    /// Build, import, show, verify or remove stacks of layers
     Stack(stack::StackArgs),
     /// Mount layers with a driver
     Mount(mount::MountArgs),
@@ -129,6 +133,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compare(args) => return compare::run(args),
         Command::List(args) => list::run(args)?,
         Command::Limits(args) => limits::run(args)?,
+        Command::Info(args) => info::run(&args)?,
         Command::Stack(args) => return stack::run(args),
         Command::Mount(args) => mount::run(args)?,
         Command::Umount(args) => umount::run(args)?,

@@ -1,4 +1,4 @@
-//! `layerbench stack`: builds, shows, verifies and removes stacks by hand.
+//! `layerbench stack`: builds, imports, shows, verifies and removes stacks by hand.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -19,11 +19,16 @@ pub(super) struct StackArgs {
 enum StackCommand {
     /// Build a stack as the studies use it, or reuse the one that is there
     Build(BuildArgs),
+    /// Import an image: an OCI layout, an archive of docker save or podman save
+    Import(super::image::ImportArgs),
+    /// List the stacks of a store: images by name, built ones by key
+    List(StoreArgs),
     /// Show the stacks of a store, or the layers of one
     Show(NameArgs),
     /// Check every file of a stack, or of all stacks, against its digest
     Verify(NameArgs),
     /// Remove a stack
+    #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
 }
 
@@ -50,8 +55,15 @@ struct BuildArgs {
 }
 
 #[derive(Debug, clap::Args)]
+struct StoreArgs {
+    /// Where the layers lie
+    #[arg(long, value_name = "DIR", default_value = super::STORE)]
+    store: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 struct NameArgs {
-    /// Folder of a stack, or its name in the store; all stacks when none is given
+    /// Folder of a stack, its name in the store, or an image's NAME:TAG; all stacks when none is given
     stack: Option<OsString>,
     /// Where the layers lie
     #[arg(long, value_name = "DIR", default_value = super::STORE)]
@@ -60,7 +72,7 @@ struct NameArgs {
 
 #[derive(Debug, clap::Args)]
 struct RemoveArgs {
-    /// Folder of a stack, or its name in the store
+    /// Folder of a stack, its name in the store, or an image's NAME:TAG
     stack: OsString,
     /// Where the layers lie
     #[arg(long, value_name = "DIR", default_value = super::STORE)]
@@ -83,6 +95,8 @@ fn target_layer(text: &str) -> Result<TargetLayer, String> {
 pub(super) fn run(args: StackArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         StackCommand::Build(args) => build(&args)?,
+        StackCommand::Import(args) => super::image::import(&args)?,
+        StackCommand::List(args) => show(&NameArgs { stack: None, store: args.store })?,
         StackCommand::Show(args) => show(&args)?,
         StackCommand::Verify(args) => return verify(&args),
         StackCommand::Remove(args) => {
@@ -109,10 +123,15 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
 /// A folder as given, or the stack of that name in the store.
 fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
     let places = [PathBuf::from(name), store.join("stacks").join(name)];
-    match places.iter().find(|folder| folder.join("stack.json").is_file()) {
-        Some(folder) => Ok(LayerStack::open(folder)?),
+    let named = || name.to_str().map(|name| stack::named(store, name)).transpose();
+    let place = match places.into_iter().find(|folder| stack::is_stack(folder)) {
+        Some(folder) => Some(folder),
+        None => named()?.flatten(),
+    };
+    match place {
+        Some(folder) => Ok(LayerStack::open(&folder)?),
         None => Err(super::bad_input(format!(
-            "no stack {}: it is neither a folder with a stack.json nor a stack in {} (see `layerbench stack show`)",
+            "no stack {}: it is neither the folder of a stack nor a stack or an image in {} (see `layerbench stack list`)",
             name.to_string_lossy(),
             store.display()
         ))),
@@ -129,7 +148,7 @@ fn selected(args: &NameArgs) -> anyhow::Result<Vec<LayerStack>> {
 
 /// `name  layers, files, bytes`.
 fn line(stack: &LayerStack) -> String {
-    let manifest = stack.manifest();
+    let Some(manifest) = stack.manifest() else { return super::image::line(stack) };
     let files = manifest.layers.iter().flat_map(|layer| &layer.files);
     let (count, bytes) = files.fold((0u64, 0u64), |(n, b), file| (n + 1, b + file.size_bytes));
     let name = stack.root().file_name().unwrap_or_default().to_string_lossy();
@@ -140,8 +159,11 @@ fn show(args: &NameArgs) -> anyhow::Result<()> {
     let mut text = String::new();
     for stack in selected(args)? {
         writeln!(text, "{}", line(&stack))?;
-        if args.stack.is_some() {
-            let manifest = stack.manifest();
+        if args.stack.is_none() {
+            continue;
+        }
+        text.push_str(&super::image::chain(&stack));
+        if let Some(manifest) = stack.manifest() {
             for (index, (record, entries)) in manifest.layers.iter().zip(&manifest.definition.layers).enumerate() {
                 let largest = record.files.iter().map(|file| file.size_bytes).max().unwrap_or(0);
                 writeln!(
@@ -167,7 +189,8 @@ fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
     let mut text = String::new();
     for stack in selected(args)? {
         let report = stack.verify()?;
-        let state = if report.problems.is_empty() { "as built" } else { "CHANGED" };
+        let whole = if stack.image().is_some() { "as imported" } else { "as built" };
+        let state = if report.problems.is_empty() { whole } else { "CHANGED" };
         writeln!(text, "{}  {state}", line(&stack))?;
         for problem in &report.problems {
             writeln!(text, "  {problem}")?;

@@ -70,8 +70,8 @@ pub fn list_folder(
 enum Kind {
     /// stat finds nothing.
     Absent,
-    /// stat finds a regular file of this many bytes.
-    File(u64),
+    /// stat finds a regular file of its length.
+    File,
     /// stat finds a directory.
     Folder,
     /// A regular file is opened.
@@ -88,6 +88,8 @@ struct Pool<'a> {
     /// The same from the folder that is open.
     below: Vec<CString>,
     folder: OwnedFd,
+    /// Length of each, where they are regular files.
+    sizes: Vec<u64>,
     /// Entries of each, where they are listed.
     entries: Vec<usize>,
     samples: Vec<u64>,
@@ -100,8 +102,12 @@ impl<'a> Pool<'a> {
             Kind::List => names.iter().map(|name| trial.stack.names_in(name).len()).collect(),
             _ => Vec::new(),
         };
+        let sizes = match kind {
+            Kind::File => names.iter().map(|name| trial.size_of(name)).collect::<Result<_, _>>()?,
+            _ => Vec::new(),
+        };
         let folder = open_folder(&trial.first()?.merged.join(folder))?;
-        Ok(Pool { metric, kind, names, below, folder, entries, samples: Vec::with_capacity(names.len()) })
+        Ok(Pool { metric, kind, names, below, folder, sizes, entries, samples: Vec::with_capacity(names.len()) })
     }
 
     /// Takes the sample of one name and checks the answer.
@@ -109,13 +115,15 @@ impl<'a> Pool<'a> {
         let (Some(name), Some(path)) = (self.below.get(index), self.names.get(index)) else { return Ok(()) };
         let folder = self.folder.as_fd();
         let (ns, right) = match self.kind {
-            Kind::Absent | Kind::File(_) | Kind::Folder => {
+            Kind::Absent | Kind::File | Kind::Folder => {
                 let (ns, answer) = timed(|| stat_name(folder, name));
                 let right = match (answer, self.kind) {
                     (Err(Errno::NOENT), kind) => kind == Kind::Absent,
                     (Err(e), _) => return Err(at("stat", path)(e)),
                     (Ok(stat), kind) => match (FileType::from_raw_mode(stat.st_mode), kind) {
-                        (FileType::RegularFile, Kind::File(size)) => u64::try_from(stat.st_size) == Ok(size),
+                        (FileType::RegularFile, Kind::File) => {
+                            u64::try_from(stat.st_size).ok().as_ref() == self.sizes.get(index)
+                        }
                         (FileType::Directory, Kind::Folder) => true,
                         _ => false,
                     },
@@ -180,18 +188,14 @@ impl Probe for Lookup {
 
     fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
         let targets = trial.targets;
-        let size = |names: &[PathBuf]| match names.first() {
-            Some(name) => trial.fact(name).map(|fact| Kind::File(fact.size_bytes)),
-            None => Ok(Kind::Absent),
-        };
         let mut pools = Vec::new();
         for (metric, kind, names) in [
-            (metric::LOOKUP_HIT_NS, size(&targets.hits)?, &targets.hits),
+            (metric::LOOKUP_HIT_NS, Kind::File, &targets.hits),
             (metric::LOOKUP_MISS_NS, Kind::Absent, &targets.misses),
             (metric::LOOKUP_WHITEOUT_NS, Kind::Absent, &targets.whiteouts),
             (metric::LOOKUP_OPAQUE_NS, Kind::Folder, &targets.opaque),
             (metric::LOOKUP_MERGED_NS, Kind::Folder, &targets.merged),
-            (metric::LOOKUP_PATH_NS, size(&targets.paths)?, &targets.paths),
+            (metric::LOOKUP_PATH_NS, Kind::File, &targets.paths),
             (metric::OPEN_NS, Kind::Open, &targets.unseen),
             (metric::READDIR_NS, Kind::List, &targets.listed),
         ] {

@@ -119,6 +119,16 @@ impl Trial<'_> {
         Ok(())
     }
 
+    /// Length of a target.
+    pub fn size_of(&self, name: &Path) -> Result<u64, ProbeError> {
+        Ok(self.fact(name)?.size_bytes)
+    }
+
+    /// Bytes of all targets that are read or written.
+    pub fn read_set(&self) -> Result<u64, ProbeError> {
+        self.targets.hits.iter().map(|name| self.size_of(name)).sum()
+    }
+
     /// Digest and size of a target, from the stack's manifest.
     pub fn fact(&self, name: &Path) -> Result<crate::stack::FileFact, ProbeError> {
         self.stack.file(name).ok_or_else(|| ProbeError::Wrong(format!("the stack has no file {}", name.display())))

@@ -144,7 +144,7 @@ impl Probe for PageCache {
                 let path = container.merged.join(name);
                 let (ns, read) = timed(|| read_whole(&path, &mut buffer));
                 let (file, bytes) = read.map_err(at("read", &path))?;
-                if bytes != trial.params.file_size_bytes {
+                if bytes != trial.size_of(name)? {
                     return Err(ProbeError::Wrong(format!("{} has {bytes} bytes", path.display())));
                 }
                 times.push(ns);
@@ -153,8 +153,10 @@ impl Probe for PageCache {
         }
         let cached_after = meminfo_cached()?;
 
+        let sizes = names.iter().map(|name| trial.size_of(name)).collect::<Result<Vec<u64>, _>>()?;
+        let least = sizes.into_iter().min().unwrap_or(0);
         // After the counters were read, before anything else touches the files.
-        let warm = warm_reads(readers.get(..names.len()).unwrap_or_default(), trial.params.file_size_bytes)?;
+        let warm = warm_reads(readers.get(..names.len()).unwrap_or_default(), least)?;
         let mut seen = HashSet::new();
         let mut resident_bytes = 0;
         for file in sources.iter().chain(&readers) {
@@ -175,7 +177,7 @@ impl Probe for PageCache {
         if !warm.is_empty() {
             observations.push(Observation::new(metric::WARM_READ_NS, warm));
         }
-        let read_set = trial.params.file_size_bytes * names.len() as u64;
+        let read_set = trial.read_set()?;
         observations.push(Observation::new(metric::RESIDENT_BYTES, vec![resident_bytes]));
         observations
             .push(Observation::new(metric::MEMINFO_CACHED_BYTES, vec![cached_after.saturating_sub(cached_before)]));

@@ -11,7 +11,7 @@ use super::steps;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
 use crate::record::{Conditions, Observation, Outcome, Privileges, metric};
-use crate::stack::{LayerForm, LayerStack};
+use crate::stack::{FileFact, LayerForm, LayerStack, Selection, Targets};
 use crate::sys;
 use crate::workload::{CacheState, Case, ProbeName};
 
@@ -34,6 +34,8 @@ pub struct CaseJob {
     pub probe_cpu: Option<u32>,
     /// The CPUs for daemons; none: any.
     pub daemon_cpus: Vec<u32>,
+    /// Seed of the run: it draws the files of an imported image.
+    pub seed: u64,
 }
 
 /// What the child answers.
@@ -75,9 +77,25 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     let case = &job.case;
     let driver = driver::by_name(&case.driver.driver)?;
     let stack = LayerStack::open(&job.stack)?;
-    let targets = stack.targets();
+    let targets = match case.params.stack {
+        None => stack.targets(),
+        Some(_) => stack.select(&Selection {
+            seed: job.seed,
+            files: case.params.files,
+            // A look-up does not care how long a file is.
+            size_bytes: (case.probe != ProbeName::Lookup).then_some(case.params.file_size_bytes),
+            layer: (case.params.target_layer > 0).then_some(case.params.target_layer),
+        }),
+    };
+    if let Some(name) = case.params.stack
+        && targets.hits.len() < FILES_MIN
+    {
+        let reason = format!("{} has {} such files below any one folder", name.as_str(), targets.hits.len());
+        return Ok(Outcome::Skipped { reason, remedy: "another file_size, or another target_layer".into() }.into());
+    }
     let lower = stack.lowers(driver.layer_form())?;
     let places = Places::create(job, driver, &stack)?;
+    let selected = case.params.stack.map(|_| selected(&stack, &targets));
     // What earlier cases left dirty must not be written back during this one.
     rustix::fs::syncfs(fs::File::open(&job.scratch)?)?;
 
@@ -90,7 +108,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         params: &case.params,
         privileges: job.privileges,
         mount_ns: Vec::new(),
-        notes: Vec::new(),
+        notes: selected.into_iter().collect(),
     };
     trial.warm_layers()?;
     // Daemons inherit where they may run.
@@ -159,6 +177,21 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     }
     let outcome = Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes };
     Ok(CaseResult { outcome, conditions: Some(conditions) })
+}
+
+/// Fewest files of an image that make a case: one sample has no spread.
+const FILES_MIN: usize = 2;
+
+/// Which files of an image were measured, in a sentence.
+fn selected(stack: &LayerStack, targets: &Targets) -> String {
+    let facts: Vec<_> = targets.hits.iter().filter_map(|name| stack.file(name)).collect();
+    let range = |of: fn(&FileFact) -> u64| {
+        let (least, most) = (facts.iter().map(of).min().unwrap_or(0), facts.iter().map(of).max().unwrap_or(0));
+        if least == most { least.to_string() } else { format!("{least} to {most}") }
+    };
+    let first = targets.hits.first().map(|name| name.display().to_string()).unwrap_or_default();
+    let (sizes, layers) = (range(|fact| fact.size_bytes), range(|fact| u64::from(fact.layer)));
+    format!("{} files of the image, of {sizes} bytes, in layer {layers}; the first is {first}", facts.len())
 }
 
 /// Were the caches what the case says? What the device was asked for tells, whatever anybody believes. That the data was resident, or

@@ -13,7 +13,7 @@ mod store;
 pub use case::{CaseJob, CaseResult, run_job};
 use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
-pub use store::{Leftovers, Store, StoreError, clean};
+pub use store::{Keep, Leftovers, Store, StoreError, clean};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
-use crate::stack::{LayerStack, StackDefinition};
-use crate::workload::{Case, ProbeName};
+use crate::stack::{self, LayerStack, StackDefinition};
+use crate::workload::{Case, ProbeName, StackName};
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
@@ -231,6 +231,7 @@ impl Runs<'_> {
             layerbench: self.request.layerbench.clone(),
             probe_cpu: self.instrument.probe_cpu,
             daemon_cpus: self.instrument.daemon_cpus.clone(),
+            seed: self.request.plan.seed,
         };
         let result = child::run(&job, CASE_LIMIT);
         store.retire_scratch(&job.scratch)?;
@@ -255,6 +256,7 @@ struct StackKey {
     atlas: bool,
     programs: bool,
     tree: bool,
+    stack: Option<StackName>,
 }
 
 impl StackKey {
@@ -272,6 +274,7 @@ impl StackKey {
             atlas: case.probe == ProbeName::Lookup,
             programs: case.probe == ProbeName::Start,
             tree: case.probe == ProbeName::Jobs,
+            stack: p.stack,
         }
     }
 
@@ -297,6 +300,13 @@ fn build_stacks(
     let total = needed.len();
     let mut stacks = BTreeMap::new();
     for (done, key) in needed.into_iter().enumerate() {
+        if let (Some(name), Some(store)) = (key.stack, stores.get(&key.store)) {
+            let name = name.as_str();
+            let found = stack::named(store.root(), name).map_err(|e| format!("find the image {name}: {e}"));
+            let found = found.and_then(|found| found.ok_or_else(|| format!("no image {name} in {}", key.store)));
+            stacks.insert(key, found);
+            continue;
+        }
         let what = format!(
             "{} layers, {} files of {} in layer {}{}, in {}",
             key.depth,

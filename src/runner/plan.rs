@@ -1,12 +1,13 @@
 //! What will run, in which order, and what cannot: decided before anything is mounted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::driver;
 use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
-use crate::workload::{CacheState, Case, DriverVariant, Workload, expand, format_size, hint, shuffle};
+use crate::stack;
+use crate::workload::{CacheState, Case, DriverVariant, Workload, case_id, expand, format_size, hint, shuffle};
 
 use super::StackKey;
 use super::store::{Store, StoreError};
@@ -114,9 +115,18 @@ impl Plan {
         let labels: Vec<String> = labels.into_iter().collect();
         let mut cases: Vec<Case> = workloads.iter().flat_map(|workload| expand(workload, &labels)).collect();
         shuffle(&mut cases, seed);
+        let folders: BTreeMap<&str, &Path> =
+            stores.iter().map(|(label, path)| (label.as_str(), path.as_path())).collect();
         let cases = cases
             .into_iter()
-            .map(|case| {
+            .map(|mut case| {
+                if let Some(name) = case.params.stack {
+                    let folder = folders.get(case.store.as_str()).copied().unwrap_or(Path::new(""));
+                    // A store that is not there has no image, nor has one that cannot be listed.
+                    case.params.depth = stack::depth_of_image(folder, name.as_str()).ok().flatten().unwrap_or(0);
+                    let Case { workload, probe, driver, store, params, block, .. } = &case;
+                    case.id = case_id(workload, *probe, &driver.label, store, params, *block);
+                }
                 let readiness = readiness(&case, availability.get(case.driver.label.as_str()).copied(), &host);
                 PlannedCase { case, readiness }
             })
@@ -135,7 +145,7 @@ impl Plan {
                 let key = StackKey::of(&planned.case);
                 if !seen.contains(&key) {
                     let definition = key.definition();
-                    if !store.has_stack(&definition, self.seed) {
+                    if p.stack.is_none() && !store.has_stack(&definition, self.seed) {
                         stacks += definition.total_bytes();
                     }
                     seen.insert(key);
@@ -163,7 +173,8 @@ impl Plan {
             text.push_str(&format!("{:5}  {}{state}\n", index + 1, planned.case.id));
         }
         let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
-        let bytes: u64 = stacks.iter().map(|key| key.definition().total_bytes()).sum();
+        let bytes: u64 =
+            stacks.iter().filter(|key| key.stack.is_none()).map(|key| key.definition().total_bytes()).sum();
         text.push_str(&format!(
             "{} cases, {ready} to be measured and {} skipped, on {} stacks of {:.1} MiB in all (those already built are reused)\n",
             self.cases.len(),
@@ -263,6 +274,17 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readin
     let skipped = |reason: String, remedy: &str| Readiness::Skipped { reason, remedy: remedy.to_owned() };
     if let Some(Feature::Missing { reason, remedy }) = availability {
         return skipped(reason.clone(), remedy);
+    }
+    if let Some(name) = case.params.stack {
+        let name = name.as_str();
+        if case.params.depth == 0 {
+            let remedy = format!("layerbench stack import SOURCE --name {name} --store with that store's folder");
+            return skipped(format!("the store {} has no image {name}", case.store), &remedy);
+        }
+        if case.params.target_layer > case.params.depth {
+            let reason = format!("{name} has {} layers, and no layer {}", case.params.depth, case.params.target_layer);
+            return skipped(reason, "give a smaller target_layer");
+        }
     }
     let depth_max = driver::by_name(&case.driver.driver).map(|driver| driver.depth_max()).unwrap_or(0);
     if case.params.depth > depth_max {

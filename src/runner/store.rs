@@ -150,12 +150,25 @@ pub struct Leftovers {
     pub folders: Vec<PathBuf>,
     /// Finished stacks removed.
     pub stacks: Vec<PathBuf>,
+    /// Imported images that stay.
+    pub kept: Vec<PathBuf>,
+}
+
+/// Which finished stacks `clean` leaves in their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All.
+    Stacks,
+    /// Imported images: what is built again by the next run is removed.
+    Images,
+    /// None.
+    Nothing,
 }
 
 /// Removes what earlier runs left in a store. Mounts go first (a FUSE daemon ends with its mount, or has died with its run), then loop
-/// devices whose file lies in the store, scratch, unfinished stacks and, unless `keep_stacks`, the finished ones. A store in use is left alone
+/// devices whose file lies in the store, scratch, unfinished stacks and the finished ones that are not to be kept. A store in use is left alone
 /// and is an error; a store that is not there is already clean.
-pub fn clean(path: &Path, keep_stacks: bool) -> Result<Leftovers, StoreError> {
+pub fn clean(path: &Path, keep: Keep) -> Result<Leftovers, StoreError> {
     let mut found = Leftovers::default();
     if !path.exists() {
         return Ok(found);
@@ -171,9 +184,20 @@ pub fn clean(path: &Path, keep_stacks: bool) -> Result<Leftovers, StoreError> {
         remove_tree(&partial).map_err(at("remove", &partial))?;
         found.folders.push(partial);
     }
-    if !keep_stacks {
+    if keep != Keep::Stacks {
         let stacks = root.join("stacks");
-        found.stacks = children(&stacks).map_err(at("list", &stacks))?;
+        let (kept, removed): (Vec<PathBuf>, Vec<PathBuf>) = children(&stacks)
+            .map_err(at("list", &stacks))?
+            .into_iter()
+            .partition(|stack| keep == Keep::Images && stack::is_image(stack));
+        found.stacks = removed;
+        if !kept.is_empty() {
+            for stack in &found.stacks {
+                remove_tree(stack).map_err(at("remove", stack))?;
+            }
+            found.kept = kept;
+            return Ok(found);
+        }
         remove_tree(&stacks).map_err(at("remove", &stacks))?;
         // The lock goes last, and with it a store that nothing else is in.
         fs::remove_file(root.join("lock")).map_err(at("remove", &root.join("lock")))?;

@@ -1,17 +1,19 @@
 //! Other forms of a stack's layers: with overlay's whiteouts, and as a plain folder.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, utimensat};
 use rustix::io::Errno;
 
-use super::definition::{folders, hides, whiteout_path};
+use super::definition::whiteout_path;
 use super::partial::Partial;
 use super::view::Visible;
-use super::{Entry, LayerStack, OPAQUE_NAME, StackError, at, attribute, diff, parallel};
+use super::{Entry, LayerStack, Marks, OPAQUE_NAME, StackError, WHITEOUT_PREFIX, at, attribute, diff, parallel, scan};
 
 /// The form in which a driver takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +40,18 @@ enum WhiteoutForm {
     Xattr,
 }
 
-/// Lower folders for overlay: `diff/<id>` where a layer hides nothing, `overlay/<id>` where it does.
+/// Lower folders for overlay: `diff/<id>` where a layer hides nothing, `overlay/<id>` where it does. A layer whose root is opaque is the
+/// last one: overlay merges the roots of all layers, whatever attributes they have.
 pub(super) fn overlay(stack: &LayerStack) -> Result<Vec<PathBuf>, StackError> {
     let mut lowers = Vec::with_capacity(stack.depth());
-    for (index, (record, entries)) in stack.manifest.layers.iter().zip(&stack.manifest.definition.layers).enumerate() {
-        let source = diff(&stack.root, &record.id);
-        if !hides(entries) {
+    for (index, id) in stack.ids().into_iter().enumerate() {
+        let source = diff(&stack.root, id);
+        let marks = stack.marks(index);
+        if marks.whiteouts.is_empty() && marks.opaque.is_empty() {
             lowers.push(source);
             continue;
         }
-        let layer = stack.root.join(OVERLAY).join(&record.id);
+        let layer = stack.root.join(OVERLAY).join(id);
         if !layer.is_dir() {
             let parent = stack.root.join(OVERLAY);
             fs::create_dir_all(&parent).map_err(at("create folder", &parent))?;
@@ -63,9 +67,12 @@ pub(super) fn overlay(stack: &LayerStack) -> Result<Vec<PathBuf>, StackError> {
                 Err(e) => return Err(e),
             }
         } else {
-            renew_marks(&layer, entries)?;
+            renew_marks(&layer, &marks)?;
         }
         lowers.push(layer);
+        if marks.opaque.iter().any(|path| path.as_os_str().is_empty()) {
+            break;
+        }
     }
     Ok(lowers)
 }
@@ -76,37 +83,42 @@ fn no_devices(e: &io::Error) -> bool {
     matches!(Errno::from_io_error(e), Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
 }
 
-/// Rebuilds a layer with overlay's marks in an empty folder. Files are hard links: the same inodes, so the same pages of memory.
+/// Rebuilds a layer with overlay's marks in an empty folder. What is no folder is a hard link: the same inode, so the same pages of memory.
 ///
 /// A whiteout that hides nothing is left out: overlay hides whiteouts only while it merges directories, so that in a directory which no
 /// layer below has, the names would be listed.
 fn materialise(stack: &LayerStack, index: usize, target: &Path, form: WhiteoutForm) -> Result<(), StackError> {
-    let (record, entries) = match (stack.manifest.layers.get(index), stack.manifest.definition.layers.get(index)) {
-        (Some(record), Some(entries)) => (record, entries),
-        _ => return Ok(()),
-    };
-    let source = diff(&stack.root, &record.id);
-    let folders = folders(entries);
-    for folder in folders.keys() {
-        let path = target.join(folder);
-        fs::create_dir(&path).map_err(at("create folder", &path))?;
-    }
-    for entry in entries {
-        match entry {
-            Entry::File { path, .. } | Entry::Symlink { path, .. } => {
-                let to = target.join(path);
-                fs::hard_link(source.join(path), &to).map_err(at("hard-link", &to))?;
+    let Some(source) = stack.layer_folders().into_iter().nth(index) else { return Ok(()) };
+    let mut folders = vec![PathBuf::new()];
+    let mut done = 0;
+    // Folders are appended while they are walked, an outer one before what is in it.
+    while let Some(folder) = folders.get(done).cloned() {
+        done += 1;
+        let from = source.join(&folder);
+        for entry in fs::read_dir(&from).map_err(at("list", &from))? {
+            let entry = entry.map_err(at("list", &from))?;
+            let name = entry.file_name();
+            let path = folder.join(&name);
+            let to = target.join(&path);
+            if name == OPAQUE_NAME {
+                mark(&target.join(&folder), "opaque", b"y")?;
+            } else if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT_PREFIX.as_bytes()) {
+                let hidden = folder.join(OsStr::from_bytes(hidden));
+                if !stack.view.is_idle(index, &hidden) {
+                    make_whiteout(&target.join(hidden), form)?;
+                }
+            } else if entry.file_type().map_err(at("stat", &from))?.is_dir() {
+                fs::create_dir(&to).map_err(at("create folder", &to))?;
+                folders.push(path);
+            } else {
+                fs::hard_link(source.join(&path), &to).map_err(at("hard-link", &to))?;
             }
-            Entry::Whiteout { path } if !stack.view.is_idle(index, path) => make_whiteout(&target.join(path), form)?,
-            Entry::Opaque { path } => mark(&target.join(path), "opaque", b"y")?,
-            // A hard link has the attributes of its file.
-            Entry::Whiteout { .. } | Entry::Dir { .. } | Entry::Xattrs { .. } => {}
         }
     }
-    for folder in folders.keys().rev() {
+    for folder in folders.iter().rev() {
         copy_attributes(&source.join(folder), &target.join(folder))?;
     }
-    copy_attributes(&source, target)
+    Ok(())
 }
 
 fn make_whiteout(path: &Path, form: WhiteoutForm) -> Result<(), StackError> {
@@ -127,17 +139,14 @@ fn mark_whiteout(path: &Path) -> Result<(), StackError> {
 }
 
 /// Adds the marks for mounts by root, which an ordinary user could not write when the layer was materialised.
-fn renew_marks(layer: &Path, entries: &[Entry]) -> Result<(), StackError> {
-    for entry in entries {
-        match entry {
-            Entry::Opaque { path } => mark(&layer.join(path), "opaque", b"y")?,
-            Entry::Whiteout { path } => {
-                let path = layer.join(path);
-                if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
-                    mark_whiteout(&path)?;
-                }
-            }
-            _ => {}
+fn renew_marks(layer: &Path, marks: &Marks) -> Result<(), StackError> {
+    for path in &marks.opaque {
+        mark(&layer.join(path), "opaque", b"y")?;
+    }
+    for path in &marks.whiteouts {
+        let path = layer.join(path);
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+            mark_whiteout(&path)?;
         }
     }
     Ok(())
@@ -162,12 +171,16 @@ fn mark(path: &Path, name: &str, value: &[u8]) -> Result<(), StackError> {
     }
 }
 
-/// Gives a folder the owner, mode and times of another.
+/// Gives a folder the owner, extended attributes, mode and times of another.
 fn copy_attributes(source: &Path, target: &Path) -> Result<(), StackError> {
     let meta = fs::metadata(source).map_err(at("stat", source))?;
     let made = fs::metadata(target).map_err(at("stat", target))?;
     if (meta.uid(), meta.gid()) != (made.uid(), made.gid()) {
         std::os::unix::fs::chown(target, Some(meta.uid()), Some(meta.gid())).map_err(at("chown", target))?;
+    }
+    for (name, value) in scan::xattrs(source).map_err(at("read extended attributes of", source))? {
+        rustix::fs::lsetxattr(target, name.as_slice(), &value, XattrFlags::empty())
+            .map_err(at("set extended attribute of", target))?;
     }
     fs::set_permissions(target, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(at("chmod", target))?;
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
@@ -193,6 +206,10 @@ pub(super) fn flat(stack: &LayerStack, into: &Path) -> Result<(), StackError> {
             Visible::File(fact) => files.push((fact, place)),
             Visible::Symlink { target } => {
                 std::os::unix::fs::symlink(target, &place).map_err(at("create symbolic link", &place))?;
+            }
+            Visible::Special { format, device } => {
+                let made = mknodat(CWD, &place, FileType::from_raw_mode(*format), Mode::RUSR | Mode::WUSR, *device);
+                made.map_err(at("create device", &place))?;
             }
         }
     }

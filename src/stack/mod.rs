@@ -4,6 +4,8 @@
 //! the base), `mnt/<id>/` (empty), and beside these `stack.json` with the definition and a digest of every file. Whiteouts and opaque
 //! directories are stored the aufs way; [`LayerStack::lowers`] materialises another form for a driver that needs it.
 //!
+//! An imported image lies the same way, with `image.json` and `index/<id>.json` in place of `stack.json`: see [`import`].
+//!
 //! It mounts nothing and measures nothing. `driver`, `probe`, `runner` and the command line use it.
 
 mod atlas;
@@ -13,10 +15,14 @@ mod database;
 mod definition;
 pub(crate) mod folder;
 mod forms;
+mod image;
+pub mod import;
 mod manifest;
 mod parallel;
 mod partial;
 mod program;
+mod scan;
+mod select;
 mod source;
 mod tree;
 mod verify;
@@ -31,7 +37,9 @@ use rustix::io::Errno;
 
 pub use definition::{Entry, StackDefinition, Targets, attribute};
 pub use forms::LayerForm;
+pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
+pub use select::Selection;
 pub use tree::{DATABASE, TREE};
 pub use verify::VerifyReport;
 pub use view::FileFact;
@@ -104,12 +112,28 @@ fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl F
     move |errno| StackError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
 
+/// Where a stack comes from, and what is known of it.
+#[derive(Debug)]
+enum Origin {
+    /// Built from a definition.
+    Built(Manifest),
+    /// An image, with the entries of each layer.
+    Imported(Image, Vec<Vec<Item>>),
+}
+
 /// A complete stack on disk.
 #[derive(Debug)]
 pub struct LayerStack {
     root: PathBuf,
-    manifest: Manifest,
+    origin: Origin,
     view: View,
+}
+
+/// What a layer hides, as paths relative to it.
+#[derive(Debug, Default)]
+struct Marks<'a> {
+    whiteouts: Vec<&'a Path>,
+    opaque: Vec<&'a Path>,
 }
 
 impl LayerStack {
@@ -150,8 +174,10 @@ impl LayerStack {
     fn reuse(root: &Path, definition: &StackDefinition, seed: u64) -> Result<Option<LayerStack>, StackError> {
         match LayerStack::open(root) {
             Ok(stack) => {
-                let same = stack.manifest.seed == seed && stack.manifest.definition == *definition;
-                Ok((same && verify::is_complete(&stack)).then_some(stack))
+                let same = stack.manifest().is_some_and(|manifest| {
+                    manifest.seed == seed && manifest.definition == *definition && verify::is_complete(&stack, manifest)
+                });
+                Ok(same.then_some(stack))
             }
             Err(StackError::Io { errno, .. }) if errno.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(StackError::Manifest { .. }) => Ok(None),
@@ -161,9 +187,15 @@ impl LayerStack {
 
     /// Opens a stack by its folder.
     pub fn open(root: &Path) -> Result<LayerStack, StackError> {
+        if Image::is_at(root) {
+            let image = Image::load(root)?;
+            let items = image.items(root)?;
+            let view = View::of_image(root, &image, &items);
+            return Ok(LayerStack { root: root.to_owned(), origin: Origin::Imported(image, items), view });
+        }
         let manifest = Manifest::load(root)?;
         let view = View::new(root, &manifest);
-        Ok(LayerStack { root: root.to_owned(), manifest, view })
+        Ok(LayerStack { root: root.to_owned(), origin: Origin::Built(manifest), view })
     }
 
     /// Its folder.
@@ -171,19 +203,72 @@ impl LayerStack {
         &self.root
     }
 
-    /// Definition, seed and digests.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+    /// Definition, seed and digests of a stack that was built; `None` for an imported one.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match &self.origin {
+            Origin::Built(manifest) => Some(manifest),
+            Origin::Imported(..) => None,
+        }
+    }
+
+    /// What is known of an imported image; `None` for a stack that was built.
+    pub fn image(&self) -> Option<&Image> {
+        match &self.origin {
+            Origin::Built(_) => None,
+            Origin::Imported(image, _) => Some(image),
+        }
+    }
+
+    /// The entries of an imported image's layers, the top layer first; none of a stack that was built.
+    pub fn items(&self) -> &[Vec<Item>] {
+        match &self.origin {
+            Origin::Built(_) => &[],
+            Origin::Imported(_, items) => items,
+        }
     }
 
     /// Number of layers.
     pub fn depth(&self) -> usize {
-        self.manifest.layers.len()
+        self.ids().len()
+    }
+
+    /// Ids of the layers, the top one first.
+    pub fn ids(&self) -> Vec<&str> {
+        match &self.origin {
+            Origin::Built(manifest) => manifest.layers.iter().map(|layer| layer.id.as_str()).collect(),
+            Origin::Imported(image, _) => image.layers.iter().map(|layer| layer.id.as_str()).collect(),
+        }
+    }
+
+    /// What a layer hides; `index` counts from 0 (the top).
+    fn marks(&self, index: usize) -> Marks<'_> {
+        let mut marks = Marks::default();
+        match &self.origin {
+            Origin::Built(manifest) => {
+                for entry in manifest.definition.layers.get(index).into_iter().flatten() {
+                    match entry {
+                        Entry::Whiteout { path } => marks.whiteouts.push(path),
+                        Entry::Opaque { path } => marks.opaque.push(path),
+                        _ => {}
+                    }
+                }
+            }
+            Origin::Imported(_, items) => {
+                for item in items.get(index).into_iter().flatten() {
+                    match item.kind {
+                        ItemKind::Whiteout => marks.whiteouts.push(&item.path.0),
+                        ItemKind::Opaque => marks.opaque.push(&item.path.0),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        marks
     }
 
     /// The layers' folders as stored (`diff/<id>`), the top one first.
     pub fn layer_folders(&self) -> Vec<PathBuf> {
-        self.manifest.layers.iter().map(|layer| diff(&self.root, &layer.id)).collect()
+        self.ids().into_iter().map(|id| diff(&self.root, id)).collect()
     }
 
     /// The folders that a driver takes as lower layers, the top one first. For [`LayerForm::Overlay`] layers with whiteouts or opaque
@@ -201,9 +286,9 @@ impl LayerStack {
         forms::flat(self, into)
     }
 
-    /// The names that a study operates on.
+    /// The names that a study operates on; none in an imported image.
     pub fn targets(&self) -> Targets {
-        self.manifest.definition.targets()
+        self.manifest().map(|manifest| manifest.definition.targets()).unwrap_or_default()
     }
 
     /// What is known of the file that a path of the merged view means; `None` where there is no file.
@@ -218,7 +303,10 @@ impl LayerStack {
 
     /// Checks everything on disk against the manifest.
     pub fn verify(&self) -> Result<VerifyReport, StackError> {
-        verify::verify(self)
+        match &self.origin {
+            Origin::Built(manifest) => verify::verify(self, manifest),
+            Origin::Imported(image, items) => verify::verify_image(self, image, items),
+        }
     }
 
     /// Removes the stack. Killed on the way, it leaves what [`leftovers`] lists.
@@ -253,6 +341,32 @@ fn layers_file(root: &Path, id: &str) -> PathBuf {
 
 fn mnt(root: &Path, id: &str) -> PathBuf {
     root.join("mnt").join(id)
+}
+
+/// The imported image of that name in a store.
+///
+/// # Errors
+/// A store that cannot be listed. A stack that cannot be read is not that image.
+pub fn named(store: &Path, name: &str) -> Result<Option<PathBuf>, StackError> {
+    let Ok(name) = import::reference(name) else { return Ok(None) };
+    let is_it = |folder: &PathBuf| Image::load(folder).is_ok_and(|image| image.names.contains(&name));
+    Ok(list(store)?.into_iter().find(is_it))
+}
+
+/// Number of layers of the imported image of that name in a store; `None` where it has none.
+pub fn depth_of_image(store: &Path, name: &str) -> Result<Option<u32>, StackError> {
+    let Some(folder) = named(store, name)? else { return Ok(None) };
+    Ok(u32::try_from(Image::load(&folder)?.layers.len()).ok())
+}
+
+/// Whether a folder holds a stack, built or imported.
+pub fn is_stack(folder: &Path) -> bool {
+    folder.join(manifest::NAME).is_file() || Image::is_at(folder)
+}
+
+/// Whether a folder holds an imported image.
+pub fn is_image(folder: &Path) -> bool {
+    Image::is_at(folder)
 }
 
 /// Folders of complete stacks in a store, sorted.

@@ -1,15 +1,16 @@
 //! Is what lies on disk still what was built?
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::build::parents;
-use super::definition::{folders, xattrs};
-use super::manifest::{FileRecord, LayerRecord};
-use super::{Entry, LayerStack, StackError, attribute, forms, layers_file, mnt, parallel};
+use super::definition::{folders, whiteout_path, xattrs};
+use super::image::{Image, Item, ItemKind};
+use super::manifest::{FileRecord, LayerRecord, Manifest};
+use super::{Entry, LayerStack, OPAQUE_NAME, StackError, attribute, forms, layers_file, mnt, parallel, scan};
 
 /// What a verification found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,10 +37,10 @@ enum Kind<'a> {
     Mark,
 }
 
-pub(super) fn verify(stack: &LayerStack) -> Result<VerifyReport, StackError> {
+pub(super) fn verify(stack: &LayerStack, manifest: &Manifest) -> Result<VerifyReport, StackError> {
     let mut report = VerifyReport::default();
     frame(stack, &mut report.problems);
-    for (record, entries) in layers(stack) {
+    for (record, entries) in layers(manifest) {
         let expected = expected(record, entries);
         let layer = Path::new("diff").join(&record.id);
         let found = walk(&stack.root, &layer, &mut report.problems);
@@ -65,11 +66,11 @@ pub(super) fn verify(stack: &LayerStack) -> Result<VerifyReport, StackError> {
 }
 
 /// Whether every part of a stack is in its place, without a look at the contents.
-pub(super) fn is_complete(stack: &LayerStack) -> bool {
+pub(super) fn is_complete(stack: &LayerStack, manifest: &Manifest) -> bool {
     let mut problems = Vec::new();
     frame(stack, &mut problems);
     problems.is_empty()
-        && layers(stack).all(|(record, entries)| {
+        && layers(manifest).all(|(record, entries)| {
             expected(record, entries).iter().all(|thing| {
                 let path = stack.root.join(&thing.name);
                 fs::symlink_metadata(&path).is_ok_and(|meta| unlike(&meta, &thing.kind).is_none())
@@ -77,8 +78,71 @@ pub(super) fn is_complete(stack: &LayerStack) -> bool {
         })
 }
 
-fn layers(stack: &LayerStack) -> impl Iterator<Item = (&LayerRecord, &Vec<Entry>)> {
-    stack.manifest.layers.iter().zip(&stack.manifest.definition.layers)
+fn layers(manifest: &Manifest) -> impl Iterator<Item = (&LayerRecord, &Vec<Entry>)> {
+    manifest.layers.iter().zip(&manifest.definition.layers)
+}
+
+/// Verifies an imported image: every entry is as it was when it had been unpacked.
+pub(super) fn verify_image(stack: &LayerStack, image: &Image, items: &[Vec<Item>]) -> Result<VerifyReport, StackError> {
+    let mut report = VerifyReport::default();
+    frame(stack, &mut report.problems);
+    for (record, known) in image.layers.iter().zip(items) {
+        let layer = Path::new("diff").join(&record.id);
+        let named = |item: &Item| match item.kind {
+            ItemKind::Whiteout => layer.join(whiteout_path(&item.path.0)),
+            ItemKind::Opaque => layer.join(&item.path.0).join(OPAQUE_NAME),
+            _ => layer.join(&item.path.0),
+        };
+        let found = match scan::layer(&stack.root.join(&layer), &|path, _| scan::content(path)) {
+            Ok(found) => found,
+            Err((path, e)) => {
+                let path = path.strip_prefix(&stack.root).unwrap_or(&path);
+                report.problems.push(format!("{}: {}", path.display(), missing(&e)));
+                continue;
+            }
+        };
+        for item in &found {
+            if let ItemKind::File { size_bytes, .. } = item.kind {
+                report.files += 1;
+                report.bytes += size_bytes;
+            }
+        }
+        let by_name =
+            |items| -> BTreeMap<PathBuf, &Item> { Iterator::map(<[Item]>::iter(items), |i| (named(i), i)).collect() };
+        let (known, found): (BTreeMap<_, _>, BTreeMap<_, _>) = (by_name(known.as_slice()), by_name(found.as_slice()));
+        for name in found.keys().filter(|name| !known.contains_key(*name)) {
+            report.problems.push(format!("{}: not part of the stack", name.display()));
+        }
+        for (name, item) in &known {
+            let problem = match found.get(name) {
+                None => Some("missing".to_owned()),
+                Some(found) => differs(item, found),
+            };
+            report.problems.extend(problem.map(|problem| format!("{}: {problem}", name.display())));
+        }
+    }
+    Ok(report)
+}
+
+/// In what an entry is no longer what it was. How many names it has is not asked: overlay's form of a layer gives it more.
+fn differs(known: &Item, found: &Item) -> Option<String> {
+    let kinds = |item: &Item| match &item.kind {
+        ItemKind::File { size_bytes, blake3, first_byte, .. } => {
+            ItemKind::File { size_bytes: *size_bytes, blake3: blake3.clone(), first_byte: *first_byte, links: 0 }
+        }
+        other => other.clone(),
+    };
+    let what = match (kinds(known), kinds(found)) {
+        (known, found) if known == found => None,
+        (ItemKind::File { .. }, ItemKind::File { .. }) => Some("the content"),
+        _ => Some("the kind, or the target,"),
+    };
+    let what = what
+        .or((known.mode != found.mode).then_some("the mode"))
+        .or(((known.uid, known.gid) != (found.uid, found.gid)).then_some("the owner"))
+        .or((known.mtime != found.mtime).then_some("the time"))
+        .or((known.xattrs != found.xattrs).then_some("an extended attribute"));
+    what.map(|what| format!("{what} is not what was imported"))
 }
 
 fn missing(e: &io::Error) -> String {
@@ -88,7 +152,7 @@ fn missing(e: &io::Error) -> String {
 /// Checks what is around the layers: `layers/`, `mnt/`, and that nothing else is beside them.
 fn frame(stack: &LayerStack, problems: &mut Vec<String>) {
     let root = &stack.root;
-    let ids: Vec<&str> = stack.manifest.layers.iter().map(|layer| layer.id.as_str()).collect();
+    let ids = stack.ids();
     for folder in ["diff", "layers", "mnt"] {
         let names = match names(&root.join(folder)) {
             Ok(names) => names,

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use super::definition::{folders, xattrs};
+use super::image::{Image, Item, ItemKind};
 use super::manifest::Manifest;
 use super::{Entry, diff};
 
@@ -31,9 +32,18 @@ pub struct FileFact {
 /// What a path of the merged view is.
 #[derive(Debug, Clone)]
 pub(super) enum Visible {
-    Dir { mode: u32 },
+    Dir {
+        mode: u32,
+    },
     File(FileFact),
-    Symlink { target: PathBuf },
+    Symlink {
+        target: PathBuf,
+    },
+    /// A device or a pipe; in imported images alone.
+    Special {
+        format: u32,
+        device: u64,
+    },
 }
 
 /// Paths of the merged view; a folder comes before what is in it.
@@ -43,37 +53,32 @@ pub(super) struct View {
     idle_whiteouts: HashSet<(usize, PathBuf)>,
 }
 
+/// What a layer says, in any order but for folders: an outer one before an inner one.
+#[derive(Debug, Default)]
+struct Layer<'a> {
+    opaque: Vec<&'a Path>,
+    whiteouts: Vec<&'a Path>,
+    folders: Vec<(&'a Path, u32)>,
+    others: Vec<(&'a Path, Visible)>,
+}
+
+fn layer_number(index: usize) -> u32 {
+    u32::try_from(index + 1).unwrap_or(u32::MAX)
+}
+
 impl View {
+    /// Of a stack that was built.
     pub(super) fn new(root: &Path, manifest: &Manifest) -> View {
-        let mut entries: BTreeMap<PathBuf, Visible> = BTreeMap::new();
-        let mut idle_whiteouts = HashSet::new();
-        // From the base up: each layer first hides, then adds.
-        for (index, (layer, record)) in manifest.definition.layers.iter().zip(&manifest.layers).enumerate().rev() {
-            for entry in layer {
-                if let Entry::Opaque { path } = entry {
-                    remove_tree(&mut entries, path, false);
-                }
-            }
-            for entry in layer {
-                if let Entry::Whiteout { path } = entry {
-                    if !entries.contains_key(path) {
-                        idle_whiteouts.insert((index, path.clone()));
-                    }
-                    remove_tree(&mut entries, path, true);
-                }
-            }
-            for (path, mode) in folders(layer) {
-                if !matches!(entries.get(path), Some(Visible::Dir { .. })) {
-                    remove_tree(&mut entries, path, true);
-                }
-                entries.insert(path.to_owned(), Visible::Dir { mode });
-            }
+        let layers = manifest.definition.layers.iter().zip(&manifest.layers).enumerate();
+        View::merged(layers.rev().map(|(index, (entries, record))| {
+            let mut layer = Layer { folders: folders(entries).into_iter().collect(), ..Layer::default() };
             let mut files = record.files.iter();
-            let xattrs = xattrs(layer);
-            for entry in layer {
+            let xattrs = xattrs(entries);
+            for entry in entries {
                 match entry {
+                    Entry::Opaque { path } => layer.opaque.push(path),
+                    Entry::Whiteout { path } => layer.whiteouts.push(path),
                     Entry::File { path, mode, .. } => {
-                        remove_tree(&mut entries, path, true);
                         // Records stand in the definition's order.
                         let Some(file) = files.next() else { continue };
                         let Ok(digest) = blake3::Hash::from_hex(&file.blake3) else { continue };
@@ -83,17 +88,81 @@ impl View {
                             first_byte: file.first_byte.unwrap_or(0),
                             mode: *mode,
                             xattrs: xattrs.get(path.as_path()).copied().unwrap_or(0),
-                            layer: u32::try_from(index + 1).unwrap_or(u32::MAX),
+                            layer: layer_number(index),
                             path: diff(root, &record.id).join(path),
                         };
-                        entries.insert(path.clone(), Visible::File(fact));
+                        layer.others.push((path, Visible::File(fact)));
                     }
                     Entry::Symlink { path, target } => {
-                        remove_tree(&mut entries, path, true);
-                        entries.insert(path.clone(), Visible::Symlink { target: target.clone() });
+                        layer.others.push((path, Visible::Symlink { target: target.clone() }));
                     }
-                    Entry::Dir { .. } | Entry::Whiteout { .. } | Entry::Opaque { .. } | Entry::Xattrs { .. } => {}
+                    Entry::Dir { .. } | Entry::Xattrs { .. } => {}
                 }
+            }
+            (index, layer)
+        }))
+    }
+
+    /// Of an imported image.
+    pub(super) fn of_image(root: &Path, image: &Image, items: &[Vec<Item>]) -> View {
+        View::merged(image.layers.iter().zip(items).enumerate().rev().map(|(index, (record, items))| {
+            let mut layer = Layer::default();
+            for item in items {
+                let path = item.path.0.as_path();
+                match &item.kind {
+                    // The root is no entry of itself.
+                    ItemKind::Dir if path.as_os_str().is_empty() => {}
+                    ItemKind::Dir => layer.folders.push((path, item.mode)),
+                    ItemKind::Opaque => layer.opaque.push(path),
+                    ItemKind::Whiteout => layer.whiteouts.push(path),
+                    ItemKind::Symlink { target } => {
+                        layer.others.push((path, Visible::Symlink { target: target.0.clone() }));
+                    }
+                    ItemKind::Special { format, device } => {
+                        layer.others.push((path, Visible::Special { format: *format, device: *device }));
+                    }
+                    ItemKind::File { size_bytes, blake3, first_byte, .. } => {
+                        let Ok(digest) = blake3::Hash::from_hex(blake3) else { continue };
+                        let fact = FileFact {
+                            digest,
+                            size_bytes: *size_bytes,
+                            first_byte: first_byte.unwrap_or(0),
+                            mode: item.mode,
+                            xattrs: 0,
+                            layer: layer_number(index),
+                            path: diff(root, &record.id).join(path),
+                        };
+                        layer.others.push((path, Visible::File(fact)));
+                    }
+                }
+            }
+            (index, layer)
+        }))
+    }
+
+    /// From the base up, each with its index from 0 (the top): a layer first hides, then adds.
+    fn merged<'a>(layers: impl Iterator<Item = (usize, Layer<'a>)>) -> View {
+        let mut entries: BTreeMap<PathBuf, Visible> = BTreeMap::new();
+        let mut idle_whiteouts = HashSet::new();
+        for (index, layer) in layers {
+            for path in layer.opaque {
+                remove_tree(&mut entries, path, false);
+            }
+            for path in layer.whiteouts {
+                if !entries.contains_key(path) {
+                    idle_whiteouts.insert((index, path.to_owned()));
+                }
+                remove_tree(&mut entries, path, true);
+            }
+            for (path, mode) in layer.folders {
+                if !matches!(entries.get(path), Some(Visible::Dir { .. })) {
+                    remove_tree(&mut entries, path, true);
+                }
+                entries.insert(path.to_owned(), Visible::Dir { mode });
+            }
+            for (path, visible) in layer.others {
+                remove_tree(&mut entries, path, true);
+                entries.insert(path.to_owned(), visible);
             }
         }
         View { entries, idle_whiteouts }
@@ -104,6 +173,11 @@ impl View {
             Some(Visible::File(fact)) => Some(fact.clone()),
             _ => None,
         }
+    }
+
+    /// Whether the merged view has anything of that name.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.entries.contains_key(path)
     }
 
     /// Names of what a folder holds, sorted.

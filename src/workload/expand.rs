@@ -5,7 +5,9 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::{CacheState, DriverVariant, Durability, Measure, Params, ProbeName, Trigger, Workload, format_size};
+use super::{
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Measure, Params, ProbeName, Trigger, Workload, format_size,
+};
 
 /// One thing to measure once: a point of a measure's axes, with one driver variant, in one store, in one block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,10 +57,11 @@ pub fn expand(workload: &Workload, stores: &[String]) -> Vec<Case> {
 /// The product of the axes, the last one fastest.
 fn points(measure: &Measure) -> Vec<Params> {
     let plain = Params {
-        depth: 1,
+        // An image has as many layers as it has, which the plan finds out.
+        depth: if measure.stack.is_some() { DEPTH_MAX } else { 1 },
         file_size_bytes: 0,
         files: measure.files,
-        target_layer: 1,
+        target_layer: if measure.stack.is_some() { 0 } else { 1 },
         cache: CacheState::Fresh,
         containers: 1,
         trigger: Trigger::default(),
@@ -67,6 +70,7 @@ fn points(measure: &Measure) -> Vec<Params> {
         xattrs: 0,
         processes: 1,
         job: None,
+        stack: measure.stack,
     };
     let mut points = vec![plain];
     axis(&mut points, &measure.depth, |p, depth| Some(Params { depth, ..p }));
@@ -103,7 +107,8 @@ fn files_within(files: u32, file_size_bytes: u64, bytes_max: u64) -> u32 {
     files.min(u32::try_from(fit).unwrap_or(u32::MAX)).max(files.min(2))
 }
 
-fn case_id(workload: &str, probe: ProbeName, driver: &str, store: &str, p: &Params, block: u32) -> String {
+/// The id of a case.
+pub fn case_id(workload: &str, probe: ProbeName, driver: &str, store: &str, p: &Params, block: u32) -> String {
     format!(
         "{workload}/{}/{driver}/{store}/depth={},layer={},size={},files={},cache={},containers={}{}/block={block}",
         probe.as_str(),

@@ -5,11 +5,13 @@ mod expand;
 mod job;
 mod parse;
 mod size;
+mod stack_name;
 
-pub use expand::{Case, expand, shuffle};
+pub use expand::{Case, case_id, expand, shuffle};
 pub use job::Job;
 pub use parse::{DriverWords, WorkloadError, load, parse};
 pub use size::{SizeError, format_size, parse_size};
+pub use stack_name::StackName;
 
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +94,10 @@ pub struct Measure {
     pub probe: ProbeName,
     /// Why, in prose.
     pub why: String,
-    /// Numbers of lower layers.
+    /// An imported image whose files are measured; without it, a stack is built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<StackName>,
+    /// Numbers of lower layers; none with an imported image, which has its own.
     pub depth: Vec<u32>,
     /// Sizes of the target files in bytes.
     pub file_size_bytes: Vec<u64>,
@@ -338,6 +343,9 @@ pub struct Params {
     /// What is run on the tree; `None` where the targets are no tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
+    /// The imported image that the files are of. Then `file_size_bytes` is about how long they are, and a `target_layer` of 0 means any.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stack: Option<StackName>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -367,6 +375,7 @@ impl Params {
         say("xattrs", self.xattrs.to_string(), is_default(&self.xattrs));
         say("processes", self.processes.to_string(), is_one(&self.processes));
         say("job", self.job.map_or(String::new(), |job| job.as_str().to_owned()), self.job.is_none());
+        say("stack", self.stack.map_or("", StackName::as_str).replace('/', "%"), self.stack.is_none());
         text
     }
 
@@ -379,6 +388,7 @@ impl Params {
             xattrs: 0,
             processes: 1,
             job: None,
+            stack: None,
             ..*self
         }
     }

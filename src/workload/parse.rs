@@ -11,8 +11,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Durability, Job, Measure, ProbeName, Scale, TargetLayer, Trigger, Workload,
-    format_size, hint, parse_size,
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Job, Measure, ProbeName, Scale, StackName, TargetLayer, Trigger,
+    Workload, format_size, hint, parse_size,
 };
 
 /// Most containers that one case may mount.
@@ -191,6 +191,7 @@ fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverV
 fn axes(probe: ProbeName) -> &'static [&'static str] {
     match probe {
         ProbeName::CopyUp => &[
+            "stack",
             "depth",
             "file_size",
             "files",
@@ -203,14 +204,15 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
             "xattrs",
             "processes",
         ],
-        ProbeName::Lookup => &["depth", "files", "target_layer", "cache"],
-        ProbeName::PageCache => &["depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
+        ProbeName::Lookup => &["stack", "depth", "files", "target_layer", "cache"],
+        ProbeName::PageCache => &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
         ProbeName::Start => &["depth", "file_size", "files", "target_layer", "cache", "containers"],
         ProbeName::Jobs => &["depth", "file_size", "files", "cache", "job"],
     }
 }
 
-const ALL_AXES: [&str; 13] = [
+const ALL_AXES: [&str; 14] = [
+    "stack",
     "depth",
     "file_size",
     "files",
@@ -249,8 +251,23 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let scaled = |key: &str| table.optional(key).map(|value| at_scale(value, key, scale)).transpose();
     let needed = |key: &str| at_scale(table.required(key)?, key, scale);
 
-    let depth_value = needed("depth")?;
-    let depth = each(depth_value, "depth", |v| integer(v, "depth", 1, DEPTH_MAX))?;
+    let stack = table.optional("stack").map(|value| string(value, "stack")).transpose()?;
+    let stack = stack.map(|name| StackName::new(&name));
+    if stack.is_some() {
+        // They say how a stack is built.
+        for (key, span) in table.keys() {
+            if ["depth", "directories", "xattrs"].contains(&key) {
+                return complain(
+                    &span,
+                    format!("an imported image has its own {key}: leave it out, or leave out `stack`"),
+                );
+            }
+        }
+    }
+    let depth = match stack {
+        Some(_) => Vec::new(),
+        None => each(needed("depth")?, "depth", |v| integer(v, "depth", 1, DEPTH_MAX))?,
+    };
     let file_size_bytes = match probe {
         ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
         _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 0))?,
@@ -261,9 +278,13 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         Some(value) => size(value, "bytes_max", 1)?,
     };
     let target_layer = match scaled("target_layer")? {
+        None if stack.is_some() => Vec::new(),
         None => vec![TargetLayer::Bottom],
         Some(value) => each(value, "target_layer", |v| {
             let target = layer(v)?;
+            if stack.is_some() && !matches!(target, TargetLayer::Index(_)) {
+                return complain(&v.span(), "the layers of an imported image are numbers from 1 (top)");
+            }
             match depth.iter().find(|depth| target.resolve(**depth).is_none()) {
                 Some(depth) => complain(
                     &v.span(),
@@ -305,6 +326,7 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     Ok(Measure {
         probe,
         why,
+        stack,
         depth,
         file_size_bytes,
         files,

@@ -29,6 +29,7 @@ fn params(trigger: Trigger, size: u64, durability: Durability) -> Params {
         xattrs: 3,
         processes: 1,
         job: None,
+        stack: None,
     }
 }
 

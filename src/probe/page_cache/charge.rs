@@ -27,7 +27,7 @@ const PREFIX: &str = "layerbench-";
 /// Evicts the files and reads them through each container from a group of its own. A note instead where there is no memory controller that
 /// we may use, or where the files are so small that the kernel's rounding would hide them.
 pub(super) fn measure(trial: &mut Trial, sources: &[File]) -> Result<Option<Observation>, ProbeError> {
-    let read_set = trial.params.file_size_bytes * trial.targets.hits.len() as u64;
+    let read_set = trial.read_set()?;
     let least = BATCHES_MIN * BATCH_PAGES * rustix::param::page_size() as u64;
     if read_set < least {
         let note =
@@ -54,7 +54,7 @@ pub(super) fn measure(trial: &mut Trial, sources: &[File]) -> Result<Option<Obse
         for name in &trial.targets.hits {
             let path = container.merged.join(name);
             let (_, bytes) = read_whole(&path, &mut buffer).map_err(at("read", &path))?;
-            if bytes != trial.params.file_size_bytes {
+            if bytes != trial.size_of(name)? {
                 return Err(ProbeError::Wrong(format!("{} has {bytes} bytes", path.display())));
             }
         }

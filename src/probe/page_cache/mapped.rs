@@ -42,7 +42,7 @@ pub(super) fn measure(trial: &mut Trial, sources: &[File]) -> Result<Vec<Observa
             let (file, Some(mapping)) = mapped else {
                 return Err(ProbeError::Wrong(format!("{} is empty", path.display())));
             };
-            if mapping.length() as u64 != trial.params.file_size_bytes {
+            if mapping.length() as u64 != trial.size_of(name)? {
                 return Err(ProbeError::Wrong(format!("{} has {} bytes", path.display(), mapping.length())));
             }
             // The mapping keeps what the file needs.
