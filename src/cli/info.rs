@@ -196,12 +196,11 @@ fn backing(folder: &Path) -> anyhow::Result<String> {
     Ok(known.map_or_else(|| format!("<unknown> (0x{magic:x})"), |(_, name)| (*name).to_owned()))
 }
 
-/// Docker finds out by mounting; a kernel without aufs supports no option of it.
+/// Docker finds out by mounting, which `info` does not do; a kernel without aufs supports no option of it.
 fn dirperm1(filesystems: &str) -> &'static str {
-    if has(filesystems, "aufs") {
-        "true (aufs since 3.0; not tried here)"
-    } else {
-        "false (no aufs in /proc/filesystems)"
+    match has(filesystems, "aufs") {
+        true => "unknown (aufs is in /proc/filesystems; Docker finds out by a mount, which is not made here)",
+        false => "false (no aufs in /proc/filesystems)",
     }
 }
 
