@@ -120,6 +120,8 @@ struct Tally {
     metacopies: usize,
     /// Files whose names have different inode numbers in the container.
     several_numbers: usize,
+    /// Files of which the container says that they have fewer names than they have.
+    wrong_numbers: usize,
 }
 
 pub(super) fn verify(trial: &mut Trial) -> Result<(), ProbeError> {
@@ -127,7 +129,8 @@ pub(super) fn verify(trial: &mut Trial) -> Result<(), ProbeError> {
     for name in &trial.targets.hits {
         target(trial, name, &mut tally)?;
     }
-    let (trigger, Tally { files, in_upper, metacopies, several_numbers }) = (trial.params.trigger.as_str(), tally);
+    let (trigger, Tally { files, in_upper, metacopies, several_numbers, wrong_numbers }) =
+        (trial.params.trigger.as_str(), tally);
     if in_upper < files {
         trial.notes.push(format!("{trigger} brought {in_upper} of {files} files up: it changes nothing of them"));
     }
@@ -138,6 +141,9 @@ pub(super) fn verify(trial: &mut Trial) -> Result<(), ProbeError> {
         trial
             .notes
             .push(format!("the names of {several_numbers} of {files} linked files have different inode numbers"));
+    }
+    if wrong_numbers > 0 {
+        trial.notes.push(format!("the container shows too few links of {wrong_numbers} of {files} linked files"));
     }
     Ok(())
 }
@@ -243,13 +249,19 @@ fn one_file(container: &Container, trigger: Trigger, present: &[&Path], tally: &
     let inodes = |root: &Path| -> Result<HashSet<u64>, ProbeError> {
         present.iter().map(|name| Ok(stat(&root.join(name))?.ino())).collect()
     };
-    for name in present {
-        let path = container.merged.join(name);
-        let names = stat(&path)?.nlink();
-        // A layer that lies in two forms has a name more.
-        if names < present.len() as u64 {
-            return wrong(&path, format_args!("has {names} names, not {}", present.len()));
+    let fewest = |root: &Path| -> Result<u64, ProbeError> {
+        let each = present.iter().map(|name| Ok(stat(&root.join(name))?.nlink()));
+        each.collect::<Result<Vec<u64>, ProbeError>>().map(|names| names.into_iter().min().unwrap_or(0))
+    };
+    // A layer that lies in two forms has a name more.
+    let wanted = present.len() as u64;
+    if fewest(&container.merged)? < wanted {
+        let names = fewest(&container.upper)?;
+        if names < wanted {
+            return wrong(&container.upper, format_args!("has a file with {names} names, not {wanted}"));
         }
+        // fuse-overlayfs 2.0 makes the link and shows the number from before: a wrong answer, not a wrong measurement.
+        tally.wrong_numbers += 1;
     }
     if inodes(&container.merged)?.len() > 1 {
         if inodes(&container.upper)?.len() > 1 {
