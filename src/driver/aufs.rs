@@ -17,6 +17,10 @@ const NAME: &str = "aufs";
 const PAGE: usize = 4096;
 /// AUFS_BRANCH_MAX of a build with the default CONFIG_AUFS_BRANCH_MAX_127 (include/uapi/linux/aufs_type.h); one more is ENOSPC.
 const BRANCHES_MAX: u32 = 127;
+/// Most branches and options in one mount string: a kernel 6.1 with aufs took 84, and crashed at one more.
+const ENTRIES_MAX: usize = 60;
+/// Where aufs says which branches a mount has (aufs(5)); the mount table has the mount's `si` and nothing more.
+const SYSFS: &str = "/sys/fs/aufs";
 const XINO: &str = "xino=/dev/shm/aufs.xino";
 
 /// The driver.
@@ -75,17 +79,48 @@ impl Driver for Aufs {
             .map_err(MountError::at(NAME, "mount aufs at", request.merged))?;
         }
         // From here on the guard unmounts, also when a branch cannot be appended.
-        let mount = Mount::new(NAME, request.merged, None)?;
+        let mut mount = Mount::new(NAME, request.merged, None)?;
         for line in lines {
             rustix::mount::mount_remount(request.merged, rustix::mount::MountFlags::empty(), line.as_c_str())
                 .map_err(MountError::at(NAME, "append branches to", request.merged))?;
+        }
+        // A branch that is left out would be a faster union of fewer layers.
+        let folder = Path::new(SYSFS);
+        if let Some(id) = si(mount.options()).filter(|_| folder.is_dir()) {
+            let folder = folder.join(format!("si_{id}"));
+            let found = branches(&folder).map_err(MountError::at(NAME, "list the branches in", &folder))?;
+            let wanted = request.lower.len() + 1;
+            if found != wanted {
+                return Err(MountError::Request {
+                    driver: NAME,
+                    reason: format!("{} has {found} branches after the mount, not {wanted}", request.merged.display()),
+                });
+            }
+            mount.note(&format!("branches={found}"));
         }
         Ok(mount)
     }
 }
 
-/// The options of the mount, then of each remount: as many branches as fit a page go into the first, the others are appended one
-/// page after the other. An error when a path cannot be written as a branch.
+/// The id of a mount in its options.
+fn si(options: &str) -> Option<&str> {
+    let id = options.split([' ', ',']).find_map(|word| word.strip_prefix("si="))?;
+    id.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(id)
+}
+
+/// Number of branches of a mount, by its folder in sysfs: `br0`, `br1`, .. (`brid0` and others are about them).
+fn branches(folder: &Path) -> std::io::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("br"));
+        count += usize::from(number.is_some_and(|n| !n.is_empty() && n.bytes().all(|byte| byte.is_ascii_digit())));
+    }
+    Ok(count)
+}
+
+/// The options of the mount, then of each remount: as many branches as fit a page, and [`ENTRIES_MAX`], go into the first, the others are
+/// appended one page after the other. An error when a path cannot be written as a branch.
 fn option_lines(upper: &Path, lower: &[std::path::PathBuf], page: usize) -> Result<Vec<CString>, String> {
     let branch = |path: &Path, mode: &str| -> Result<Vec<u8>, String> {
         let bytes = path.as_os_str().as_bytes();
@@ -98,20 +133,27 @@ fn option_lines(upper: &Path, lower: &[std::path::PathBuf], page: usize) -> Resu
     let mut first = [b"br:".as_slice(), &branch(upper, "rw")?].concat();
     let mut lines = Vec::new();
     let mut rest = lower.iter().map(|path| branch(path, "ro+wh")).peekable();
+    // The writable branch and the options are entries as well.
+    let mut entries = 1 + tail.matches(',').count();
     // One byte of the page is the terminating zero.
-    while let Some(next) = rest.next_if(|b| b.as_ref().map_or(true, |b| first.len() + 1 + b.len() + tail.len() < page))
-    {
+    while let Some(next) = rest.next_if(|b| {
+        entries < ENTRIES_MAX && b.as_ref().map_or(true, |b| first.len() + 1 + b.len() + tail.len() < page)
+    }) {
         first.push(b':');
         first.extend(next?);
+        entries += 1;
     }
     first.extend(tail.as_bytes());
     lines.push(first);
     let mut line: Vec<u8> = Vec::new();
+    let mut entries = 0;
     for next in rest {
         let piece = [b"append:".as_slice(), &next?].concat();
-        if !line.is_empty() && line.len() + 1 + piece.len() >= page {
+        if !line.is_empty() && (entries == ENTRIES_MAX || line.len() + 1 + piece.len() >= page) {
             lines.push(std::mem::take(&mut line));
+            entries = 0;
         }
+        entries += 1;
         if !line.is_empty() {
             line.push(b',');
         }
@@ -158,6 +200,27 @@ mod tests {
             }
         }
         assert_eq!(found, lower);
+    }
+
+    #[test]
+    fn no_line_has_more_entries_than_a_kernel_survived() {
+        let lower: Vec<PathBuf> = (0..126).map(|i| format!("/l/{i}").into()).collect();
+        let lines = option_lines(Path::new("/up"), &lower, PAGE).unwrap();
+        let entries =
+            |line: &CString| line.to_str().unwrap().split([':', ',']).filter(|w| *w != "br" && *w != "append").count();
+        assert_eq!(lines.iter().map(entries).collect::<Vec<_>>(), [60, 60, 10]);
+    }
+
+    #[test]
+    fn branches_are_counted_as_sysfs_names_them() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["br0", "br1", "br10", "brid0", "brid1", "br", "xi_path"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(branches(folder.path()).unwrap(), 3);
+        assert_eq!(si("aufs rw,relatime,si=a1b2c3,dio"), Some("a1b2c3"));
+        assert_eq!(si("aufs rw,si=../../etc"), None);
+        assert_eq!(si("aufs rw"), None);
     }
 
     #[test]

@@ -130,6 +130,12 @@ impl Mount {
         &self.options
     }
 
+    /// Adds what the driver found out about the mount to its options.
+    pub(super) fn note(&mut self, found: &str) {
+        self.options.push(',');
+        self.options.push_str(found);
+    }
+
     /// Process of the FUSE daemon.
     pub fn daemon_pid(&self) -> Option<u32> {
         self.daemon.as_ref().map(Daemon::pid)

@@ -291,7 +291,10 @@ pub(super) struct Usage {
     pub(super) inodes: u64,
 }
 
-/// Allocated bytes and inodes of everything below `root`, and `root` itself.
+/// Names that a union keeps for itself at the root of its upper (aufs(5): `.wh..wh.aufs`, `.wh..wh.orph`, `.wh..wh.plnk`): not the user's.
+const UNION_OWN: &[u8] = b".wh..wh.";
+
+/// Allocated bytes and inodes of everything below `root`, and `root` itself, but for what a union keeps for itself.
 pub(super) fn usage(root: &Path) -> io::Result<Usage> {
     let mut total = Usage::default();
     let mut pending = vec![root.to_owned()];
@@ -301,7 +304,10 @@ pub(super) fn usage(root: &Path) -> io::Result<Usage> {
         total.inodes += 1;
         if meta.is_dir() {
             for entry in fs::read_dir(&path)? {
-                pending.push(entry?.path());
+                let entry = entry?;
+                if path != root || !entry.file_name().as_bytes().starts_with(UNION_OWN) {
+                    pending.push(entry.path());
+                }
             }
         }
     }
