@@ -210,6 +210,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         [
             "copy-up",
             "jobs",
+            "kernels",
             "lookup",
             "page-cache",
             "parallel",

@@ -56,6 +56,8 @@ fn arguments(machine: &Machine) -> Vec<String> {
         (Accelerator::Tcg, false) => add(&["-accel", "tcg", "-cpu", "max"]),
         (Accelerator::Tcg, true) => {
             add(&["-accel", "tcg,thread=single", "-cpu", "max", "-icount", "shift=0,sleep=off"]);
+            // The same date each time, which goes on as the guest's own time does.
+            add(&["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
         }
     }
     add(&["-smp", &machine.cpus.to_string(), "-m", &format!("{}M", machine.memory_bytes >> 20)]);
@@ -64,7 +66,9 @@ fn arguments(machine: &Machine) -> Vec<String> {
     add(&["-serial", &format!("file:{}", file(&path(machine.console))), "-serial", "stdio"]);
     add(&["-kernel", &path(machine.kernel), "-initrd", &path(machine.initramfs)]);
     // An oops is an end: what runs after it is worth nothing. The restart that ends a guest needs no ACPI this way.
-    let parameters = format!("console=ttyS0 panic=-1 oops=panic reboot=t {}", machine.parameters);
+    // Addresses that are drawn at random make other paths through the kernel's tables each time.
+    let fixed = if machine.counted { "nokaslr norandmaps " } else { "" };
+    let parameters = format!("console=ttyS0 panic=-1 oops=panic reboot=t {fixed}{}", machine.parameters);
     add(&["-append", parameters.trim_end()]);
     words
 }

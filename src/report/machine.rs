@@ -41,12 +41,11 @@ fn machine(run: &Run) -> Block {
         Privileges::None => "ordinary user without user namespaces: nothing can be mounted",
     };
     let c = &h.capabilities;
-    let guest = match &m.guest {
-        None => "none of layerbench's own".to_owned(),
-        Some(g) => format!("{}, {}; on Linux {}, {}", g.qemu, Guest::kind(Some(g)), g.host_kernel, g.host_cpu_model),
-    };
-    pairs(vec![
-        ("Virtual machine", plain(guest)),
+    let guest = m.guest.iter().map(|g| {
+        let words = format!("{}, {}; on Linux {}, {}", g.qemu, Guest::kind(Some(g)), g.host_kernel, g.host_cpu_model);
+        ("Virtual machine", plain(words))
+    });
+    let found = vec![
         ("Kernel", plain(or_unknown(&h.kernel))),
         ("System", plain(or_unknown(&h.os))),
         ("CPU", plain(format!("{}, {}, {} usable", or_unknown(&h.cpu_model), or_unknown(&h.architecture), h.cpus))),
@@ -67,7 +66,8 @@ fn machine(run: &Run) -> Block {
         ("cachestat", feature(&c.cachestat)),
         ("drop_caches", feature(&c.drop_caches)),
         ("pagemap with frame numbers", feature(&c.pagemap)),
-    ])
+    ];
+    pairs(guest.chain(found).collect())
 }
 
 fn stores(run: &Run) -> Block {
