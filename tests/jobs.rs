@@ -97,6 +97,10 @@ fn a_job_whose_program_is_missing_is_skipped_and_says_how_to_get_it() {
         return;
     };
     symlink(tar, programs.path().join("tar")).unwrap();
+    // An ordinary user's namespace is tried with these.
+    for name in ["unshare", "true"] {
+        symlink(Path::new("/usr/bin").join(name), programs.path().join(name)).unwrap();
+    }
     let measure = "depth = 1\nfile_size = '1 KiB'\nfiles = 2\njob = ['tar', 'sqlite', 'compile']";
     let (_folder, records) = run("[[driver]]\nuse = 'bind'\n", measure, Some(programs.path()));
     for record in &records {
