@@ -33,7 +33,7 @@ pub use jobs::JobView;
 pub use model::{Cell, CostModel, Estimate, NotFitted, Point, Sync, cost_models, fit_model};
 pub use null::{Coverage, Null, Pair};
 pub use operations::{Operation, operations};
-pub use quantile::{Value, quantile, sorted};
+pub use quantile::{Value, median, quantile, sorted};
 pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary};
 pub use triggers::TriggerView;
 pub use view::{PageView, Target, View};

@@ -17,7 +17,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::bootstrap::{Interval, below, student_t};
-use super::quantile::quantile;
+use super::quantile::{median, quantile, sorted};
 use crate::record::{DriverInfo, Outcome, Run, metric};
 use crate::workload::{CacheState, Durability, Params, ProbeName};
 
@@ -199,9 +199,7 @@ fn points(run: &Run, durability: Durability) -> Points<'_> {
             continue;
         }
         let Some(found) = observations.iter().find(|o| o.metric.name == timed.name) else { continue };
-        let mut samples = found.samples.clone();
-        samples.sort_unstable();
-        if let Some(ns) = quantile(&samples, 0.5).filter(|ns| *ns > 0.0) {
+        if let Some(ns) = quantile(&sorted(found.samples.iter().copied()), 0.5).filter(|ns| *ns > 0.0) {
             let point = Point { depth: f64::from(p.depth), bytes: p.file_size_bytes as f64, block: case.block, ns };
             points.entry((&case.store, &case.driver.label, p.cache)).or_default().push(point);
         }
@@ -389,7 +387,7 @@ fn predicted(points: &[Point], scale: Scale, found: &Coefficients) -> Vec<Cell> 
     let cell = |points: Vec<Point>| {
         let Point { depth, bytes, .. } = *points.first()?;
         let prediction = scale.predict(found, depth, bytes);
-        let observed_ns = quantile(&times(&points), 0.5)?;
+        let observed_ns = median(points.iter().map(|p| p.ns).collect())?;
         Some(Cell {
             depth,
             bytes,
@@ -401,13 +399,6 @@ fn predicted(points: &[Point], scale: Scale, found: &Coefficients) -> Vec<Cell> 
         })
     };
     cells.into_values().filter_map(cell).collect()
-}
-
-/// The times, ascending.
-fn times(points: &[Point]) -> Vec<f64> {
-    let mut times: Vec<f64> = points.iter().map(|p| p.ns).collect();
-    times.sort_unstable_by(f64::total_cmp);
-    times
 }
 
 /// Largest depth and size: coefficients of like magnitude make equations that can be solved.
@@ -437,11 +428,9 @@ fn fit(points: &[Point], counts: &[f64], scale: Scale) -> Option<Coefficients> {
         // A prediction near or below 0 would weigh without bounds.
         let predicted = |p: &Point| scale.predict(&found, p.depth, p.bytes).max(p.ns / 4.0);
         let residuals: Vec<f64> = points.iter().map(|p| (p.ns - predicted(p)) / predicted(p)).collect();
-        let mut sizes: Vec<f64> =
-            residuals.iter().zip(counts).flat_map(|(r, n)| std::iter::repeat_n(r.abs(), *n as usize)).collect();
-        sizes.sort_unstable_by(f64::total_cmp);
+        let sizes = residuals.iter().zip(counts).flat_map(|(r, n)| std::iter::repeat_n(r.abs(), *n as usize)).collect();
         // The median absolute deviation of a normal distribution is 0.6745 standard deviations.
-        let spread = quantile(&sizes, 0.5)? / 0.6745;
+        let spread = median(sizes)? / 0.6745;
         weights = points
             .iter()
             .zip(&residuals)
@@ -504,8 +493,8 @@ fn held_out(
     for &depth in depths {
         for &bytes in sizes {
             let here = |p: &Point| p.depth == depth && p.bytes == bytes;
-            let own: Vec<Point> = points.iter().copied().filter(here).collect();
-            let Some(observed_ns) = quantile(&times(&own), 0.5) else { continue };
+            let own = points.iter().filter(|p| here(p)).map(|p| p.ns).collect();
+            let Some(observed_ns) = median(own) else { continue };
             let others: Vec<f64> = points.iter().map(|p| if here(p) { 0.0 } else { 1.0 }).collect();
             let without = fit(points, &others, scale)?;
             let inside = |value: f64, levels: &[f64]| {

@@ -25,6 +25,12 @@ pub fn sorted(samples: impl IntoIterator<Item = u64>) -> Vec<u64> {
     samples
 }
 
+/// The median of values in any order, as [`quantile`] has it; `None` of no values.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    quantile(&values, 0.5)
+}
+
 /// The `p` quantile (0 to 1) of samples in ascending order, in their unit: definition 7 of Hyndman & Fan, "Sample Quantiles in
 /// Statistical Packages" (The American Statistician 50, 1996), which R and NumPy use by default: with h = (n - 1) p, linear
 /// between the samples number floor(h) and floor(h) + 1, counted from 0. `None` of no samples, or when `p` is not in 0..=1.

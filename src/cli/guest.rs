@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::driver::Registry;
+use super::run::{StudyArgs, command_line};
 use crate::guest::{self, Disk, GuestMachine, GuestRun};
-use crate::workload::{self, Scale, parse_size};
+use crate::workload::{self, parse_size};
 
 /// File systems that a guest's disk can have.
 const FILE_SYSTEMS: [&str; 4] = ["ext4", "xfs", "btrfs", "tmpfs"];
@@ -55,21 +55,8 @@ pub(super) struct MachineArgs {
 struct RunArgs {
     #[command(flatten)]
     machine: MachineArgs,
-    /// Studies to measure
-    #[arg(value_name = "WORKLOAD.toml", required = true)]
-    workloads: Vec<PathBuf>,
-    /// Only this driver or variant (name or label), besides bind, the control; may be given several times
-    #[arg(long, value_name = "NAME")]
-    driver: Vec<String>,
-    /// Folder of results: each run makes a folder of its own in it
-    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
-    out: PathBuf,
-    /// Seed of file contents and of the order of cases
-    #[arg(long, default_value_t = super::run::SEED)]
-    seed: u64,
-    /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
-    #[arg(long)]
-    smoke: bool,
+    #[command(flatten)]
+    study: StudyArgs,
 }
 
 impl MachineArgs {
@@ -104,17 +91,15 @@ pub(super) fn run(args: GuestArgs) -> anyhow::Result<ExitCode> {
     let GuestCommand::Run(args) = args.command;
     let machine = args.machine.machine()?;
     // What is wrong with a workload is said before anything boots.
-    let scale = if args.smoke { Scale::Smoke } else { Scale::Real };
-    for path in &args.workloads {
-        workload::load(path, scale, &Registry).map_err(super::bad_input)?;
-    }
+    let study = args.study;
+    study.load()?;
     let run = GuestRun {
-        workloads: &args.workloads,
-        smoke: args.smoke,
-        seed: args.seed,
-        drivers: &args.driver,
-        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
-        results: &args.out,
+        workloads: &study.workloads,
+        smoke: study.smoke,
+        seed: study.seed,
+        drivers: &study.driver,
+        command: command_line(),
+        results: &study.out,
     };
     let folder = guest::run(&machine, &run, &mut |line| eprintln!("{line}"))?;
     super::print(&format!("{}\n", folder.display()))?;

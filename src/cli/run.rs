@@ -10,45 +10,61 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::driver::Registry;
 use crate::record::{CaseRecord, Outcome};
 use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary};
-use crate::workload::{self, Scale};
+use crate::workload::{self, Scale, Workload};
 
 /// Seed unless told otherwise: the same on every machine, so that stacks are reused and results compare.
-pub(super) const SEED: u64 = 1;
+const SEED: u64 = 1;
+
+/// What is measured, wherever that happens.
+#[derive(Debug, clap::Args)]
+pub(super) struct StudyArgs {
+    /// Studies to measure
+    #[arg(value_name = "WORKLOAD.toml", required = true)]
+    pub(super) workloads: Vec<PathBuf>,
+    /// Only this driver or variant (name or label), besides bind, the control; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) driver: Vec<String>,
+    /// Folder of results: each run makes a folder of its own in it
+    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
+    pub(super) out: PathBuf,
+    /// Seed of file contents and of the order of cases
+    #[arg(long, default_value_t = SEED)]
+    pub(super) seed: u64,
+    /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
+    #[arg(long)]
+    pub(super) smoke: bool,
+}
+
+impl StudyArgs {
+    /// The studies, at the scale that is asked for.
+    pub(super) fn load(&self) -> anyhow::Result<Vec<Workload>> {
+        let scale = if self.smoke { Scale::Smoke } else { Scale::Real };
+        self.workloads.iter().map(|path| workload::load(path, scale, &Registry).map_err(super::bad_input)).collect()
+    }
+}
+
+/// The command line, for the record.
+pub(super) fn command_line() -> Vec<String> {
+    std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// Studies to measure
-    #[arg(value_name = "WORKLOAD.toml", required = true)]
-    workloads: Vec<PathBuf>,
+    #[command(flatten)]
+    study: StudyArgs,
     /// Where the layers lie; several times to compare file systems or disks, as in --store ssd=/mnt/a --store hdd=/mnt/b
     #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
     store: Vec<OsString>,
-    /// Only this driver or variant (name or label), besides bind, the control; may be given several times
-    #[arg(long, value_name = "NAME")]
-    driver: Vec<String>,
-    /// Folder of results: each run makes a folder of its own in it
-    #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
-    out: PathBuf,
-    /// Seed of file contents and of the order of cases
-    #[arg(long, default_value_t = SEED)]
-    seed: u64,
-    /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
-    #[arg(long)]
-    smoke: bool,
     /// Print every case and do nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let scale = if args.smoke { Scale::Smoke } else { Scale::Real };
-    let workloads = args
-        .workloads
-        .iter()
-        .map(|path| workload::load(path, scale, &Registry).map_err(super::bad_input))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let study = args.study;
+    let workloads = study.load()?;
     let stores = args.store.iter().map(|store| super::labelled_store(store)).collect::<anyhow::Result<Vec<_>>>()?;
-    let plan = Plan::new(&workloads, &stores, &args.driver, args.seed).map_err(super::bad_input)?;
+    let plan = Plan::new(&workloads, &stores, &study.driver, study.seed).map_err(super::bad_input)?;
     if args.dry_run {
         super::print(&plan.describe())?;
         return Ok(ExitCode::SUCCESS);
@@ -60,9 +76,9 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let request = RunRequest {
         plan: &plan,
-        results: &args.out,
-        smoke: args.smoke,
-        command: std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect(),
+        results: &study.out,
+        smoke: study.smoke,
+        command: command_line(),
         layerbench: std::env::current_exe()?,
     };
     let display = Display::new();

@@ -16,7 +16,7 @@ pub fn fingerprint() -> Host {
         kernel: uname.release().to_string_lossy().into_owned(),
         os: os_name(&read("/etc/os-release")).unwrap_or_else(|| "unknown".into()),
         architecture: uname.machine().to_string_lossy().into_owned(),
-        cpu_model: cpu_field(&cpuinfo, "model name").unwrap_or_else(|| "unknown".into()),
+        cpu_model: model_of(&cpuinfo),
         cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
         cpu_governor: fs::read_to_string("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
             .ok()
@@ -27,6 +27,15 @@ pub fn fingerprint() -> Host {
         privileges,
         capabilities: capabilities::probe(privileges),
     }
+}
+
+/// The model of the CPU, `unknown` where the kernel does not say: of a fingerprint, what needs no trying.
+pub fn cpu_model() -> String {
+    model_of(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+fn model_of(cpuinfo: &str) -> String {
+    cpu_field(cpuinfo, "model name").unwrap_or_else(|| "unknown".into())
 }
 
 /// Root is root of the initial user namespace: in another one, drop_caches and the like are out of reach all the same.

@@ -8,6 +8,6 @@ mod mountinfo;
 mod passthrough;
 mod store;
 
-pub use machine::fingerprint;
+pub use machine::{cpu_model, fingerprint};
 pub use mountinfo::{MountEntry, mount_table, mounts_below, parse_mountinfo};
 pub use store::{HostError, store_info, store_info_of};

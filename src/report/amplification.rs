@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
-use crate::analysis::{ResultSet, human, quantile};
+use crate::analysis::{ResultSet, human, median};
 use crate::record::{Metric, Outcome, Run, metric};
 use crate::workload::ProbeName;
 
@@ -24,18 +24,13 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
     // The smallest file that has content, and the largest.
     let sizes = found.keys().map(|key| key.2).filter(|size| *size > 0);
     let Some((small, large)) = sizes.clone().min().zip(sizes.max()) else { return Vec::new() };
-    let middle = |values: Vec<f64>| {
-        let mut values = values;
-        values.sort_unstable_by(f64::total_cmp);
-        quantile(&values, 0.5)
-    };
     let mut rows: Vec<Vec<Spans>> = Vec::new();
     for ((store, driver, size), cases) in found.iter().filter(|(key, _)| key.2 == small || key.2 == large) {
         let Some(info) = results.drivers.get(*driver) else { continue };
         let name = if results.several_stores() { format!("{} ({store})", info.label) } else { info.label.clone() };
-        let upper = middle(cases.iter().map(|c| c.upper_bytes).collect()).unwrap_or_default();
-        let inodes = middle(cases.iter().map(|c| c.upper_inodes).collect()).unwrap_or_default();
-        let written = middle(cases.iter().filter_map(|c| c.written_bytes).collect());
+        let upper = median(cases.iter().map(|c| c.upper_bytes).collect()).unwrap_or_default();
+        let inodes = median(cases.iter().map(|c| c.upper_inodes).collect()).unwrap_or_default();
+        let written = median(cases.iter().filter_map(|c| c.written_bytes).collect());
         rows.push(vec![
             plain(name),
             plain(human::bytes(*size as f64)),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{ResultSet, Source, breakdowns, human};
+use crate::analysis::{ResultSet, Source, breakdowns, human, median};
 use crate::record::{Outcome, Run, Unit};
 use crate::workload::ProbeName;
 
@@ -94,17 +94,13 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
     if found.is_empty() {
         return Vec::new();
     }
-    let middle = |mut values: Vec<f64>| {
-        values.sort_unstable_by(f64::total_cmp);
-        crate::analysis::quantile(&values, 0.5)
-    };
     let mut rows: Vec<Vec<Spans>> = Vec::new();
     for driver in &results.drivers {
         for probe in [ProbeName::CopyUp, ProbeName::Lookup] {
             let Some(cases) = found.get(&(probe, driver.label.as_str())) else { continue };
-            let own = middle(cases.iter().map(|case| case.probe).collect());
-            let daemon = middle(cases.iter().filter_map(|case| case.daemon).collect());
-            let memory = middle(cases.iter().filter_map(|case| case.memory).map(|bytes| bytes as f64).collect());
+            let own = median(cases.iter().map(|case| case.probe).collect());
+            let daemon = median(cases.iter().filter_map(|case| case.daemon).collect());
+            let memory = median(cases.iter().filter_map(|case| case.memory).map(|bytes| bytes as f64).collect());
             let say = |value: Option<f64>, format: fn(f64) -> String| {
                 plain(value.map(format).unwrap_or_else(|| "none".into()))
             };
