@@ -350,6 +350,7 @@ mod tests {
                     processes: 1,
                     job: None,
                     stack: None,
+                    program: None,
                 },
                 block: *block,
             },

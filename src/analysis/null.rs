@@ -155,6 +155,7 @@ mod tests {
             processes: 1,
             job: None,
             stack: None,
+            program: None,
         };
         let key = GroupKey { store: "s".into(), probe: ProbeName::CopyUp, driver: driver.into(), params };
         let data = Data::of(&blocks(lists)).unwrap();

@@ -133,6 +133,8 @@ fn groups(data: &ResultSet) -> Vec<&Group> {
         .groups
         .iter()
         .filter(|g| g.key.probe == ProbeName::Start && g.metric(&metric::START_NS.name).is_some())
+        // An image's own program is another thing, and not one of an axis.
+        .filter(|g| g.key.params.stack.is_none())
         .collect();
     let count = |group: &&&Group| all.iter().filter(|g| g.key.params.cache == group.key.params.cache).count();
     let cache = all.iter().max_by_key(count).map(|group| group.key.params.cache);

@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
@@ -28,9 +29,13 @@ use crate::workload::{CacheState, Params, ProbeName};
 pub use copy_up::first_write;
 pub use lookup::{list_folder, open_name, stat_name};
 pub use page_cache::{WARM_READ_BYTES, read_whole, warm_read};
+pub use start::program_of;
 
 /// Size of the buffer with which files are read.
 pub const READ_BUFFER_BYTES: usize = 128 << 10;
+
+/// Where programs are looked for, unless somebody says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a probe can complain of.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,16 @@ pub enum ProbeError {
 /// Names operation and path of an errno.
 pub(crate) fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> ProbeError + 'a {
     move |errno| ProbeError::Io { operation, path: path.to_owned(), errno: errno.into() }
+}
+
+/// A program that failed, with what it said in a file.
+fn complaint(program: &str, status: ExitStatus, said: &Path) -> ProbeError {
+    /// Most characters that are passed on.
+    const MOST: usize = 400;
+    // What it said is a help; without it the status has to do.
+    let text = std::fs::read_to_string(said).unwrap_or_default();
+    let text: String = text.trim().chars().take(MOST).collect();
+    ProbeError::Wrong(format!("{program} ended with {status}: {text}"))
 }
 
 /// One container: a mount and its upper.
@@ -259,6 +274,14 @@ pub trait Probe: Sync {
     fn about(&self) -> &'static str;
     /// What it observes.
     fn metrics(&self) -> &'static [Metric];
+    /// Whether the operation has to be done once before what it needs can be cached.
+    fn rehearses(&self, _: &Params) -> bool {
+        false
+    }
+    /// Does it in a container that is thrown away before the case's own are mounted. Not timed.
+    fn rehearse(&self, _: &Trial, _: &Container) -> Result<(), ProbeError> {
+        Ok(())
+    }
     /// After the mount, before the caches are settled. Not timed.
     fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError>;
     /// Brings the caches into the case's state, right before `measure`. Not timed.

@@ -3,6 +3,7 @@
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
 use crate::analysis::{Comparison, Data, Difference, JobView, Operation, ResultSet, compare, human};
+use crate::record::Unit;
 
 /// The section; nothing where the run has no jobs.
 pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
@@ -25,21 +26,32 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         if results.several_stores() {
             blocks.push(Block::Heading(format!("Store {store}")));
         }
-        let has = |driver: &str| view.jobs.iter().any(|(_, operation)| operation.of(driver).is_some());
-        let drivers: Vec<&str> = results.drivers.iter().map(|d| d.label.as_str()).filter(|d| has(d)).collect();
-        let head = std::iter::once("Job".to_owned()).chain(drivers.iter().map(|d| (*d).to_owned())).collect();
-        let rows = view.jobs.iter().map(|(_, job)| {
-            let cells = drivers.iter().map(|driver| cell(results, job, driver));
-            std::iter::once(plain(job.label.clone())).chain(cells).collect()
-        });
-        blocks.push(Block::Table(Table { head, rows: rows.collect(), numeric: (1..=drivers.len()).collect() }));
+        let jobs: Vec<(Unit, Operation)> = view.jobs.iter().map(|(_, job)| (Unit::Ns, job.clone())).collect();
+        blocks.push(table(results, "Job", &jobs));
     }
     blocks
 }
 
-fn cell(results: &ResultSet, job: &Operation, driver: &str) -> Spans {
+/// Operations by driver, each with its ratio to the volume.
+pub(super) fn table(results: &ResultSet, what: &str, operations: &[(Unit, Operation)]) -> Block {
+    let has = |driver: &str| operations.iter().any(|(_, operation)| operation.of(driver).is_some());
+    let drivers: Vec<&str> = results.drivers.iter().map(|d| d.label.as_str()).filter(|d| has(d)).collect();
+    let head = std::iter::once(what.to_owned()).chain(drivers.iter().map(|d| (*d).to_owned())).collect();
+    let rows = operations.iter().map(|(unit, operation)| {
+        let cells = drivers.iter().map(|driver| cell(results, *unit, operation, driver));
+        std::iter::once(plain(operation.label.clone())).chain(cells).collect()
+    });
+    Block::Table(Table { head, rows: rows.collect(), numeric: (1..=drivers.len()).collect() })
+}
+
+fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans {
     let Some(data) = job.of(driver) else { return plain("not measured") };
-    let mut spans = vec![Span::Strong(human::ns(data.p50()))];
+    let figure = match unit {
+        Unit::Ns => human::ns(data.p50()),
+        Unit::Bytes => human::bytes(data.p50()),
+        Unit::Count => data.p50().to_string(),
+    };
+    let mut spans = vec![Span::Strong(figure)];
     let bind = results.baseline().filter(|bind| *bind != driver).and_then(|bind| job.of(bind));
     if let Some(comparison) = bind.and_then(|bind: &Data| compare(data, bind)) {
         spans.push(Span::Text(format!(" [{}]", ratio(&comparison))));

@@ -7,6 +7,7 @@ mod breakdown;
 mod content;
 mod headline;
 mod html;
+mod images;
 mod jobs;
 mod machine;
 mod markdown;

@@ -77,25 +77,9 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     let case = &job.case;
     let driver = driver::by_name(&case.driver.driver)?;
     let stack = LayerStack::open(&job.stack)?;
-    let targets = match case.params.stack {
-        None => stack.targets(),
-        Some(_) => stack.select(&Selection {
-            seed: job.seed,
-            files: case.params.files,
-            // A look-up does not care how long a file is.
-            size_bytes: (case.probe != ProbeName::Lookup).then_some(case.params.file_size_bytes),
-            layer: (case.params.target_layer > 0).then_some(case.params.target_layer),
-        }),
-    };
-    if let Some(name) = case.params.stack
-        && targets.hits.len() < FILES_MIN
-    {
-        let reason = format!("{} has {} such files below any one folder", name.as_str(), targets.hits.len());
-        return Ok(Outcome::Skipped { reason, remedy: "another file_size, or another target_layer".into() }.into());
-    }
+    let (targets, selected) = targets(job, &stack)?;
     let lower = stack.lowers(driver.layer_form())?;
     let places = Places::create(job, driver, &stack)?;
-    let selected = case.params.stack.map(|_| selected(&stack, &targets));
     // What earlier cases left dirty must not be written back during this one.
     rustix::fs::syncfs(fs::File::open(&job.scratch)?)?;
 
@@ -113,23 +97,32 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     trial.warm_layers()?;
     // Daemons inherit where they may run.
     confine(&job.daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {:?}: {e}", job.daemon_cpus))?;
+    let probe = probe::by_name(case.probe);
+    let mount = |container: &Container, work: &Path, options: &[String]| {
+        driver.mount(&MountRequest {
+            lower: &lower,
+            upper: &container.upper,
+            work,
+            merged: &container.merged,
+            options,
+            layerbench: &job.layerbench,
+        })
+    };
+    if probe.rehearses(&case.params) {
+        let (container, work) = container(&job.scratch.join("rehearsal"), places.volume.as_deref())?;
+        let mount = mount(&container, &work, &case.driver.options)?;
+        probe.rehearse(&trial, &container)?;
+        mount.unmount()?;
+    }
     let counters = job.scratch.join("counters.json");
     let mut counted = case.driver.options.clone();
     counted.extend(driver.counters_option(&counters));
     let mut mounts = Vec::new();
     for (container, work) in places.containers.iter().zip(&places.works) {
-        let (ns, mount) = probe::timed(|| {
-            driver.mount(&MountRequest {
-                lower: &lower,
-                upper: &container.upper,
-                work,
-                merged: &container.merged,
-                // One container's counters say where the time of a copy_up goes; the others only would write over them.
-                options: if mounts.is_empty() { &counted } else { &case.driver.options },
-                layerbench: &job.layerbench,
-            })
-        });
-        let mount = mount?;
+        // One container's counters say where the time of a copy_up goes; the others only would write over them.
+        let options = if mounts.is_empty() { &counted } else { &case.driver.options };
+        let (ns, mounted) = probe::timed(|| mount(container, work, options));
+        let mount = mounted?;
         trial.mount_ns.push(ns);
         if let Some(deviation) = mount.deviation() {
             let (reason, remedy) = (deviation.reason.clone(), deviation.remedy.clone());
@@ -147,7 +140,6 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     confine(&cpus).map_err(|e| anyhow::anyhow!("confine the probe to CPUs {cpus:?}: {e}"))?;
     let daemons = mounts.iter().filter_map(driver::Mount::daemon_pid).collect();
 
-    let probe = probe::by_name(case.probe);
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
     let meter = Meter::begin(daemons).map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
@@ -177,6 +169,31 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     }
     let outcome = Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes };
     Ok(CaseResult { outcome, conditions: Some(conditions) })
+}
+
+/// What a case operates on, and a note on what was chosen where there was a choice.
+fn targets(job: &CaseJob, stack: &LayerStack) -> Result<(Targets, Option<String>), ProbeError> {
+    let params = &job.case.params;
+    let Some(name) = params.stack else { return Ok((stack.targets(), None)) };
+    if let Some(program) = params.program {
+        let called = program.as_str().split(' ').next().unwrap_or_default();
+        let (called, file) = probe::program_of(stack, called)?;
+        let note = format!("{} of the image is {}", called.display(), file.display());
+        return Ok((Targets { hits: vec![file], ..Targets::default() }, Some(note)));
+    }
+    let targets = stack.select(&Selection {
+        seed: job.seed,
+        files: params.files,
+        // A look-up does not care how long a file is.
+        size_bytes: (job.case.probe != ProbeName::Lookup).then_some(params.file_size_bytes),
+        layer: (params.target_layer > 0).then_some(params.target_layer),
+    });
+    if targets.hits.len() < FILES_MIN {
+        let reason = format!("{} has {} such files below any one folder", name.as_str(), targets.hits.len());
+        return Err(ProbeError::Unavailable { reason, remedy: "another file_size, or another target_layer".into() });
+    }
+    let note = selected(stack, &targets);
+    Ok((targets, Some(note)))
 }
 
 /// Fewest files of an image that make a case: one sample has no spread.
@@ -226,15 +243,11 @@ struct Places {
 }
 
 impl Places {
-    /// Makes `c<k>/{upper,work,merged}` for each container; for a driver without layers, one `volume` that all of them mount.
+    /// A container `c<k>` for each that the case has; for a driver without layers, one `volume` that all of them mount.
     fn create(job: &CaseJob, driver: &dyn Driver, stack: &LayerStack) -> anyhow::Result<Places> {
-        let make = |path: PathBuf| -> anyhow::Result<PathBuf> {
-            fs::create_dir_all(&path).map_err(|e| anyhow::anyhow!("create folder {}: {e}", path.display()))?;
-            Ok(path)
-        };
         let volume = match driver.layer_form() {
             LayerForm::Flat => {
-                let volume = make(job.scratch.join("volume"))?;
+                let volume = folder(job.scratch.join("volume"))?;
                 stack.populate_flat(&volume)?;
                 Some(volume)
             }
@@ -242,15 +255,25 @@ impl Places {
         };
         let mut places = Places { containers: Vec::new(), works: Vec::new(), volume };
         for index in 0..job.case.params.containers {
-            let folder = job.scratch.join(format!("c{index}"));
-            let merged = make(folder.join("merged"))?;
-            let upper = match &places.volume {
-                Some(volume) => volume.clone(),
-                None => make(folder.join("upper"))?,
-            };
-            places.works.push(make(folder.join("work"))?);
-            places.containers.push(Container { merged, upper });
+            let (container, work) = container(&job.scratch.join(format!("c{index}")), places.volume.as_deref())?;
+            places.containers.push(container);
+            places.works.push(work);
         }
         Ok(places)
     }
+}
+
+/// Makes `{upper,work,merged}` in the folder of a container, and of these what it needs: its upper is the volume where there is one.
+fn container(place: &Path, volume: Option<&Path>) -> anyhow::Result<(Container, PathBuf)> {
+    let merged = folder(place.join("merged"))?;
+    let upper = match volume {
+        Some(volume) => volume.to_owned(),
+        None => folder(place.join("upper"))?,
+    };
+    Ok((Container { merged, upper }, folder(place.join("work"))?))
+}
+
+fn folder(path: PathBuf) -> anyhow::Result<PathBuf> {
+    fs::create_dir_all(&path).map_err(|e| anyhow::anyhow!("create folder {}: {e}", path.display()))?;
+    Ok(path)
 }

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
 use crate::stack::{self, LayerStack, StackDefinition};
-use crate::workload::{Case, ProbeName, StackName};
+use crate::workload::{Case, Interned, ProbeName};
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
@@ -256,7 +256,7 @@ struct StackKey {
     atlas: bool,
     programs: bool,
     tree: bool,
-    stack: Option<StackName>,
+    stack: Option<Interned>,
 }
 
 impl StackKey {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::{DATABASE, database, program, source};
+use super::{DATABASE, database, packages, program, source};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -30,8 +30,8 @@ impl Writer {
         Writer { buffer: vec![0; PIECE] }
     }
 
-    /// Writes the content of one file and digests it on the way. A program (`mode` lets its owner execute it) begins as one; a C source and
-    /// the database of a tree are what their names say.
+    /// Writes the content of one file and digests it on the way. A program (`mode` lets its owner execute it) begins as one; what a tree has besides
+    /// (C sources, databases) is what its name says.
     pub(super) fn write(
         &mut self,
         file: &mut File,
@@ -73,6 +73,9 @@ impl Writer {
 fn made(seed: u64, layer: usize, path: &Path, size: u64) -> Option<Vec<u8>> {
     if source::is_source(path) {
         return Some(source::text(path, size));
+    }
+    if let Some(content) = packages::content(path) {
+        return Some(content);
     }
     let is_database = path == Path::new(DATABASE) && size == database::SIZE;
     is_database.then(|| {

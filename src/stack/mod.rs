@@ -18,6 +18,7 @@ mod forms;
 mod image;
 pub mod import;
 mod manifest;
+mod packages;
 mod parallel;
 mod partial;
 mod program;
@@ -39,6 +40,7 @@ pub use definition::{Entry, StackDefinition, Targets, attribute};
 pub use forms::LayerForm;
 pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
+pub use packages::PACKAGES;
 pub use select::Selection;
 pub use tree::{DATABASE, TREE};
 pub use verify::VerifyReport;
@@ -294,6 +296,20 @@ impl LayerStack {
     /// What is known of the file that a path of the merged view means; `None` where there is no file.
     pub fn file(&self, path: &Path) -> Option<FileFact> {
         self.view.file(path)
+    }
+
+    /// The file that a command means in a container on this stack: its name as the container calls it, and the file once every symbolic link is
+    /// followed, relative to the root. A name without a slash is looked for in `path`, folders with colons between them.
+    pub fn command(&self, name: &str, path: &str) -> Option<(PathBuf, PathBuf)> {
+        let candidates: Vec<PathBuf> = match name.contains('/') {
+            true => vec![Path::new("/").join(name)],
+            false => path.split(':').map(|folder| Path::new("/").join(folder).join(name)).collect(),
+        };
+        candidates.into_iter().find_map(|called| {
+            let file = self.view.resolve(&called)?;
+            let executable = self.file(&file).is_some_and(|fact| fact.mode & 0o111 != 0);
+            executable.then_some((called, file))
+        })
     }
 
     /// Names of what a folder of the merged view holds, sorted; nothing where there is no folder.

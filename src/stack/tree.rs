@@ -1,4 +1,5 @@
-//! The stack of jobs: a tree of files that looks like a source tree, spread over all layers, and a database beside it.
+//! The stack of jobs: a tree of files that looks like a source tree, spread over all layers, and beside it a database and what is known of
+//! installed packages.
 //!
 //! Shape and sizes follow from the numbers of the definition alone, so that every run has the same tree; the seed decides what is in the files.
 
@@ -6,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::definition::FILE_MODE;
-use super::{Entry, StackDefinition, Targets, database, source};
+use super::{Entry, PACKAGES, StackDefinition, Targets, database, packages, source};
 
 /// The tree, relative to the root of a container.
 pub const TREE: &str = "data/tree";
@@ -64,7 +65,8 @@ fn size(median: u64, path: &Path) -> u64 {
 }
 
 impl StackDefinition {
-    /// The stack of jobs: the study's frame, [`TREE`] with `files` regular files whose sizes have this median, and [`DATABASE`] in the base.
+    /// The stack of jobs: the study's frame, [`TREE`] with `files` regular files whose sizes have this median, and [`DATABASE`] and [`PACKAGES`] in the
+    /// base.
     ///
     /// A folder holds 16 files and up to 4 folders. The files of a folder lie in one layer, which its path decides, as what is installed
     /// together does; but one in eight lies in another, as what is patched later does. One in eight is a C source that compiles and links with
@@ -90,15 +92,21 @@ impl StackDefinition {
         }
         if let Some(base) = definition.layers.last_mut() {
             base.push(Entry::File { path: DATABASE.into(), size_bytes: database::SIZE, mode: FILE_MODE });
+            base.extend(packages::files().map(|path| {
+                let size_bytes = packages::content(&path).map_or(0, |content| content.len() as u64);
+                Entry::File { path, size_bytes, mode: FILE_MODE }
+            }));
         }
         definition
     }
 }
 
-/// Adds the files of the tree, its folders to list, and the database.
+/// Adds the files of the tree, its folders to list, and what lies beside it.
 pub(super) fn targets(definition: &StackDefinition, targets: &mut Targets) {
     let files = definition.layers.iter().flatten().filter_map(|entry| match entry {
-        Entry::File { path, .. } if path.starts_with(TREE) || path == Path::new(DATABASE) => Some(path),
+        Entry::File { path, .. } => {
+            [TREE, DATABASE, PACKAGES].iter().any(|place| path.starts_with(place)).then_some(path)
+        }
         _ => None,
     });
     let mut found: Vec<PathBuf> = files.cloned().collect();
@@ -139,7 +147,8 @@ mod tests {
             definition.validate().unwrap();
             assert_eq!(definition, StackDefinition::tree(depth, files, 4096));
             let targets = definition.targets();
-            assert_eq!(targets.hits.len(), files as usize + 1, "and the database");
+            let besides = 1 + packages::files().count();
+            assert_eq!(targets.hits.len(), files as usize + besides, "and the databases");
             assert!(targets.misses.is_empty() && targets.whiteouts.is_empty());
             assert!(targets.hits.contains(&Path::new(TREE).join(source::MAIN)));
             assert_eq!(targets.listed.len(), files.div_ceil(FILES_PER_FOLDER) as usize);

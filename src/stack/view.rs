@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::definition::{folders, xattrs};
 use super::image::{Image, Item, ItemKind};
@@ -175,6 +175,37 @@ impl View {
         }
     }
 
+    /// What a path means once every symbolic link in it is followed, as a process whose root is the view's would; `None` where there is nothing,
+    /// or links that go in circles.
+    pub(super) fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        /// Most links that the kernel follows (MAXSYMLINKS of include/linux/namei.h).
+        const LINKS_MAX: u32 = 40;
+        let mut links = 0;
+        let mut resolved = PathBuf::new();
+        let mut left: Vec<OsString> = parts(path);
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                resolved.pop();
+                continue;
+            }
+            let next = resolved.join(&part);
+            match self.entries.get(&next)? {
+                Visible::Symlink { target } => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return None;
+                    }
+                    if target.is_absolute() {
+                        resolved = PathBuf::new();
+                    }
+                    left.extend(parts(target));
+                }
+                _ => resolved = next,
+            }
+        }
+        Some(resolved)
+    }
+
     /// Whether the merged view has anything of that name.
     pub(super) fn has(&self, path: &Path) -> bool {
         self.entries.contains_key(path)
@@ -199,6 +230,15 @@ impl View {
     pub(super) fn entries(&self) -> impl Iterator<Item = (&Path, &Visible)> {
         self.entries.iter().map(|(path, visible)| (path.as_path(), visible))
     }
+}
+
+/// The parts of a path that lead somewhere, the last one first.
+fn parts(path: &Path) -> Vec<OsString> {
+    let part = |part: Component<'_>| match part {
+        Component::Normal(_) | Component::ParentDir => Some(part.as_os_str().to_owned()),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
+    };
+    path.components().rev().filter_map(part).collect()
 }
 
 /// Removes what lies below a path, and the path itself if wanted.

@@ -1,7 +1,10 @@
 //! Processes that must not outlive us.
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,23 @@ pub fn die_with_parent(command: &mut Command) {
             Ok(())
         });
     }
+}
+
+/// Has the child see a folder as its root, and start there. Its program is found below that folder. Needs CAP_SYS_CHROOT in the caller's user
+/// namespace. It confines nobody who does not wish to be confined (chroot(2)).
+pub fn enter_root(command: &mut Command, root: &Path) -> io::Result<()> {
+    let root = CString::new(root.as_os_str().as_bytes())?;
+    // SAFETY: between fork and exec the closure makes two system calls with strings that it owns, and touches no other memory: chroot and
+    // chdir are async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::chroot(root.as_ptr()) < 0 || libc::chdir(c"/".as_ptr()) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    Ok(())
 }
 
 /// Starts the child in a session of its own, so that no terminal's signals reach it, with none of our descriptors but the standard ones: a

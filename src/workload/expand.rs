@@ -71,6 +71,7 @@ fn points(measure: &Measure) -> Vec<Params> {
         processes: 1,
         job: None,
         stack: measure.stack,
+        program: measure.program,
     };
     let mut points = vec![plain];
     axis(&mut points, &measure.depth, |p, depth| Some(Params { depth, ..p }));

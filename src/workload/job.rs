@@ -16,6 +16,10 @@ pub enum Job {
     Remove,
     /// tar -x of an archive of the tree into another folder of the mount: writes and reads nothing of the layers.
     Unpack,
+    /// git status of a repository whose files the tree is, none of them changed: looks every name up, lists every folder, reads no data.
+    Git,
+    /// dpkg -i of a package whose files replace files of the tree.
+    Install,
     /// Compiling and linking the C sources of the tree.
     Compile,
     /// Transactions on an SQLite database that lies in a layer, each durable before the next.
@@ -24,15 +28,18 @@ pub enum Job {
 
 impl Job {
     /// All of them.
-    pub const ALL: [Job; 7] = [Job::Tar, Job::Chown, Job::Copy, Job::Remove, Job::Unpack, Job::Compile, Job::Sqlite];
+    pub const ALL: [Job; 9] =
+        [Job::Tar, Job::Git, Job::Chown, Job::Copy, Job::Remove, Job::Unpack, Job::Install, Job::Compile, Job::Sqlite];
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
         match self {
             Job::Tar => "tar",
+            Job::Git => "git",
             Job::Chown => "chown",
             Job::Copy => "copy",
             Job::Remove => "remove",
             Job::Unpack => "unpack",
+            Job::Install => "install",
             Job::Compile => "compile",
             Job::Sqlite => "sqlite",
         }
@@ -41,10 +48,12 @@ impl Job {
     pub fn words(self) -> &'static str {
         match self {
             Job::Tar => "read the tree with tar",
+            Job::Git => "git status of the tree",
             Job::Chown => "chown -R of the tree",
             Job::Copy => "copy the tree with cp -a",
             Job::Remove => "remove the tree with rm -r",
             Job::Unpack => "unpack an archive with tar -x",
+            Job::Install => "install a package with dpkg",
             Job::Compile => "compile the tree’s C sources",
             Job::Sqlite => "SQLite transactions",
         }

@@ -2,16 +2,16 @@
 //! [`load`], nothing is mounted. Anyone may use it; it uses nothing of ours.
 
 mod expand;
+mod interned;
 mod job;
 mod parse;
 mod size;
-mod stack_name;
 
 pub use expand::{Case, case_id, expand, shuffle};
+pub use interned::Interned;
 pub use job::Job;
 pub use parse::{DriverWords, WorkloadError, load, parse};
 pub use size::{SizeError, format_size, parse_size};
-pub use stack_name::StackName;
 
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,10 @@ pub struct Measure {
     pub why: String,
     /// An imported image whose files are measured; without it, a stack is built.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stack: Option<StackName>,
+    pub stack: Option<Interned>,
+    /// A command of that image that is started in place of a built stack's own program: its words with blanks between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Interned>,
     /// Numbers of lower layers; none with an imported image, which has its own.
     pub depth: Vec<u32>,
     /// Sizes of the target files in bytes.
@@ -345,7 +348,10 @@ pub struct Params {
     pub job: Option<Job>,
     /// The imported image that the files are of. Then `file_size_bytes` is about how long they are, and a `target_layer` of 0 means any.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub stack: Option<StackName>,
+    pub stack: Option<Interned>,
+    /// The command of that image that is started.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub program: Option<Interned>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -375,7 +381,11 @@ impl Params {
         say("xattrs", self.xattrs.to_string(), is_default(&self.xattrs));
         say("processes", self.processes.to_string(), is_one(&self.processes));
         say("job", self.job.map_or(String::new(), |job| job.as_str().to_owned()), self.job.is_none());
-        say("stack", self.stack.map_or("", StackName::as_str).replace('/', "%"), self.stack.is_none());
+        let mut text_of = |name: &str, text: Option<Interned>| {
+            say(name, text.map_or("", Interned::as_str).replace('/', "%"), text.is_none());
+        };
+        text_of("stack", self.stack);
+        text_of("program", self.program);
         text
     }
 
@@ -389,6 +399,7 @@ impl Params {
             processes: 1,
             job: None,
             stack: None,
+            program: None,
             ..*self
         }
     }

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Durability, Job, Measure, ProbeName, Scale, StackName, TargetLayer, Trigger,
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Interned, Job, Measure, ProbeName, Scale, TargetLayer, Trigger,
     Workload, format_size, hint, parse_size,
 };
 
@@ -206,13 +206,14 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ],
         ProbeName::Lookup => &["stack", "depth", "files", "target_layer", "cache"],
         ProbeName::PageCache => &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
-        ProbeName::Start => &["depth", "file_size", "files", "target_layer", "cache", "containers"],
+        ProbeName::Start => &["stack", "program", "depth", "file_size", "files", "target_layer", "cache", "containers"],
         ProbeName::Jobs => &["depth", "file_size", "files", "cache", "job"],
     }
 }
 
-const ALL_AXES: [&str; 14] = [
+const ALL_AXES: [&str; 15] = [
     "stack",
+    "program",
     "depth",
     "file_size",
     "files",
@@ -252,27 +253,29 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let needed = |key: &str| at_scale(table.required(key)?, key, scale);
 
     let stack = table.optional("stack").map(|value| string(value, "stack")).transpose()?;
-    let stack = stack.map(|name| StackName::new(&name));
+    let stack = stack.map(|name| Interned::new(&name));
+    let starts_image = stack.is_some() && probe == ProbeName::Start;
     if stack.is_some() {
-        // They say how a stack is built.
-        for (key, span) in table.keys() {
-            if ["depth", "directories", "xattrs"].contains(&key) {
-                return complain(
-                    &span,
-                    format!("an imported image has its own {key}: leave it out, or leave out `stack`"),
-                );
-            }
+        // They say how a stack is built; what is started is one program, wherever it lies.
+        let own: &[&str] = match starts_image {
+            true => &["depth", "file_size", "files", "target_layer"],
+            false => &["depth", "directories", "xattrs"],
+        };
+        if let Some((key, span)) = table.keys().find(|(key, _)| own.contains(key)) {
+            return complain(&span, format!("an imported image has its own {key}: leave it out, or leave out `stack`"));
         }
     }
+    let program = program(&table, starts_image)?;
     let depth = match stack {
         Some(_) => Vec::new(),
         None => each(needed("depth")?, "depth", |v| integer(v, "depth", 1, DEPTH_MAX))?,
     };
     let file_size_bytes = match probe {
         ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
+        ProbeName::Start if starts_image => vec![0],
         _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 0))?,
     };
-    let files = integer(needed("files")?, "files", 1, FILES_MAX)?;
+    let files = if starts_image { 1 } else { integer(needed("files")?, "files", 1, FILES_MAX)? };
     let bytes_max = match scaled("bytes_max")? {
         None => BYTES_MAX,
         Some(value) => size(value, "bytes_max", 1)?,
@@ -300,6 +303,10 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         // The probe evicts the data itself and checks that it is gone.
         (ProbeName::PageCache, _) => vec![CacheState::Cold],
         (_, None) => vec![CacheState::Fresh],
+        // What a program of an image looks up is not known: none of it can be looked up before.
+        (_, value) if starts_image => {
+            named_values(value, "cache", &[CacheState::Fresh, CacheState::Cold], CacheState::as_str)?
+        }
         (_, value) => named_values(value, "cache", &CacheState::ALL, CacheState::as_str)?,
     };
     let containers = match scaled("containers")? {
@@ -327,6 +334,7 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         probe,
         why,
         stack,
+        program,
         depth,
         file_size_bytes,
         files,
@@ -342,6 +350,22 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         job,
         blocks,
     })
+}
+
+/// The command that is started in an image: needed there, and of no use anywhere else.
+fn program(table: &Table, starts_image: bool) -> Parsed<Option<Interned>> {
+    match (table.optional("program"), starts_image) {
+        (Some(value), true) => {
+            let text = string(value, "program")?;
+            let words: Vec<&str> = text.split_whitespace().collect();
+            Ok(Some(Interned::new(&words.join(" "))))
+        }
+        (None, true) => table.required("program").map(|_| None),
+        (Some(value), false) => {
+            complain(&value.span(), "a built stack has a program of its own: `program` goes with `stack`")
+        }
+        (None, false) => Ok(None),
+    }
 }
 
 fn layer(value: &Spanned<DeValue>) -> Parsed<TargetLayer> {

@@ -30,6 +30,7 @@ fn params(trigger: Trigger, size: u64, durability: Durability) -> Params {
         processes: 1,
         job: None,
         stack: None,
+        program: None,
     }
 }
 

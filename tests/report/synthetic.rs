@@ -125,6 +125,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
     let measure =
         |probe, file_size_bytes: Vec<u64>, depth: Vec<u32>, cache: Vec<CacheState>, containers: Vec<u32>| Measure {
             stack: None,
+            program: None,
             probe,
             why: "made up".to_owned(),
             depth,

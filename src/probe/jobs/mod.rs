@@ -3,17 +3,20 @@
 //! Other probes time one operation; this one says whether their differences are something that a person feels. The programs are those of the
 //! machine, not of the container, so that they are the same for every driver; their files are resident before they are timed.
 
+mod package;
 mod program;
 mod verify;
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::copy_up::usage;
-use super::{Probe, ProbeError, Trial, at, timed};
+use super::{Container, Probe, ProbeError, Trial, at, timed};
 use crate::record::{Metric, Observation, Privileges, metric};
-use crate::stack::{DATABASE, TREE};
-use crate::workload::{CacheState, Job, ProbeName};
+use crate::stack::{DATABASE, PACKAGES, TREE};
+use crate::workload::{CacheState, Job, Params, ProbeName};
 
 use program::Program;
 
@@ -40,9 +43,11 @@ fn job(trial: &Trial) -> Result<Job, ProbeError> {
 fn program(job: Job) -> Program {
     match job {
         Job::Tar | Job::Unpack => Program { name: "tar", package: "tar" },
+        Job::Git => Program { name: "git", package: "git" },
         Job::Chown => Program { name: "chown", package: "coreutils" },
         Job::Copy => Program { name: "cp", package: "coreutils" },
         Job::Remove => Program { name: "rm", package: "coreutils" },
+        Job::Install => Program { name: "dpkg", package: "dpkg" },
         Job::Compile => Program { name: "cc", package: "gcc libc6-dev" },
         Job::Sqlite => Program { name: "sqlite3", package: "sqlite3" },
     }
@@ -57,6 +62,16 @@ fn scratch(trial: &Trial) -> Result<PathBuf, ProbeError> {
 /// Where the archive lies that `unpack` extracts.
 fn archive(trial: &Trial) -> Result<PathBuf, ProbeError> {
     Ok(scratch(trial)?.join("tree.tar"))
+}
+
+/// A command of git on the repository of `git`, which lies beside the mount: what is timed is the tree. Its work tree is the tree of a container.
+fn git(trial: &Trial, container: &Container, said: &Path) -> Result<Command, ProbeError> {
+    let place = scratch(trial)?;
+    let mut command = program(Job::Git).command(&container.merged, said)?;
+    // What this machine and its users have set is not what is measured.
+    command.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")]);
+    command.env("GIT_DIR", place.join("repository")).env("GIT_WORK_TREE", container.merged.join(TREE));
+    Ok(command)
 }
 
 /// The statements of `sqlite`: each is a transaction of its own, as nobody says otherwise.
@@ -86,15 +101,23 @@ fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> 
         program.check(ended, said)?;
         Ok((ns, Done::default()))
     };
+    let piped = |mut command: Command| {
+        let (ns, result) = timed(|| program::read_to_end(&mut command));
+        let (bytes, status) = result.map_err(at("read what was written by", Path::new(program.name)))?;
+        program.check(Ok(status), said)?;
+        Ok((ns, Done { piped_bytes: bytes }))
+    };
     match job {
         Job::Tar => {
             let mut command = program.command(&above, said)?;
             // No other order or format than that of the tree: the length of the stream is known then.
             command.args(["--format=gnu", "-cf", "-", tree]);
-            let (ns, result) = timed(|| program::read_to_end(&mut command));
-            let (bytes, status) = result.map_err(at("read what was written by", Path::new(program.name)))?;
-            program.check(Ok(status), said)?;
-            Ok((ns, Done { piped_bytes: bytes }))
+            piped(command)
+        }
+        Job::Git => {
+            let mut command = git(trial, trial.first()?, said)?;
+            command.args(["status", "--porcelain"]);
+            piped(command)
         }
         Job::Chown => plain(&["-R", &format!("{OWNER}:{OWNER}"), tree]),
         Job::Copy => plain(&["-a", tree, made]),
@@ -104,6 +127,21 @@ fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> 
             let archive =
                 archive.to_str().ok_or_else(|| ProbeError::Wrong("a store whose path is not UTF-8".into()))?;
             plain(&["-xf", archive, &format!("--one-top-level={made}"), "--strip-components=2"])
+        }
+        Job::Install => {
+            let option = |name: &str, path: &Path| {
+                let mut option = OsString::from(format!("--{name}="));
+                option.push(path);
+                option
+            };
+            let mut command = program.command(&above, said)?;
+            // It asks for root by number, and for programs that no script of this package uses.
+            command.args(["--force-not-root", "--force-bad-path", "--log=/dev/null"]);
+            command.arg(option("admindir", &merged.join(PACKAGES))).arg(option("instdir", &above));
+            command.arg("--install").arg(package::path(trial)?);
+            let (ns, ended) = timed(|| command.status());
+            program.check(ended, said)?;
+            Ok((ns, Done::default()))
         }
         Job::Compile => compile(trial, &program, &above.join(made), said),
         Job::Sqlite => {
@@ -155,11 +193,29 @@ impl Probe for Jobs {
     }
 
     fn about(&self) -> &'static str {
-        "a real program on a whole tree of files (tar, chown, cp, rm, cc, sqlite3), timed from its start to its end"
+        "a real program on a whole tree of files (tar, git, chown, cp, rm, dpkg, cc, sqlite3), timed from its start to its end"
     }
 
     fn metrics(&self) -> &'static [Metric] {
         &METRICS
+    }
+
+    /// A repository knows its files by their numbers and times: it is made through another mount of the same layers, so that the case's own
+    /// has seen nothing of them.
+    fn rehearses(&self, params: &Params) -> bool {
+        params.job == Some(Job::Git)
+    }
+
+    fn rehearse(&self, trial: &Trial, container: &Container) -> Result<(), ProbeError> {
+        let said = scratch(trial)?.join("said");
+        let commit =
+            ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "commit", "--quiet", "--message=tree"];
+        for arguments in [&["init", "--quiet"][..], &["add", "--all"], &commit] {
+            let mut command = git(trial, container, &said)?;
+            let ended = command.args(arguments).status();
+            program(Job::Git).check(ended, &said)?;
+        }
+        Ok(())
     }
 
     fn prepare(&self, trial: &mut Trial) -> Result<(), ProbeError> {
@@ -176,8 +232,10 @@ impl Probe for Jobs {
         if job == Job::Compile {
             program::warm_compiler(&program(job), &scratch)?;
         }
-        if job == Job::Unpack {
-            pack(trial, &scratch.join("said"))?;
+        match job {
+            Job::Unpack => pack(trial, &scratch.join("said"))?,
+            Job::Install => package::build(trial, &scratch.join("said"))?,
+            _ => {}
         }
         Ok(())
     }
@@ -214,8 +272,10 @@ impl Probe for Jobs {
                 Observation::new(metric::UPPER_INODES, vec![after.inodes.saturating_sub(before.inodes)]),
             ]);
         }
-        if job == Job::Tar {
-            verify::stream(trial, done.piped_bytes)?;
+        match job {
+            Job::Tar => verify::stream(trial, done.piped_bytes)?,
+            Job::Git => verify::clean(trial, done.piped_bytes)?,
+            _ => {}
         }
         Ok(observations)
     }

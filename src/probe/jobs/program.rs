@@ -5,12 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use crate::probe::{ProbeError, READ_BUFFER_BYTES, at};
-
-/// Where programs are looked for where the caller does not say.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Most bytes of a program's complaint that are passed on.
-const COMPLAINT: usize = 400;
+use crate::probe::{PATH, ProbeError, READ_BUFFER_BYTES, at, complaint};
 
 /// A program that a job runs.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +32,7 @@ impl Program {
     pub fn check(&self, ended: io::Result<ExitStatus>, said: &Path) -> Result<(), ProbeError> {
         match ended {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => {
-                // What it said is a help; without it the status has to do.
-                let text = fs::read_to_string(said).unwrap_or_default();
-                let text: String = text.trim().chars().take(COMPLAINT).collect();
-                Err(ProbeError::Wrong(format!("{} ended with {status}: {text}", self.name)))
-            }
+            Ok(status) => Err(complaint(self.name, status, said)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(self.unavailable()),
             Err(e) => Err(at("start", Path::new(self.name))(e)),
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{MADE, OWNER, ROWS_APART, TRANSACTIONS, program, scratch, sources, tree};
+use super::{MADE, OWNER, ROWS_APART, TRANSACTIONS, git, package, program, scratch, sources, tree};
 use crate::probe::{ProbeError, Trial, at, digest};
 use crate::stack::{DATABASE, TREE};
 use crate::workload::Job;
@@ -14,21 +14,22 @@ use crate::workload::Job;
 /// Everything that a job should have made of the tree is there, and the layers are as they were.
 pub(super) fn verify(trial: &Trial, job: Job) -> Result<(), ProbeError> {
     match job {
-        // The length of its stream was checked.
-        Job::Tar => unchanged(trial)?,
+        // What it wrote was checked.
+        Job::Tar | Job::Git => unchanged(trial)?,
         Job::Chown => owned(trial)?,
         Job::Copy | Job::Unpack => {
             unchanged(trial)?;
             copied(trial)?;
         }
         Job::Remove => removed(trial)?,
+        Job::Install => package::verify(trial)?,
         Job::Compile => compiled(trial)?,
         Job::Sqlite => stored(trial)?,
     }
     layers_untouched(trial)
 }
 
-fn wrong(path: &Path, what: &str) -> ProbeError {
+pub(super) fn wrong(path: &Path, what: &str) -> ProbeError {
     ProbeError::Wrong(format!("{}: {what}", path.display()))
 }
 
@@ -42,6 +43,23 @@ pub(super) fn stream(trial: &Trial, bytes: u64) -> Result<(), ProbeError> {
     let expected = expected.next_multiple_of(20 * 512);
     if bytes != expected {
         return Err(ProbeError::Wrong(format!("the archive has {bytes} bytes, not {expected}")));
+    }
+    Ok(())
+}
+
+/// git found nothing changed (it wrote no line), and all files of the tree are in its repository.
+pub(super) fn clean(trial: &Trial, bytes: u64) -> Result<(), ProbeError> {
+    let container = trial.first()?;
+    if bytes != 0 {
+        return Err(wrong(&container.merged.join(TREE), &format!("git status had {bytes} bytes to say of it")));
+    }
+    let said = scratch(trial)?.join("said");
+    let output = git(trial, container, &said)?.args(["ls-files", "-z"]).stdout(Stdio::piped()).output();
+    let output = output.map_err(at("start", Path::new("git")))?;
+    program(Job::Git).check(Ok(output.status), &said)?;
+    let (found, expected) = (output.stdout.iter().filter(|byte| **byte == 0).count(), tree(trial).count());
+    if found != expected {
+        return Err(wrong(&container.merged.join(TREE), &format!("git knows {found} of its {expected} files")));
     }
     Ok(())
 }

@@ -1,27 +1,27 @@
-//! The name of an imported image in a workload, as small as a number: parameters of cases are copied and compared everywhere.
+//! A text in a workload (the name of an image, a command), as small as a number: parameters of cases are copied and compared everywhere.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// `name:tag`, or a stack's folder in its store.
+/// A text that is kept once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StackName(&'static str);
+pub struct Interned(&'static str);
 
-/// Every name that this process has met: kept as long as it runs, which is harmless for the few that a run has.
+/// Every text that this process has met: kept as long as it runs, which is harmless for the few that a run has.
 static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
-impl StackName {
-    /// The name of that text.
-    pub fn new(text: &str) -> StackName {
+impl Interned {
+    /// Keeps a text, or finds it.
+    pub fn new(text: &str) -> Interned {
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.get(text) {
-            return StackName(found);
+            return Interned(found);
         }
         let kept: &'static str = Box::leak(text.to_owned().into_boxed_str());
         known.insert(kept);
-        StackName(kept)
+        Interned(kept)
     }
 
     /// The text.
@@ -30,14 +30,14 @@ impl StackName {
     }
 }
 
-impl Serialize for StackName {
+impl Serialize for Interned {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for StackName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<StackName, D::Error> {
-        Ok(StackName::new(&String::deserialize(deserializer)?))
+impl<'de> Deserialize<'de> for Interned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Interned, D::Error> {
+        Ok(Interned::new(&String::deserialize(deserializer)?))
     }
 }
