@@ -43,7 +43,10 @@ fn a_file_not_in_the_container_layer_is_found_in_the_first_image_layer_from_the_
         assert_eq!(bed.names("d"), ["base", "both", "top"]);
         assert_eq!(errno(fs::read(bed.at("d/nowhere"))), Some(libc::ENOENT));
         if !variant.is_control() {
-            assert_eq!(fs::read_dir(bed.upper("")).unwrap().count(), 0, "reading has written to the upper layer");
+            let written = fs::read_dir(bed.upper("")).unwrap().map(|entry| entry.unwrap().file_name());
+            // aufs keeps its own books at the root of upper.
+            let written: Vec<_> = written.filter(|name| !name.as_encoded_bytes().starts_with(b".wh..wh.")).collect();
+            assert!(written.is_empty(), "reading has written to the upper layer: {written:?}");
         }
     });
 }
@@ -118,8 +121,15 @@ fn the_first_write_copies_up_and_keeps_mode_owner_times_and_attributes() {
         // Opening for writing copies up; as nothing has been written, the time of modification is still the old one.
         let opened = OpenOptions::new().read(true).write(true).open(bed.at("d/base")).unwrap();
         assert_eq!(facts(&bed.at("d/base")), expected, "after the copy_up");
-        assert_eq!(fs::read(bed.upper("d/base")).unwrap().len(), original.len(), "the upper layer has no whole copy");
-        assert_eq!(facts(&bed.upper("d/base")), expected, "in the upper layer");
+        // aufs waits for the first write.
+        if variant.driver != "aufs" {
+            assert_eq!(
+                fs::read(bed.upper("d/base")).unwrap().len(),
+                original.len(),
+                "the upper layer has no whole copy"
+            );
+            assert_eq!(facts(&bed.upper("d/base")), expected, "in the upper layer");
+        }
         opened.write_at(b"X", 40_000).unwrap();
         let mut seen = [0; 1];
         opened.read_exact_at(&mut seen, 40_000).unwrap();
@@ -175,7 +185,9 @@ fn chmod_truncate_append_and_a_second_name_leave_the_lower_file_alone() {
             assert!(fs::read(bed.at("d/truncate")).unwrap() == contents[1][..10]);
             assert!(fs::read(bed.at("d/append")).unwrap() == [contents[2].as_slice(), b"end"].concat());
             assert_eq!(fs::read_to_string(bed.at("d/link")).unwrap(), "both names");
-            assert_eq!(fs::metadata(bed.at("d/link")).unwrap().nlink(), 2);
+            // Of a file with several names aufs keeps one more, in .wh..wh.plnk, until it is unmounted.
+            let own = u64::from(variant.driver == "aufs" && !remounted);
+            assert_eq!(fs::metadata(bed.at("d/link")).unwrap().nlink(), 2 + own);
             assert!(fs::read(bed.at("renamed")).unwrap() == contents[4]);
             bed.assert_absent("d/rename");
         }

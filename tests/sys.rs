@@ -71,4 +71,9 @@ fn a_file_shares_its_frames_with_itself_and_not_with_a_copy() {
     }
     assert_eq!(first, again);
     assert!(first.iter().zip(&copy).all(|(x, y)| x != y));
+    // Added up by frame, one file under two descriptors is there once.
+    let open = [&a, &a, &b].map(|path| File::open(path).unwrap());
+    assert_eq!(cache::resident_bytes_together(open.iter()).unwrap(), Some(2 * 65536));
+    cache::evict(&open[2]).unwrap();
+    assert_eq!(cache::resident_bytes_together(open.iter()).unwrap(), Some(65536));
 }

@@ -45,7 +45,8 @@ pub struct What {
     pub metric: &'static str,
 }
 
-/// How a claim is tested. All tests end in a ratio, its interval, and the threshold it has to pass.
+/// How a claim is tested. All tests end in a ratio, its interval, and the threshold it has to pass. Those of times rest on the points that were
+/// measured in at least five blocks, where there are such.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "test", rename_all = "snake_case")]
 pub enum Test {
@@ -79,6 +80,7 @@ pub enum Test {
         /// Name of the driver to compare with.
         base: &'static str,
     },
+    /// Here and below: of points that were measured in at least five blocks, where there are such.
     /// First write to the smallest file through the deepest stack divided by that through the shallowest; supported above 1.
     GrowsWithDepth,
     /// First write to the largest file divided by that to the smallest, in the shallowest stack; supported above 1.

@@ -47,9 +47,10 @@ pub fn value(value: f64, unit: Unit) -> String {
     }
 }
 
-/// A ratio: `3.42×`.
+/// A ratio: `3.42×`. Further digits of a large one say nothing: `over 1000000×`.
 pub fn ratio(value: f64) -> String {
-    format!("{}×", digits(value))
+    const MOST: f64 = 1e6;
+    if value > MOST { format!("over {MOST}×") } else { format!("{}×", digits(value)) }
 }
 
 /// A share between 0 and 1: `98.4 %`.
@@ -115,7 +116,14 @@ mod tests {
         for (value, text) in [(0.0, "0 B"), (4096.0, "4 KiB"), (1_572_864.0, "1.50 MiB"), (1023.9, "1.00 KiB")] {
             assert_eq!(bytes(value), text, "{value}");
         }
-        for (value, text) in [(1.0, "1×"), (3.417, "3.42×"), (0.5, "0.500×"), (250.4, "250×"), (1234.0, "1234×")] {
+        for (value, text) in [
+            (1.0, "1×"),
+            (3.417, "3.42×"),
+            (0.5, "0.500×"),
+            (250.4, "250×"),
+            (1234.0, "1234×"),
+            (5e22, "over 1000000×"),
+        ] {
             assert_eq!(ratio(value), text, "{value}");
         }
         assert_eq!(percent(0.984), "98.4 %");

@@ -16,6 +16,9 @@ use crate::workload::Durability;
 /// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
 const SAME: f64 = 1.1;
 
+/// Blocks from which an interval is worth resting a verdict on: of two, Student's t spans orders of magnitude.
+const BLOCKS_WELL: usize = 5;
+
 /// Which side of the threshold a claim says that the ratio is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -130,7 +133,14 @@ type Pairs<'a> = Vec<((&'a Group, &'a Data), (&'a Group, &'a Data))>;
 fn paired<'a>(subjects: Vec<(&'a Group, &'a Data)>, bases: &[(&'a Group, &'a Data)]) -> Pairs<'a> {
     let alike =
         |subject: &(&Group, &Data)| bases.iter().find(|base| base.0.key.params == subject.0.key.params).copied();
-    subjects.into_iter().filter_map(|subject| Some((subject, alike(&subject)?))).collect()
+    let pairs = subjects.into_iter().filter_map(|subject| Some((subject, alike(&subject)?))).collect();
+    measured_well(pairs, |(subject, base)| subject.1.summary.blocks.min(base.1.summary.blocks))
+}
+
+/// Of points those that were measured in at least [`BLOCKS_WELL`] blocks; where there are none, those with the most.
+fn measured_well<T>(points: Vec<T>, blocks: impl Fn(&T) -> usize) -> Vec<T> {
+    let least = points.iter().map(&blocks).max().unwrap_or(0).min(BLOCKS_WELL);
+    points.into_iter().filter(|point| blocks(point) >= least).collect()
 }
 
 fn names(pairs: &Pairs<'_>) -> Vec<String> {
@@ -276,7 +286,8 @@ fn grows(results: &ResultSet, store: &str, driver: &str, test: Test) -> Found {
     let what = What { probe: "copy_up", metric: "first_write_ns" };
     let view = View::first_write(results, store).ok_or_else(|| none(what, driver))?;
     // The corners of what this driver has: one that stops at 127 layers is judged up to there, a size up to the depth it was measured at.
-    let mine: Vec<(u32, u64)> = view.all().filter(|p| p.0 == driver).map(|(_, depth, size, _)| (depth, size)).collect();
+    let mine = measured_well(view.all().filter(|p| p.0 == driver).collect(), |point| point.3.summary.blocks);
+    let mine: Vec<(u32, u64)> = mine.into_iter().map(|(_, depth, size, _)| (depth, size)).collect();
     let shallow = mine.iter().map(|at| at.0).min().ok_or_else(|| none(what, driver))?;
     let small = mine.iter().filter(|at| at.0 == shallow).map(|at| at.1).min().ok_or_else(|| none(what, driver))?;
     let deep = mine.iter().filter(|at| at.1 == small).map(|at| at.0).max().unwrap_or(shallow);

@@ -76,7 +76,9 @@ impl Driver for Aufs {
                 rustix::mount::MountFlags::empty(),
                 Some(first.as_c_str() as &CStr),
             )
-            .map_err(MountError::at(NAME, "mount aufs at", request.merged))?;
+            .map_err(|errno| {
+                missing(request).unwrap_or_else(|| MountError::at(NAME, "mount aufs at", request.merged)(errno))
+            })?;
         }
         // From here on the guard unmounts, also when a branch cannot be appended.
         let mut mount = Mount::new(NAME, request.merged, None)?;
@@ -86,7 +88,7 @@ impl Driver for Aufs {
         }
         // A branch that is left out would be a faster union of fewer layers.
         let folder = Path::new(SYSFS);
-        if let Some(id) = si(mount.options()).filter(|_| folder.is_dir()) {
+        if let Some(id) = si(mount.options()).map(str::to_owned).filter(|_| folder.is_dir()) {
             let folder = folder.join(format!("si_{id}"));
             let found = branches(&folder).map_err(MountError::at(NAME, "list the branches in", &folder))?;
             let wanted = request.lower.len() + 1;
@@ -96,10 +98,20 @@ impl Driver for Aufs {
                     reason: format!("{} has {found} branches after the mount, not {wanted}", request.merged.display()),
                 });
             }
-            mount.note(&format!("branches={found}"));
+            // The number is another in each mount and says nothing later.
+            mount.replace_option(&format!("si={id}"), &format!("branches={found}"));
         }
         Ok(mount)
     }
+}
+
+/// The branch that is not there, where that is what keeps it from being mounted: aufs says EINVAL, and the rest to the kernel's log.
+fn missing(request: &MountRequest) -> Option<MountError> {
+    let branches = std::iter::once(request.upper).chain(request.lower.iter().map(std::path::PathBuf::as_path));
+    branches
+        .filter_map(|branch| Some((branch, std::fs::metadata(branch).err()?)))
+        .map(|(branch, errno)| MountError::at(NAME, "find the branch", branch)(errno))
+        .next()
 }
 
 /// The id of a mount in its options.

@@ -130,10 +130,9 @@ impl Mount {
         &self.options
     }
 
-    /// Adds what the driver found out about the mount to its options.
-    pub(super) fn note(&mut self, found: &str) {
-        self.options.push(',');
-        self.options.push_str(found);
+    /// Puts what the driver found out about the mount in the place of one of its options.
+    pub(super) fn replace_option(&mut self, option: &str, found: &str) {
+        self.options = self.options.replace(option, found);
     }
 
     /// Process of the FUSE daemon.

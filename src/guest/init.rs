@@ -71,8 +71,11 @@ fn set_up() -> anyhow::Result<File> {
             .map_err(|e| anyhow::anyhow!("mount {kind} on {place}: {e}"))?;
     }
     // Where memory is charged to control groups; a kernel without them is measured without.
-    if let Err(e) = mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None) {
-        eprintln!("layerbench guest: mount cgroup2: {e}");
+    let charged = mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None)
+        .map_err(std::io::Error::from)
+        .and_then(|()| fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+memory"));
+    if let Err(e) = charged {
+        eprintln!("layerbench guest: mount cgroup2, and turn its memory controller on: {e}");
     }
     let port = OpenOptions::new().write(true).open(PORT).map_err(|e| anyhow::anyhow!("open {PORT}: {e}"))?;
     Ok(port)

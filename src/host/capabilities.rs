@@ -79,7 +79,7 @@ fn drop_caches() -> Feature {
 }
 
 fn pagemap() -> Feature {
-    let frames = std::fs::File::open("/etc/os-release").and_then(|file| sys::pagemap::frame_numbers(&file));
+    let frames = std::fs::File::open("/proc/self/exe").and_then(|file| sys::pagemap::frame_numbers(&file));
     match frames {
         Ok(frames) if frames.iter().any(Option::is_some) => Feature::available("page frame numbers are shown"),
         Ok(_) => Feature::missing("/proc/self/pagemap hides frame numbers", "run as root (CAP_SYS_ADMIN)"),

@@ -1,5 +1,6 @@
 //! The page cache: how much of a file is resident, and how to evict it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -44,15 +45,29 @@ pub fn cachestat(file: impl AsFd) -> io::Result<Cachestat> {
 
 /// Resident bytes of a file by mincore(2) on a mapping of it: what kernels before 6.5 offer. Whole pages are counted.
 pub fn resident_bytes_mincore(file: &File) -> io::Result<u64> {
-    let page = rustix::param::page_size();
     let Some(mapping) = super::pagemap::Mapping::shared(file)? else { return Ok(0) };
-    let mut pages = vec![0u8; mapping.length().div_ceil(page)];
-    // SAFETY: the mapping is alive, and the vector has a byte for each of its pages.
-    let result = unsafe { libc::mincore(mapping.address().cast(), mapping.length(), pages.as_mut_ptr()) };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
+    let pages = mapping.resident()?.into_iter().filter(|resident| *resident).count();
+    Ok(pages as u64 * rustix::param::page_size() as u64)
+}
+
+/// Bytes of memory that hold pages of any of these files, each page once, by its frame number. What mincore(2) says cannot be added up: a
+/// mapping of a file of a union is one of the layer's file (overlay, aufs), and so its pages are resident under both names. `None` where frame
+/// numbers are hidden.
+pub fn resident_bytes_together<'a>(files: impl Iterator<Item = &'a File>) -> io::Result<Option<u64>> {
+    let mut frames = HashSet::new();
+    for file in files {
+        let Some(mapping) = super::pagemap::Mapping::shared(file)? else { continue };
+        // Before the pages are mapped, which would bring in those that are not there.
+        let resident = mapping.resident()?;
+        mapping.populate()?;
+        for (frame, _) in mapping.frames()?.into_iter().zip(resident).filter(|(_, resident)| *resident) {
+            match frame {
+                Some(frame) => frames.insert(frame),
+                None => return Ok(None),
+            };
+        }
     }
-    Ok(pages.iter().filter(|page| **page & 1 == 1).count() as u64 * page as u64)
+    Ok(Some(frames.len() as u64 * rustix::param::page_size() as u64))
 }
 
 /// Resident bytes of a file: cachestat where the kernel has it, else mincore. Whole pages are counted.

@@ -39,10 +39,6 @@ impl Mapping {
         Ok(Some(Mapping { address, length }))
     }
 
-    pub(super) fn address(&self) -> *mut libc::c_void {
-        self.address
-    }
-
     /// Its length in bytes: that of the file when it was mapped.
     pub fn length(&self) -> usize {
         self.length
@@ -72,8 +68,19 @@ impl Mapping {
             .collect())
     }
 
+    /// Whether each page is in memory, in order, by mincore(2).
+    pub(super) fn resident(&self) -> io::Result<Vec<bool>> {
+        let mut pages = vec![0u8; self.length.div_ceil(rustix::param::page_size())];
+        // SAFETY: the mapping is alive, and the vector has a byte for each of its pages.
+        let result = unsafe { libc::mincore(self.address, self.length, pages.as_mut_ptr()) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(pages.into_iter().map(|page| page & 1 == 1).collect())
+    }
+
     /// Makes the kernel map every page now. MADV_POPULATE_READ (Linux 5.14) reports what a touch would answer with SIGBUS.
-    fn populate(&self) -> io::Result<()> {
+    pub(super) fn populate(&self) -> io::Result<()> {
         // SAFETY: the range is this mapping's own, and the advice changes no content.
         let result = unsafe { libc::madvise(self.address, self.length, libc::MADV_POPULATE_READ) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
