@@ -32,17 +32,25 @@ study: build ## Measure everything (under an hour) and render reports/latest/ind
 	$(BIN) verdicts
 	@echo "open reports/latest/index.html"
 
-tools: $(TOOLS)/bin/fsx $(TOOLS)/linux-cloud ## What some tests run, below target/tools: fsx, and a kernel to boot (not installed)
+tools: $(TOOLS)/bin/fsx $(TOOLS)/linux-cloud $(TOOLS)/images ## What some tests run, below target/tools: fsx, a kernel, umoci, skopeo (not installed)
 
 $(TOOLS)/bin/fsx:
 	$(CARGO) install fsx --version =$(FSX_VERSION) --locked --root $(TOOLS)
 
-# Debian's kernel for virtual machines, unpacked; elsewhere, and without package lists, the tests that boot one say that they were skipped.
+# Debian's packages, unpacked and not installed; elsewhere, and without package lists, the tests that need them say that they were skipped.
+UNPACK = (mkdir -p $(TOOLS)/deb && cd $(TOOLS)/deb && rm -rf ../$(notdir $@).new && for package in $$packages; do \
+	rm -f "$$package"_*.deb && apt-get download -qq "$$package" && dpkg-deb -x "$$package"_*.deb ../$(notdir $@).new || exit 1; \
+	done && mv ../$(notdir $@).new ../$(notdir $@))
+
+# A kernel for virtual machines.
 $(TOOLS)/linux-cloud:
-	@mkdir -p $(TOOLS)/deb && cd $(TOOLS)/deb && \
-	    package=$$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $$2; exit }') && \
-	    [ -n "$$package" ] && apt-get download -qq "$$package" && dpkg-deb -x "$$package"_*.deb ../linux-cloud \
-	    || echo "no kernel to boot: needs apt with package lists (apt-get update)"
+	@packages=$$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $$2; exit }'); \
+	    [ -n "$$packages" ] && $(UNPACK) || echo "no kernel to boot: needs apt with package lists (apt-get update)"
+
+# Programs that make and copy images, with the libraries that Debian's base system lacks.
+$(TOOLS)/images:
+	@packages="umoci skopeo libgpgme11 libassuan0 libgpg-error0 libdevmapper1.02.1"; \
+	    $(UNPACK) || echo "no umoci and skopeo: needs apt with package lists (apt-get update)"
 
 test: ## Run every test; as root, once more as an ordinary user
 	@$(MAKE) --no-print-directory tools || echo "fsx could not be installed: its tests say that they were skipped"

@@ -7,6 +7,8 @@ mod hostile;
 mod round_trip;
 #[path = "import/stores.rs"]
 mod stores;
+#[path = "import/tools.rs"]
+mod tools;
 #[path = "import/tree.rs"]
 mod tree;
 #[path = "import/workload.rs"]
