@@ -42,7 +42,8 @@ containers = 2
 
 struct Kernel {
     image: PathBuf,
-    modules: PathBuf,
+    /// `None` where everything is built in.
+    modules: Option<PathBuf>,
 }
 
 /// The kernel to boot; `None`, having said why, where there is none or no QEMU.
@@ -55,8 +56,8 @@ fn kernel(test: &str) -> Option<Kernel> {
         return skip("no qemu-system-x86_64 on PATH (apt install qemu-system-x86)");
     }
     if let Some(image) = std::env::var_os("LAYERBENCH_TEST_KERNEL") {
-        let modules = std::env::var_os("LAYERBENCH_TEST_MODULES").unwrap_or_default();
-        return Some(Kernel { image: image.into(), modules: modules.into() });
+        let modules = std::env::var_os("LAYERBENCH_TEST_MODULES").map(PathBuf::from);
+        return Some(Kernel { image: image.into(), modules });
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/linux-cloud");
     let boot = std::fs::read_dir(folder.join("boot")).ok();
@@ -65,7 +66,7 @@ fn kernel(test: &str) -> Option<Kernel> {
         names.into_iter().find(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz")))
     });
     match image {
-        Some(image) => Some(Kernel { image, modules: folder.join("lib/modules") }),
+        Some(image) => Some(Kernel { image, modules: Some(folder.join("lib/modules")) }),
         None => skip("no kernel in target/tools/linux-cloud (make tools)"),
     }
 }
@@ -75,8 +76,7 @@ fn guest_run(kernel: &Kernel, folder: &Path, more: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_layerbench"))
         .args(["guest", "run", "--kernel"])
         .arg(&kernel.image)
-        .arg("--modules")
-        .arg(&kernel.modules)
+        .args(kernel.modules.iter().flat_map(|modules| [std::ffi::OsStr::new("--modules"), modules.as_os_str()]))
         .args(["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "5m"])
         .args(more)
         .arg("tiny.toml")

@@ -9,15 +9,12 @@ use super::claims::{Effect, Finding, Test, Verdict, What};
 use super::compare::{Comparison, compare, compare_all, compare_spread};
 use super::human;
 use super::results::{Data, Group, GroupKey, ResultSet};
-use super::view::{PageView, View};
+use super::view::{PageView, View, measured_well};
 use crate::record::{DriverInfo, Feature, Unit, metric};
 use crate::workload::Durability;
 
 /// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
 const SAME: f64 = 1.1;
-
-/// Blocks from which an interval is worth resting a verdict on: of two, Student's t spans orders of magnitude.
-const BLOCKS_WELL: usize = 5;
 
 /// Which side of the threshold a claim says that the ratio is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +132,6 @@ fn paired<'a>(subjects: Vec<(&'a Group, &'a Data)>, bases: &[(&'a Group, &'a Dat
         |subject: &(&Group, &Data)| bases.iter().find(|base| base.0.key.params == subject.0.key.params).copied();
     let pairs = subjects.into_iter().filter_map(|subject| Some((subject, alike(&subject)?))).collect();
     measured_well(pairs, |(subject, base)| subject.1.summary.blocks.min(base.1.summary.blocks))
-}
-
-/// Of points those that were measured in at least [`BLOCKS_WELL`] blocks; where there are none, those with the most.
-fn measured_well<T>(points: Vec<T>, blocks: impl Fn(&T) -> usize) -> Vec<T> {
-    let least = points.iter().map(&blocks).max().unwrap_or(0).min(BLOCKS_WELL);
-    points.into_iter().filter(|point| blocks(point) >= least).collect()
 }
 
 fn names(pairs: &Pairs<'_>) -> Vec<String> {

@@ -72,6 +72,21 @@ pub struct View<'a> {
     /// Sizes of the target files in bytes, ascending.
     pub sizes: Vec<u64>,
     points: BTreeMap<(&'a str, u32, u64), &'a Data>,
+    /// Fewest and most layers, smallest and largest file, of the points that were measured well.
+    corners: ([u32; 2], [u64; 2]),
+}
+
+/// Of points those that were measured in at least five blocks; where there are none, those with the most. Of two blocks, Student's t spans
+/// orders of magnitude: nothing that is said in a sentence rests on that.
+pub(super) fn measured_well<T>(points: Vec<T>, blocks: impl Fn(&T) -> usize) -> Vec<T> {
+    const BLOCKS: usize = 5;
+    let least = points.iter().map(&blocks).max().unwrap_or(0).min(BLOCKS);
+    points.into_iter().filter(|point| blocks(point) >= least).collect()
+}
+
+/// The smallest and the largest.
+fn ends<T: Copy + Default + Ord>(values: impl Iterator<Item = T> + Clone) -> [T; 2] {
+    [values.clone().min().unwrap_or_default(), values.max().unwrap_or_default()]
 }
 
 impl<'a> View<'a> {
@@ -135,7 +150,11 @@ impl<'a> View<'a> {
         let depths: BTreeSet<u32> = points.keys().map(|(_, depth, _)| *depth).collect();
         let sizes: BTreeSet<u64> = points.keys().map(|(_, _, size)| *size).collect();
         let drivers = drivers_of(results, |label| points.keys().any(|(driver, _, _)| *driver == label));
+        let well = measured_well(points.iter().collect(), |(_, data)| data.summary.blocks);
+        let corners =
+            (ends(well.iter().map(|((_, depth, _), _)| *depth)), ends(well.iter().map(|((_, _, size), _)| *size)));
         Some(View {
+            corners,
             cache,
             containers,
             target,
@@ -156,24 +175,24 @@ impl<'a> View<'a> {
         self.points.iter().map(|((driver, depth, size), data)| (*driver, *depth, *size, *data))
     }
 
-    /// Smallest number of lower layers.
+    /// Smallest number of lower layers of a point that was measured in at least five blocks, where there are such; so the three below.
     pub fn shallow(&self) -> u32 {
-        self.depths.first().copied().unwrap_or(0)
+        self.corners.0[0]
     }
 
     /// Largest number of lower layers.
     pub fn deep(&self) -> u32 {
-        self.depths.last().copied().unwrap_or(0)
+        self.corners.0[1]
     }
 
     /// Smallest file in bytes.
     pub fn small(&self) -> u64 {
-        self.sizes.first().copied().unwrap_or(0)
+        self.corners.1[0]
     }
 
     /// Largest file in bytes.
     pub fn large(&self) -> u64 {
-        self.sizes.last().copied().unwrap_or(0)
+        self.corners.1[1]
     }
 
     /// What every point shares, in words.
