@@ -142,7 +142,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
 
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
-    let meter = Meter::begin(daemons).map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
+    let meter = Meter::begin(daemons, driver.uses_kernel_threads())
+        .map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     let mut observations = probe.measure(&mut trial)?;
     let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     check_caches(case, &conditions)?;

@@ -37,6 +37,7 @@ struct Reading {
 #[derive(Debug)]
 pub(super) struct Meter {
     daemons: Vec<u32>,
+    kernel_threads: bool,
     cpus: u32,
     before: Reading,
     dirty_before_bytes: u64,
@@ -46,8 +47,9 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Begins a section. `daemons` are the processes that serve the mounts.
-    pub(super) fn begin(daemons: Vec<u32>) -> io::Result<Meter> {
+    /// Begins a section. `daemons` are the processes that serve the mounts; with `kernel_threads` threads of the kernel serve them too, which cannot
+    /// be told from other processes.
+    pub(super) fn begin(daemons: Vec<u32>, kernel_threads: bool) -> io::Result<Meter> {
         let page = rustix::param::page_size() as u64;
         let vmstat = fs::read_to_string("/proc/vmstat")?;
         let load = fs::read_to_string("/proc/loadavg")?;
@@ -55,6 +57,7 @@ impl Meter {
         let before = Reading::take(&daemons)?;
         Ok(Meter {
             daemons,
+            kernel_threads,
             // The probe is confined to one; the machine has more.
             cpus: online_cpus().unwrap_or(cpus),
             before,
@@ -90,13 +93,13 @@ impl Meter {
             load_centi: self.load_centi,
             disturbed: Vec::new(),
         };
-        conditions.disturbed = disturbances(&conditions, self.cpus, self.writeback_before_bytes);
+        conditions.disturbed = disturbances(&conditions, self.cpus, self.writeback_before_bytes, self.kernel_threads);
         Ok(conditions)
     }
 }
 
 /// What disturbed a case, in words.
-fn disturbances(c: &Conditions, cpus: u32, writeback_before_bytes: u64) -> Vec<String> {
+fn disturbances(c: &Conditions, cpus: u32, writeback_before_bytes: u64, kernel_threads: bool) -> Vec<String> {
     let tick_ns = 1_000_000_000 / tick_hz().max(1);
     let capacity = c.section_ns as f64 * f64::from(cpus.max(1));
     let beyond = |ns: u64, share: f64| ns > 2 * tick_ns && ns as f64 > share * capacity;
@@ -105,7 +108,7 @@ fn disturbances(c: &Conditions, cpus: u32, writeback_before_bytes: u64) -> Vec<S
     if beyond(c.steal_ns, STEAL_MAX) {
         found.push(format!("the hypervisor gave {} % of the processors' time to others", percent(c.steal_ns)));
     }
-    if beyond(c.other_ns, OTHERS_MAX) {
+    if !kernel_threads && beyond(c.other_ns, OTHERS_MAX) {
         found.push(format!("other processes took {} % of the processors' time", percent(c.other_ns)));
     }
     if c.throttled_count > 0 {
@@ -235,7 +238,7 @@ mod tests {
     #[test]
     fn a_quiet_section_is_not_disturbed_and_each_disturbance_is_named() {
         let quiet = Conditions { section_ns: 1_000_000_000, ..Conditions::default() };
-        assert!(disturbances(&quiet, 2, 0).is_empty());
+        assert!(disturbances(&quiet, 2, 0, false).is_empty());
         let table = [
             (Conditions { steal_ns: 150_000_000, ..quiet.clone() }, 0, "hypervisor gave 8 %"),
             (Conditions { other_ns: 500_000_000, ..quiet.clone() }, 0, "other processes took 25 %"),
@@ -244,16 +247,18 @@ mod tests {
             (quiet.clone(), 5 << 20, "still being written back"),
         ];
         for (conditions, writeback, said) in table {
-            let found = disturbances(&conditions, 2, writeback);
+            let found = disturbances(&conditions, 2, writeback, false);
             assert!(found.len() == 1 && found[0].contains(said), "{found:?}");
         }
         // A tenth of the processors' time is what a machine does by itself.
-        assert!(disturbances(&Conditions { other_ns: 200_000_000, ..quiet }, 2, 0).is_empty());
+        assert!(disturbances(&Conditions { other_ns: 200_000_000, ..quiet.clone() }, 2, 0, false).is_empty());
+        // What threads of the kernel do for a driver is its own.
+        assert!(disturbances(&Conditions { other_ns: 900_000_000, ..quiet }, 2, 0, true).is_empty());
     }
 
     #[test]
     fn a_section_counts_the_processor_time_that_was_spent_in_it() {
-        let meter = Meter::begin(Vec::new()).unwrap();
+        let meter = Meter::begin(Vec::new(), false).unwrap();
         let begun = Instant::now();
         let mut x = 0u64;
         while begun.elapsed().as_millis() < 30 {

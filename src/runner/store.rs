@@ -107,7 +107,7 @@ impl Store {
         remove_tree(path).map_err(at("remove", path))
     }
 
-    /// Frees the space of a scratch folder and leaves its empty files until the run ends. Deleting thousands of files between cases would
+    /// Frees the space of a scratch folder and leaves its empty files until the run ends, or until the file system is nearly full. Deleting thousands of files between cases would
     /// disturb what follows: ext4 without a journal passes over inodes that were deleted in the last minutes, one by one, at every
     /// creation (fs/ext4/ialloc.c, `recently_deleted`), and a 4 KiB copy_up then takes several times as long.
     pub(super) fn retire_scratch(&self, path: &Path) -> Result<(), StoreError> {
@@ -115,7 +115,20 @@ impl Store {
         if empty_files(path).is_err() {
             return self.remove_scratch(path);
         }
-        Ok(())
+        // A disturbed case is better than one without room.
+        if self.is_nearly_full()? { self.remove_all_scratch() } else { Ok(()) }
+    }
+
+    /// Whether what is left may be too little for the next case.
+    fn is_nearly_full(&self) -> Result<bool, StoreError> {
+        /// Several times what a case makes; the smallest disk of a guest has four times as many.
+        const INODES: u64 = 8192;
+        /// Emptied files take none: folders do.
+        const BYTES: u64 = 32 << 20;
+        let stat = rustix::fs::statvfs(&self.root).map_err(at("statvfs", &self.root))?;
+        // btrfs counts no inodes.
+        let inodes = stat.f_files > 0 && stat.f_favail < INODES;
+        Ok(inodes || stat.f_bavail.saturating_mul(stat.f_frsize) < BYTES)
     }
 
     /// Removes the scratch of all cases.
