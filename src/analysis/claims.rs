@@ -51,7 +51,7 @@ pub struct What {
 #[serde(tag = "test", rename_all = "snake_case")]
 pub enum Test {
     /// The driver's median divided by that of `base` (a driver, its variant without options), as the geometric mean over all points
-    /// that both have; supported above the threshold.
+    /// that both have; supported above the threshold, undecided where the points contradict one another.
     RatioAbove {
         /// What is compared.
         #[serde(flatten)]

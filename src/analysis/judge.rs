@@ -2,7 +2,8 @@
 //!
 //! A ratio bears a claim out when its interval lies beyond the threshold and the ratio passes it by more than the noise, and denies it when
 //! the same holds on the other side. A ratio that is 1 to within [`SAME`], interval and noise included, denies that there is any
-//! difference that matters. Everything else is undecided. Without A against A nothing is concluded from times.
+//! difference that matters. A mean over points that contradict one another decides nothing: it depends on the point, and the words say
+//! on which. Everything else is undecided. Without A against A nothing is concluded from times.
 
 use super::bootstrap::Replicates;
 use super::claims::{Effect, Finding, Test, Verdict, What};
@@ -11,10 +12,12 @@ use super::human;
 use super::results::{Data, Group, GroupKey, ResultSet};
 use super::view::{PageView, View, measured_well};
 use crate::record::{DriverInfo, Feature, Unit, metric};
-use crate::workload::Durability;
+use crate::workload::{CacheState, Durability};
 
 /// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
 const SAME: f64 = 1.1;
+/// Of so many points one may say the opposite of the mean by chance: intervals hold in 95 of 100.
+const CHANCE: usize = 20;
 
 /// Which side of the threshold a claim says that the ratio is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,18 +145,31 @@ fn names(pairs: &Pairs<'_>) -> Vec<String> {
 fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(Verdict, &'static str), String> {
     let noise = c.noise.ok_or("The run has no A against A of this metric, so what chance does is not known.")?;
     let Some(interval) = c.interval else { return Ok((Verdict::Undecided, "fewer than two blocks, so no interval")) };
-    let above = interval.low > threshold && c.ratio > threshold * noise;
-    let below = interval.high < threshold && c.ratio < threshold / noise;
     let same = interval.low >= 1.0 / SAME && interval.high <= SAME && noise <= SAME;
-    Ok(match (above, below) {
-        (true, _) if side == Side::Above => (Verdict::Supported, "more, beyond interval and noise"),
-        (true, _) => (Verdict::Refuted, "more, beyond interval and noise"),
-        (_, true) if side == Side::Above => (Verdict::Refuted, "less, beyond interval and noise"),
-        (_, true) => (Verdict::Supported, "less, beyond interval and noise"),
-        _ if same && threshold == 1.0 => (Verdict::Refuted, "the same, to within 10 %"),
-        _ if interval.contains(threshold) => (Verdict::Undecided, "the interval includes the threshold"),
-        _ => (Verdict::Undecided, "not beyond the noise"),
+    Ok(match beyond(c, threshold) {
+        Some(found) => {
+            let why = match found {
+                Side::Above => "more, beyond interval and noise",
+                Side::Below => "less, beyond interval and noise",
+            };
+            (if found == side { Verdict::Supported } else { Verdict::Refuted }, why)
+        }
+        None if same && threshold == 1.0 => (Verdict::Refuted, "the same, to within 10 %"),
+        None if interval.contains(threshold) => (Verdict::Undecided, "the interval includes the threshold"),
+        None => (Verdict::Undecided, "not beyond the noise"),
     })
+}
+
+/// The side of the threshold that a ratio is on, beyond its interval and the noise.
+fn beyond(c: &Comparison, threshold: f64) -> Option<Side> {
+    let (interval, noise) = (c.interval?, c.noise?);
+    if interval.low > threshold && c.ratio > threshold * noise {
+        Some(Side::Above)
+    } else if interval.high < threshold && c.ratio < threshold / noise {
+        Some(Side::Below)
+    } else {
+        None
+    }
 }
 
 /// A comparison in words: `3.4× (3.1× to 3.6×; noise 1.08×; threshold 1×)`.
@@ -169,9 +185,15 @@ fn found(c: &Comparison, wanted: (Side, f64), absolute: [f64; 2], words: String,
     Ok((verdict, effect, format!("{} {words}: {why}.", told(c, wanted.1)), groups))
 }
 
+/// `4 KiB, 16 layers`, with the caches where they are not the usual ones.
 fn point(group: &Group) -> String {
     let params = &group.key.params;
-    format!("{}, {}", human::bytes(params.file_size_bytes as f64), human::count(params.depth, "layer"))
+    let caches = match params.cache {
+        CacheState::Fresh => "",
+        CacheState::Warm => ", warm",
+        CacheState::Cold => ", cold",
+    };
+    format!("{}, {}{caches}", human::bytes(params.file_size_bytes as f64), human::count(params.depth, "layer"))
 }
 
 /// The ratio of medians to another driver, over all points that both have.
@@ -184,21 +206,35 @@ fn against(results: &ResultSet, store: &str, driver: &str, what: What, base: &st
     over_all(paired(subjects, &groups(results, store, label, what)), wanted, label, || none(what, label))
 }
 
-/// The geometric mean of the ratios of pairs.
+/// The geometric mean of the ratios of pairs, and what each of them says.
 fn over_all(pairs: Pairs<'_>, wanted: (Side, f64), base: &str, missing: impl Fn() -> String) -> Found {
     let data: Vec<(&Data, &Data)> = pairs.iter().map(|(subject, base)| (subject.1, base.1)).collect();
     let Some(((group, subject), (_, other))) = pairs.first() else { return Err(missing()) };
     let c = compare_all(&data).ok_or_else(|| format!("A median of {base} is 0: there is no ratio."))?;
-    let alone: Vec<Comparison> = data.iter().filter_map(|(subject, base)| compare(subject, base)).collect();
-    let count = |wanted| alone.iter().filter(|c| c.difference == wanted).count();
-    let (higher, lower) = (count(super::compare::Difference::Higher), count(super::compare::Difference::Lower));
+    let points: Vec<(&Group, Comparison)> =
+        pairs.iter().filter_map(|((group, subject), (_, base))| Some((*group, compare(subject, base)?))).collect();
+    let on = |side| points.iter().filter(move |(_, c)| beyond(c, wanted.1) == Some(side));
+    let (above, below) = (on(Side::Above).count(), on(Side::Below).count());
+    let most = on(Side::Above).max_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
+    let least = on(Side::Below).min_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
+    let extreme = |found: Option<&(&Group, Comparison)>| {
+        found.map(|(group, c)| format!(", {} at {}", human::ratio(c.ratio), point(group))).unwrap_or_default()
+    };
     let absolute = [subject.p50(), other.p50()];
     let (a, b) = (human::value(absolute[0], Unit::Ns), human::value(absolute[1], Unit::Ns));
     let words = format!(
-        "of {base} over {} (more at {higher}, less at {lower}); {a} against {b} at {}",
-        human::count(pairs.len() as u64, "point"),
+        "of {base} over {} (more at {above}{}; less at {below}{}); {a} against {b} at {}",
+        human::count(points.len() as u64, "point"),
+        extreme(most),
+        extreme(least),
         point(group)
     );
+    if above.min(below) * CHANCE > points.len() {
+        // A mean of the two has no meaning: another choice of points would have another one.
+        let effect = Effect { ratio: c.ratio, interval: c.interval, threshold: wanted.1, noise: c.noise, absolute };
+        let words = format!("{} {words}: it depends on the point.", told(&c, wanted.1));
+        return Ok((Verdict::Undecided, effect, words, names(&pairs)));
+    }
     found(&c, wanted, absolute, words, names(&pairs))
 }
 
@@ -386,7 +422,10 @@ fn media(results: &ResultSet, driver: &str, what: What) -> Found {
 #[cfg(test)]
 mod tests {
     use super::super::bootstrap::Interval;
+    use super::super::results::blocks;
     use super::*;
+    use crate::workload::ProbeName;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_ratio_decides_only_beyond_interval_threshold_and_noise() {
@@ -414,5 +453,43 @@ mod tests {
         assert_eq!(decide(&Comparison::of(2.0, None, Some(1.1)), above).unwrap().0, Undecided);
         let interval = Interval { low: 1.8, high: 2.2 };
         assert!(decide(&Comparison::of(2.0, Some(interval), None), above).is_err());
+    }
+
+    #[test]
+    fn points_that_contradict_one_another_decide_nothing_and_are_named() {
+        let data = |median: u64| {
+            let mut data = Data::of(&blocks(&[&[median; 3], &[median; 3]])).unwrap();
+            data.summary.noise = Some(1.05);
+            data
+        };
+        let group = |depth: u32| {
+            let params = serde_json::json!({
+                "depth": depth, "file_size_bytes": 4096, "files": 8, "target_layer": 1, "cache": "fresh", "containers": 1
+            });
+            let params = serde_json::from_value(params).unwrap();
+            let (store, driver) = ("store".to_owned(), "driver".to_owned());
+            Group { key: GroupKey { store, probe: ProbeName::CopyUp, driver, params }, metrics: BTreeMap::new() }
+        };
+        let base = data(100);
+        // (medians of the subject, verdict, what is said)
+        for (medians, verdict, said) in [
+            (vec![200, 300], Verdict::Supported, "over 2 points (more at 2, 3× at 4 KiB, 2 layers; less at 0); 200 ns"),
+            (
+                vec![1000, 50],
+                Verdict::Undecided,
+                "(more at 1, 10× at 4 KiB, 1 layer; less at 1, 0.500× at 4 KiB, 2 layers)",
+            ),
+            (vec![102, 50], Verdict::Refuted, "(more at 0; less at 1, 0.500× at"),
+            // One of twenty is what chance does.
+            ([vec![200; 19], vec![50]].concat(), Verdict::Supported, "(more at 19, 2× at 4 KiB, 19 layers; less at 1,"),
+            ([vec![200; 18], vec![50]].concat(), Verdict::Undecided, "it depends on the point."),
+        ] {
+            let subjects: Vec<(Group, Data)> =
+                medians.iter().zip(1..).map(|(median, depth)| (group(depth), data(*median))).collect();
+            let pairs = subjects.iter().map(|(group, data)| ((group, data), (group, &base))).collect();
+            let found = over_all(pairs, (Side::Above, 1.0), "overlay2", || unreachable!()).unwrap();
+            assert_eq!(found.0, verdict, "{medians:?}: {}", found.2);
+            assert!(found.2.contains(said), "{}", found.2);
+        }
     }
 }
