@@ -189,7 +189,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     assert!(run.manifest.smoke && !run.truncated);
     assert_eq!(run.last_attempts().count(), run.manifest.planned_cases as usize);
     let mut measured = 0;
-    for record in &run.cases {
+    for record in run.last_attempts() {
         match &record.outcome {
             Outcome::Measured { observations, .. } => {
                 measured += 1;
@@ -205,7 +205,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
             Outcome::Failed { error } => panic!("{}: {error}", record.case.id),
         }
     }
-    for record in &run.cases {
+    for record in run.last_attempts() {
         let Outcome::Measured { observations, notes, .. } = &record.outcome else { continue };
         let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
         let expected: Vec<&str> = match record.case.probe {
@@ -297,7 +297,7 @@ fn pages_are_shared_and_charged_as_each_driver_has_them() {
     let (code, out, err) = output(layerbench().arg("run").arg("sharing.toml").current_dir(folder.path()));
     assert_eq!(code, 0, "{out}\n{err}");
     let run = Run::load(&layerbench::record::list_runs(&folder.path().join("results")).unwrap()[0]).unwrap();
-    for record in &run.cases {
+    for record in run.last_attempts() {
         let id = &record.case.id;
         let (observations, notes) = match &record.outcome {
             Outcome::Measured { observations, notes, .. } => (observations, notes),

@@ -2,6 +2,8 @@
 //! and LAYERBENCH_TEST_MODULES name others.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -71,15 +73,22 @@ fn kernel(test: &str) -> Option<Kernel> {
     }
 }
 
-fn guest_run(kernel: &Kernel, folder: &Path, more: &[&str]) -> Output {
-    std::fs::write(folder.join("tiny.toml"), WORKLOAD).unwrap();
+/// Enough for a program that is not optimised.
+const MACHINE: [&str; 6] = ["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "5m"];
+
+fn guest_run(kernel: &Kernel, folder: &Path, machine: &[&str]) -> Output {
+    if !folder.join("tiny.toml").exists() {
+        std::fs::write(folder.join("tiny.toml"), WORKLOAD).unwrap();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path))).unwrap();
     Command::new(env!("CARGO_BIN_EXE_layerbench"))
-        .args(["guest", "run", "--kernel"])
+        .args(["guest", "run", "--counted", "--kernel"])
         .arg(&kernel.image)
         .args(kernel.modules.iter().flat_map(|modules| [std::ffi::OsStr::new("--modules"), modules.as_os_str()]))
-        .args(["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "5m"])
-        .args(more)
+        .args(machine)
         .arg("tiny.toml")
+        .env("PATH", path)
         .current_dir(folder)
         .output()
         .unwrap()
@@ -118,7 +127,7 @@ fn two_counted_runs_agree_and_are_marked_and_compared_with_no_others() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut runs = Vec::new();
     for number in 1..=2 {
-        let output = guest_run(&kernel, folder.path(), &["--counted"]);
+        let output = guest_run(&kernel, folder.path(), &MACHINE);
         assert!(output.status.success(), "{}", text(&output.stderr));
         let run = folder.path().join(text(&output.stdout).trim());
         assert!(run.ends_with(format!("{}.{number}", run.file_stem().unwrap().to_string_lossy())), "{}", run.display());
@@ -173,19 +182,49 @@ fn two_counted_runs_agree_and_are_marked_and_compared_with_no_others() {
     assert!(chart.contains("COUNTED INSTRUCTIONS"));
 }
 
+/// The only console log of a folder of results.
+fn console(folder: &Path) -> String {
+    let runs: Vec<_> = std::fs::read_dir(folder.join("results")).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    String::from_utf8_lossy(&std::fs::read(runs[0].join("console.log")).unwrap()).into_owned()
+}
+
 #[test]
 fn a_guest_that_cannot_go_on_says_why_and_keeps_its_console() {
-    let Some(kernel) = kernel("a_guest_that_cannot_go_on_says_why_and_keeps_its_console") else { return };
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    // Too little memory to unpack anything in: the kernel panics.
-    let output = guest_run(&kernel, folder.path(), &["--counted", "--memory", "256 MiB", "--disk", "64 MiB,fs=tmpfs"]);
-    assert_eq!(output.status.code(), Some(2), "the same option twice is refused: {}", text(&output.stderr));
-    std::fs::write(folder.path().join("none"), "not a kernel").unwrap();
-    let none = Kernel { image: folder.path().join("none"), modules: kernel.modules };
-    let output = guest_run(&none, folder.path(), &["--counted"]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the guest ended"), "{said}");
+    const TEST: &str = "a_guest_that_cannot_go_on_says_why_and_keeps_its_console";
+    let Some(sound) = kernel(TEST) else { return };
+    let refused = |kernel: &Kernel, machine: &[&str], prepare: &dyn Fn(&Path), said: &[&str]| {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        prepare(folder.path());
+        let output = guest_run(kernel, folder.path(), machine);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(said.iter().all(|said| stderr.contains(said)), "{said:?}: {stderr}");
+        console(folder.path())
+    };
+    let nothing = |_: &Path| {};
+
+    let made = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(made.path().join("none"), "not a kernel").unwrap();
+    let none = Kernel { image: made.path().join("none"), modules: sound.modules.clone() };
+    refused(&none, &MACHINE, &nothing, &["the guest ended"]);
+
+    // A program that the guest brings along, and less memory than it takes to unpack it: the kernel panics.
+    let heavy = |folder: &Path| {
+        std::fs::write(folder.join("tiny.toml"), WORKLOAD.replace("\"aufs\"", "\"fuse-overlayfs\"")).unwrap();
+        let program = std::fs::File::create(folder.join("fuse-overlayfs")).unwrap();
+        let own = std::fs::metadata(env!("CARGO_BIN_EXE_layerbench")).unwrap().len();
+        program.set_len((200_u64 << 20).saturating_sub(own).max(1)).unwrap();
+        program.set_permissions(Permissions::from_mode(0o755)).unwrap();
+    };
+    let small = ["--memory", "256 MiB", "--disk", "64 MiB,fs=ext4", "--time-limit", "5m"];
+    let log = refused(&sound, &small, &heavy, &["Kernel panic", "console.log"]);
+    assert!(log.contains("Kernel panic"), "{log}");
+
+    // No guest is done as soon as that; the console says how far it came.
+    let short = ["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "3s"];
+    let log = refused(&sound, &short, &nothing, &["the guest was ended after 3s", "still running", "console.log"]);
+    assert!(log.contains("Linux version"), "{log}");
 }
 
 #[test]
