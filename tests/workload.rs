@@ -195,7 +195,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         let smoke = load(&path, Scale::Smoke, &layerbench::driver::Registry).unwrap();
         assert!(expand(&smoke, &["s".into()]).len() < expand(&workload, &["s".into()]).len());
         names.push(workload.name.clone());
-        if workload.name == "quick" || workload.name == "study" {
+        if ["quick", "study", "aufs"].contains(&&*workload.name) {
             let cases: Vec<Case> = expand(&workload, &["s".into()]);
             // Jobs take long: they are for the study alone.
             let probes = ProbeName::ALL.into_iter().filter(|p| *p != ProbeName::Jobs || workload.name == "study");
@@ -208,6 +208,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
     assert_eq!(
         names,
         [
+            "aufs",
             "copy-up",
             "jobs",
             "kernels",

@@ -182,8 +182,12 @@ impl Follow<'_> {
     }
 
     fn try_send(&self) -> std::io::Result<()> {
-        // One run, one folder.
-        let Some(folder) = fs::read_dir(self.results)?.next().transpose()? else { return Ok(()) };
+        // One run, one folder; none where the run was refused before its first case.
+        let mut folders = match fs::read_dir(self.results) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            folders => folders?,
+        };
+        let Some(folder) = folders.next().transpose()? else { return Ok(()) };
         let folder = folder.path();
         let mut sent = self.sent.borrow_mut();
         if *sent == 0 {

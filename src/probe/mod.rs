@@ -12,6 +12,7 @@ mod lookup;
 mod page_cache;
 mod start;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -22,7 +23,7 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 
 use crate::record::{Metric, Observation, Privileges};
-use crate::stack::{LayerStack, Targets};
+use crate::stack::{LayerStack, OPAQUE_NAME, Targets, whiteout_path};
 use crate::sys;
 use crate::workload::{CacheState, Params, ProbeName};
 
@@ -164,9 +165,11 @@ impl Trial<'_> {
             let path = self.source_of(name)?;
             read_all(&path, &mut buffer, |_| ()).map_err(at("read", &path))?;
         }
-        // A name that is not in a layer is asked of each layer: let the layers' own negative dentries be cached too.
+        // A name that is not in a layer is asked of each layer, and so is its whiteout where that is a name of its own, as aufs's is: let the
+        // layers' own negative dentries be cached too. A container before this one would have left them.
+        let asked: BTreeSet<PathBuf> = self.targets.names().flat_map(|name| asked_of_a_layer(name)).collect();
         for layer in self.lower {
-            for name in self.targets.names() {
+            for name in &asked {
                 // Absence is an answer here; anything else shows up when the probe asks.
                 std::fs::symlink_metadata(layer.join(name)).ok();
             }
@@ -252,6 +255,16 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
+
+/// What a union may ask a layer for to find a name: the name and its folders, the whiteouts of all of these, and whether the folders are opaque.
+fn asked_of_a_layer(name: &Path) -> Vec<PathBuf> {
+    let parts = name.ancestors().filter(|part| part.file_name().is_some());
+    let asked = |part: &Path| {
+        let opaque = (part != name).then(|| part.join(OPAQUE_NAME));
+        [part.to_owned(), whiteout_path(part)].into_iter().chain(opaque)
+    };
+    parts.flat_map(asked).collect()
 }
 
 /// Makes resident what a union may ask a layer's folder for: its entries, their inodes, its attributes. Whether it is there.
@@ -348,4 +361,29 @@ pub(crate) fn digest(path: &Path) -> Result<blake3::Hash, ProbeError> {
     })
     .map_err(at("read", path))?;
     Ok(hasher.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_asked_for_names_folders_whiteouts_and_markers() {
+        let mut asked = asked_of_a_layer(Path::new("data/pool/f"));
+        asked.sort();
+        let expected = [
+            "data",
+            "data/.wh..wh..opq",
+            "data/.wh.pool",
+            "data/pool",
+            "data/pool/.wh..wh..opq",
+            "data/pool/.wh.f",
+            "data/pool/f",
+            ".wh.data",
+        ];
+        let mut expected = expected.map(PathBuf::from).to_vec();
+        expected.sort();
+        assert_eq!(asked, expected);
+        assert!(asked_of_a_layer(Path::new("")).is_empty());
+    }
 }

@@ -11,7 +11,8 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     blocks.push(Block::Text(plain(
         "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
          run. A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
-         (noise, from A against A); without A against A nothing is concluded from times.",
+         (noise, from A against A); without A against A nothing is concluded from times. Where points contradict one another, more here and \
+         less there, the verdict is undecided and names both ends.",
     )));
     blocks.extend(aufs_is_missing(results).map(|text| Block::Warning(marked(&text))));
     let claims = claims(results);

@@ -408,7 +408,7 @@ pub(super) fn hides(entries: &[Entry]) -> bool {
 }
 
 /// `.wh.<name>` beside a path.
-pub(super) fn whiteout_path(path: &Path) -> PathBuf {
+pub fn whiteout_path(path: &Path) -> PathBuf {
     let mut name = OsString::from(WHITEOUT_PREFIX);
     name.push(path.file_name().unwrap_or_default());
     path.with_file_name(name)

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-pub use definition::{Entry, StackDefinition, Targets, attribute};
+pub use definition::{Entry, StackDefinition, Targets, attribute, whiteout_path};
 pub use forms::LayerForm;
 pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
