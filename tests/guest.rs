@@ -221,10 +221,9 @@ fn a_guest_that_cannot_go_on_says_why_and_keeps_its_console() {
     let log = refused(&sound, &small, &heavy, &["Kernel panic", "console.log"]);
     assert!(log.contains("Kernel panic"), "{log}");
 
-    // No guest is done as soon as that; the console says how far it came.
+    // No guest is done as soon as that. How far it came, and so what its console says, is up to the machine.
     let short = ["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "3s"];
-    let log = refused(&sound, &short, &nothing, &["the guest was ended after 3s", "still running", "console.log"]);
-    assert!(log.contains("Linux version"), "{log}");
+    refused(&sound, &short, &nothing, &["the guest was ended after 3s", "still running", "console.log"]);
 }
 
 #[test]
