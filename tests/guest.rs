@@ -191,8 +191,7 @@ fn console(folder: &Path) -> String {
 
 #[test]
 fn a_guest_that_cannot_go_on_says_why_and_keeps_its_console() {
-    const TEST: &str = "a_guest_that_cannot_go_on_says_why_and_keeps_its_console";
-    let Some(sound) = kernel(TEST) else { return };
+    let Some(sound) = kernel("a_guest_that_cannot_go_on_says_why_and_keeps_its_console") else { return };
     let refused = |kernel: &Kernel, machine: &[&str], prepare: &dyn Fn(&Path), said: &[&str]| {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         prepare(folder.path());
@@ -237,6 +236,7 @@ fn what_cannot_be_booted_is_refused_before_anything_is_made() {
         (&["--kernel", "tiny.toml", "--disk", "8 GiB", "tiny.toml"], "--memory"),
         (&["--kernel", "tiny.toml", "--disk", "1 GiB,fs=zfs", "tiny.toml"], "zfs"),
         (&["--kernel", "tiny.toml", "missing.toml"], "missing.toml"),
+        (&["--kernel", "tiny.toml", "--memory", "1 GiB", "--memory", "2 GiB", "tiny.toml"], "multiple times"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_layerbench"))
             .args(["guest", "run"])

@@ -180,9 +180,20 @@ fn told(c: &Comparison, threshold: f64) -> String {
 }
 
 fn found(c: &Comparison, wanted: (Side, f64), absolute: [f64; 2], words: String, groups: Vec<String>) -> Found {
-    let (verdict, why) = decide(c, wanted)?;
-    let effect = Effect { ratio: c.ratio, interval: c.interval, threshold: wanted.1, noise: c.noise, absolute };
-    Ok((verdict, effect, format!("{} {words}: {why}.", told(c, wanted.1)), groups))
+    Ok(because(decide(c, wanted)?, c, wanted.1, absolute, words, groups))
+}
+
+/// A verdict with its reason, the numbers behind it and the groups that they rest on.
+fn because(
+    (verdict, why): (Verdict, &str),
+    c: &Comparison,
+    threshold: f64,
+    absolute: [f64; 2],
+    words: String,
+    groups: Vec<String>,
+) -> (Verdict, Effect, String, Vec<String>) {
+    let effect = Effect { ratio: c.ratio, interval: c.interval, threshold, noise: c.noise, absolute };
+    (verdict, effect, format!("{} {words}: {why}.", told(c, threshold)), groups)
 }
 
 /// `4 KiB, 16 layers`, with the caches where they are not the usual ones.
@@ -231,9 +242,8 @@ fn over_all(pairs: Pairs<'_>, wanted: (Side, f64), base: &str, missing: impl Fn(
     );
     if above.min(below) * CHANCE > points.len() {
         // A mean of the two has no meaning: another choice of points would have another one.
-        let effect = Effect { ratio: c.ratio, interval: c.interval, threshold: wanted.1, noise: c.noise, absolute };
-        let words = format!("{} {words}: it depends on the point.", told(&c, wanted.1));
-        return Ok((Verdict::Undecided, effect, words, names(&pairs)));
+        let verdict = (Verdict::Undecided, "it depends on the point");
+        return Ok(because(verdict, &c, wanted.1, absolute, words, names(&pairs)));
     }
     found(&c, wanted, absolute, words, names(&pairs))
 }

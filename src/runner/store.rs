@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, StatVfs};
 
 use super::plan::human;
 use crate::host::mounts_below;
@@ -107,9 +107,9 @@ impl Store {
         remove_tree(path).map_err(at("remove", path))
     }
 
-    /// Frees the space of a scratch folder and leaves its empty files until the run ends, or until the file system is nearly full. Deleting thousands of files between cases would
-    /// disturb what follows: ext4 without a journal passes over inodes that were deleted in the last minutes, one by one, at every
-    /// creation (fs/ext4/ialloc.c, `recently_deleted`), and a 4 KiB copy_up then takes several times as long.
+    /// Frees the space of a scratch folder and leaves its empty files until the run ends, or until the file system is nearly full. Deleting
+    /// thousands of files between cases would disturb what follows: ext4 without a journal passes over inodes that were deleted in the last
+    /// minutes, one by one, at every creation (fs/ext4/ialloc.c, `recently_deleted`), and a 4 KiB copy_up then takes several times as long.
     pub(super) fn retire_scratch(&self, path: &Path) -> Result<(), StoreError> {
         detach_mounts(path)?;
         if empty_files(path).is_err() {
@@ -121,14 +121,18 @@ impl Store {
 
     /// Whether what is left may be too little for the next case.
     fn is_nearly_full(&self) -> Result<bool, StoreError> {
-        /// Several times what a case makes; the smallest disk of a guest has four times as many.
+        /// Several times what a case makes; the smallest disk of a guest has twice as many.
         const INODES: u64 = 8192;
         /// Emptied files take none: folders do.
         const BYTES: u64 = 32 << 20;
-        let stat = rustix::fs::statvfs(&self.root).map_err(at("statvfs", &self.root))?;
+        let stat = self.stat()?;
         // btrfs counts no inodes.
         let inodes = stat.f_files > 0 && stat.f_favail < INODES;
-        Ok(inodes || stat.f_bavail.saturating_mul(stat.f_frsize) < BYTES)
+        Ok(inodes || available_bytes(&stat) < BYTES)
+    }
+
+    fn stat(&self) -> Result<StatVfs, StoreError> {
+        rustix::fs::statvfs(&self.root).map_err(at("statvfs", &self.root))
     }
 
     /// Removes the scratch of all cases.
@@ -143,8 +147,7 @@ impl Store {
 
     /// Refuses when fewer bytes are free than needed.
     pub(super) fn check_space(&self, needed: u64) -> Result<(), StoreError> {
-        let stat = rustix::fs::statvfs(&self.root).map_err(at("statvfs", &self.root))?;
-        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let available = available_bytes(&self.stat()?);
         if needed > available {
             return Err(StoreError::Space { path: self.root.clone(), needed, available });
         }
@@ -252,6 +255,11 @@ fn free_loop_devices(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
         freed.push(node);
     }
     Ok(freed)
+}
+
+/// Bytes that a file system has left for an ordinary user.
+fn available_bytes(stat: &StatVfs) -> u64 {
+    stat.f_bavail.saturating_mul(stat.f_frsize)
 }
 
 /// Cuts every regular file of a tree to nothing.
