@@ -20,6 +20,8 @@ mod metadata;
 mod model;
 #[path = "union/open.rs"]
 mod open;
+#[path = "union/owners.rs"]
+mod owners;
 #[path = "union/privileges.rs"]
 mod privileges;
 #[path = "union/reference.rs"]

@@ -36,9 +36,13 @@ fn mount_api() -> Feature {
 fn fuse() -> Feature {
     match OpenOptions::new().read(true).write(true).open("/dev/fuse") {
         Ok(_) => Feature::available("/dev/fuse can be opened"),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Feature::missing(
+            format!("open /dev/fuse: {e}"),
+            "it is for all users where udev made it; as root: chmod 666 /dev/fuse",
+        ),
         Err(e) => Feature::missing(
             format!("open /dev/fuse: {e}"),
-            "load the module (modprobe fuse), or give the container --device /dev/fuse; the node must be readable and writable",
+            "load the module (modprobe fuse), or give the container --device /dev/fuse",
         ),
     }
 }

@@ -23,6 +23,9 @@ use super::{Errno, Res};
 /// Who makes a file, and with which mode.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Maker {
+    /// The user who asks, which decides on privileges.
+    pub(super) caller: u32,
+    /// Who is to own the file, as the layers keep it.
     pub(super) uid: u32,
     pub(super) gid: u32,
     /// File type bits are ignored.
@@ -76,7 +79,7 @@ impl Union {
                     self.table.forget(found.node.id, 1);
                     return Err(Errno::EXIST);
                 }
-                return match self.open(&found.node, flags, (maker.uid, 0), make) {
+                return match self.open(&found.node, flags, (maker.caller, 0), make) {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
                         self.table.forget(found.node.id, 1);
@@ -88,7 +91,7 @@ impl Union {
         };
         let file = file.ok_or(Errno::IO)?;
         let serve = {
-            let writer = Writer::of(flags, maker.uid);
+            let writer = Writer::of(flags, maker.caller);
             lock(&found.node.io).open(file.as_fd(), true, writer, &self.passthrough, make)
         };
         let backing = match serve {

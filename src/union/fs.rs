@@ -126,12 +126,18 @@ impl Edge {
         (ttl, attributes(node.id, &self.presented(node, found.stat)))
     }
 
-    /// A merged directory has one link: the real number would cost a look into all layers, and 1 means "unknown" to those who use it.
+    /// What the mount shows of a file's attributes. A merged directory has one link: the real number would cost a look into all layers, and
+    /// 1 means "unknown" to those who use it.
     fn presented(&self, node: &Node, mut stat: Stat) -> Stat {
         if node.inode.is_merged() {
             stat.st_nlink = 1;
         }
-        stat
+        self.0.options.owners.show(stat)
+    }
+
+    fn maker(&self, req: &Request, mode: u32, umask: u32) -> Maker {
+        let (uid, gid) = self.0.options.owners.store(req.uid(), req.gid());
+        Maker { caller: req.uid(), uid, gid, mode, umask }
     }
 
     fn empty(result: Result<(), rustix::io::Errno>, reply: ReplyEmpty) {
@@ -149,10 +155,6 @@ impl Edge {
             Err(errno) => reply.error(code(errno)),
         }
     }
-}
-
-fn maker(req: &Request, mode: u32, umask: u32) -> Maker {
-    Maker { uid: req.uid(), gid: req.gid(), mode, umask }
 }
 
 /// What fuser says of an entry: whether its buffer was full.
@@ -252,6 +254,7 @@ impl fuser::Filesystem for Edge {
         // A handle that is gone is no reason to fail: the node is enough.
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
         let done = self.0.node(ino.0).and_then(|node| {
+            let change = self.0.options.owners.store_change(change)?;
             let stat = self.0.setattr(&node, &change, handle.as_ref(), req.uid())?;
             Ok((node, stat))
         });
@@ -277,12 +280,12 @@ impl fuser::Filesystem for Edge {
             Kind::RegularFile => New::File,
             kind => New::Special(kind, user_device(rdev)),
         };
-        self.entry(self.0.make(parent.0, name, maker(req, mode, umask), new), reply);
+        self.entry(self.0.make(parent.0, name, self.maker(req, mode, umask), new), reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         self.0.counters.request(Op::Mkdir);
-        self.entry(self.0.make(parent.0, name, maker(req, mode, umask), New::Directory), reply);
+        self.entry(self.0.make(parent.0, name, self.maker(req, mode, umask), New::Directory), reply);
     }
 
     fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -297,7 +300,7 @@ impl fuser::Filesystem for Edge {
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
         self.0.counters.request(Op::Symlink);
-        self.entry(self.0.make(parent.0, link_name, maker(req, 0o777, 0), New::Symlink(target)), reply);
+        self.entry(self.0.make(parent.0, link_name, self.maker(req, 0o777, 0), New::Symlink(target)), reply);
     }
 
     fn rename(
@@ -344,8 +347,8 @@ impl fuser::Filesystem for Edge {
         reply: ReplyCreate,
     ) {
         self.0.counters.request(Op::Create);
-        let made =
-            self.0.create(parent.0, name, maker(req, mode, umask), open_flags(flags), &|file| reply.open_backing(file));
+        let maker = self.maker(req, mode, umask);
+        let made = self.0.create(parent.0, name, maker, open_flags(flags), &|file| reply.open_backing(file));
         match made {
             Ok((found, opened)) => {
                 let (ttl, attr) = self.found(&found);
@@ -501,12 +504,17 @@ impl fuser::Filesystem for Edge {
     ) {
         self.0.counters.request(Op::Setxattr);
         let flags = XattrFlags::from_bits_retain(flags as u32);
-        Self::empty(self.0.node(ino.0).and_then(|node| self.0.setxattr(&node, name, value, flags)), reply);
+        let done = self.0.node(ino.0).and_then(|node| {
+            let value = self.0.options.owners.store_xattr(name, value.to_vec())?;
+            self.0.setxattr(&node, name, &value, flags)
+        });
+        Self::empty(done, reply);
     }
 
     fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.0.counters.request(Op::Getxattr);
-        Self::bytes(self.0.node(ino.0).and_then(|node| self.0.getxattr(&node, name)), size, reply);
+        let value = self.0.node(ino.0).and_then(|node| self.0.getxattr(&node, name));
+        Self::bytes(value.and_then(|value| self.0.options.owners.show_xattr(name, value)), size, reply);
     }
 
     fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {

@@ -23,6 +23,8 @@ pub(super) const WHITEOUT: &[u8] = b".wh.";
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Prefix of aufs's own names (`.wh..wh.aufs`, `.wh..wh.plnk`, `.wh..wh.orph`, the opaque marker).
 const RESERVED: &[u8] = b".wh..wh.";
+/// The extended attribute that holds the ACL of a file (acl(5)).
+pub(super) const ACCESS_ACL: &str = "system.posix_acl_access";
 /// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
 pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
 /// Longest name of a file, in bytes.

@@ -15,6 +15,7 @@
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node.
 //! - `privileges`: set-id bits, which a write takes away.
+//! - `owners`: maps of user and group ids, for user namespaces.
 //! - `fs`: the edge to fuser; decodes, calls, replies.
 //! - `refusal`: what the kernel said when it refused passthrough; said once. `counters`: what was done, in numbers.
 //! - `options`: the words of `-o`. `mount`: mounting and unmounting. `serve`: a daemon's signals, counters and end.
@@ -53,6 +54,7 @@ mod list;
 mod mount;
 mod node;
 mod options;
+mod owners;
 mod passthrough;
 mod privileges;
 mod refusal;
@@ -68,6 +70,7 @@ use std::path::PathBuf;
 pub use counters::Report;
 pub use mount::{UnionMount, mount_background};
 pub use options::{MountOptions, UnionOptions, describe_options, escape, split_layers};
+pub use owners::Owners;
 pub use refusal::NO_PASSTHROUGH;
 pub use serve::serve;
 

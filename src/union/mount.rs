@@ -98,11 +98,15 @@ fn flags(config: &UnionConfig) -> MsFlags {
 
 fn mount_directly(config: &UnionConfig, mountpoint: &Path) -> Result<OwnedFd, UnionError> {
     const DEVICE: &str = "/dev/fuse";
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(DEVICE)
-        .map_err(|error| UnionError::io("open", DEVICE, error))?;
+    let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => UnionError::Config(format!(
+            "open {DEVICE}: {error}; it is for all users where udev made it; as root: chmod 666 {DEVICE}"
+        )),
+        std::io::ErrorKind::NotFound => UnionError::Config(format!(
+            "open {DEVICE}: {error}; load the module (modprobe fuse), or give the container --device {DEVICE}"
+        )),
+        _ => UnionError::io("open", DEVICE, error),
+    })?;
     // The kernel checks permissions from the attributes it is told, for everybody who gets there.
     let mut options = OsString::from(format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions,allow_other",

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use nix::mount::MsFlags;
 
+use super::owners::{IdMap, Owners};
 use super::{UnionConfig, UnionError};
 use crate::workload::nearest;
 
@@ -25,6 +26,8 @@ pub struct UnionOptions {
     pub ttl_seconds: u64,
     /// Where [`serve`](super::serve) writes its counters; `counters=FILE`. A relative path is seen from where the daemon was started.
     pub counters: Option<PathBuf>,
+    /// Whose the files are; `uidmapping=`, `gidmapping=` and `squash_to_uid=` and its like. Default: whose they are in the layers.
+    pub owners: Owners,
     /// How it is mounted.
     pub mount: MountOptions,
 }
@@ -38,6 +41,7 @@ impl Default for UnionOptions {
             fsync: false,
             ttl_seconds: 86_400,
             counters: None,
+            owners: Owners::default(),
             mount: MountOptions::default(),
         }
     }
@@ -62,6 +66,9 @@ impl Default for MountOptions {
         MountOptions { source: "fuse-union".into(), flags: MsFlags::empty(), allow_other: false, security: Vec::new() }
     }
 }
+
+/// The last id that a user or a group can have; the one after it means "none".
+const MAX_ID: u64 = u32::MAX as u64 - 1;
 
 /// What a word is for, and so who may give it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,8 +149,17 @@ const WORDS: &[Word] = &[
     ("fscontext", "=LABEL", Class::Mount, ""),
     ("defcontext", "=LABEL", Class::Mount, ""),
     ("rootcontext", "=LABEL", Class::Mount, ""),
-    ("uidmapping", "=IN:OUT:COUNT", Class::Mount, "Maps of user ids: the identity alone, since FUSE maps none"),
+    (
+        "uidmapping",
+        "=IN:OUT:COUNT",
+        Class::Mount,
+        "Show COUNT user ids of the layers, from IN on, as those from OUT on; more triples may follow, after a colon. Ids in none of them \
+         belong to nobody (65534) and cannot be given",
+    ),
     ("gidmapping", "=IN:OUT:COUNT", Class::Mount, "The same for group ids"),
+    ("squash_to_uid", "=N", Class::Mount, "Show all files as this user's; what is written keeps the ids asked for"),
+    ("squash_to_gid", "=N", Class::Mount, "The same for the group"),
+    ("squash_to_root", "", Class::Mount, "squash_to_uid=0,squash_to_gid=0"),
     ("xattr_permissions", "=0", Class::Mount, ""),
     ("defaults", "", Class::Ignored, ""),
     ("auto", "", Class::Ignored, ""),
@@ -250,9 +266,6 @@ impl UnionConfig {
                 // mount(8) and its users keep notes in these.
                 _ if all && (key.starts_with("x-") || key.starts_with("X-")) => Ok(()),
                 "remount" if all => Err(error("the kernel alone can do that: mount -i -o remount,...", None)),
-                "squash_to_root" | "squash_to_uid" | "squash_to_gid" if all => {
-                    Err(error("not supported: files are shown with the owners that they have", None))
-                }
                 "allow_root" if all => Err(error("not supported: use allow_other", None)),
                 _ => Err(error("no such option", nearest(&key, &valid).map(str::to_owned))),
             };
@@ -291,13 +304,16 @@ impl UnionConfig {
             "context" | "fscontext" | "defcontext" | "rootcontext" => {
                 options.mount.security.push(OsStr::from_bytes(word).to_owned());
             }
-            "uidmapping" | "gidmapping" => match identity(&text) {
-                Some(true) => {}
-                Some(false) => {
-                    return Err(error("not supported: FUSE shows files with the owners that they have", None));
+            "uidmapping" | "gidmapping" => {
+                let map = IdMap::parse(&text).map_err(|reason| error(&format!("{reason}: {key}{form}"), None))?;
+                match &*key {
+                    "uidmapping" => options.owners.uid = map,
+                    _ => options.owners.gid = map,
                 }
-                None => return Err(error(&format!("needs triples of numbers: {key}{form}"), None)),
-            },
+            }
+            "squash_to_uid" => options.owners.uid = IdMap::Squash(number(&shown, &text, 0, MAX_ID)? as u32),
+            "squash_to_gid" => options.owners.gid = IdMap::Squash(number(&shown, &text, 0, MAX_ID)? as u32),
+            "squash_to_root" => options.owners = Owners { uid: IdMap::Squash(0), gid: IdMap::Squash(0) },
             "xattr_permissions" if text != "0" => {
                 return Err(error(
                     "not supported: permissions are those of the files",
@@ -399,14 +415,6 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Whether maps (`inside:outside:count`, one behind the other; Podman begins with a colon) change nothing; `None` when they are none.
-fn identity(text: &str) -> Option<bool> {
-    let numbers =
-        text.strip_prefix(':').unwrap_or(text).split(':').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>().ok()?;
-    let (triples, rest) = numbers.as_chunks::<3>();
-    if triples.is_empty() || !rest.is_empty() { None } else { Some(triples.iter().all(|[a, b, _]| a == b)) }
-}
-
 fn number(word: &str, value: &str, low: u64, high: u64) -> Result<u64, UnionError> {
     match value.parse::<u64>() {
         Ok(n) if (low..=high).contains(&n) => Ok(n),
@@ -468,11 +476,11 @@ mod tests {
             ("upperdir", "needs a value: upperdir=DIR"),
             ("upperdir=", "needs a value"),
             ("lowerdir=/a::/b", "data-only"),
-            ("uidmapping=0:1000:1", "not supported"),
-            ("gidmapping=:0:1000:1", "not supported"),
+            ("uidmapping=", "needs a value: uidmapping=IN:OUT:COUNT"),
             ("uidmapping=0:0", "triples"),
             ("gidmapping=0:x:1", "triples"),
-            ("squash_to_uid=3", "not supported"),
+            ("squash_to_uid=x", "needs a number from 0 to 4294967294"),
+            ("squash_to_root=1", "takes no value"),
             ("xattr_permissions=2", "not supported"),
             ("allow_root", "use allow_other"),
             ("remount", "mount -i"),
@@ -491,7 +499,7 @@ mod tests {
             let value = match *word {
                 "uidmapping" | "gidmapping" => "=:0:0:65536:70000:70000:1",
                 "xattr_permissions" => "=0",
-                "threads" | "ttl" => "=1",
+                "threads" | "ttl" | "squash_to_uid" | "squash_to_gid" => "=1",
                 "passthrough" | "fsync" => "=0",
                 _ if form.is_empty() => "",
                 _ => "=on",

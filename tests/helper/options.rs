@@ -113,7 +113,11 @@ fn what_is_wrong_is_said_and_nothing_is_mounted() {
             "\"lowerdr=top\": no such option; did you mean \"lowerdir\"?",
         ),
         (&["mnt", "-o", "lowerdir=top,nosiud"], 2, "did you mean \"nosuid\"?"),
-        (&["mnt", "-o", "lowerdir=top,uidmapping=0:100000:65536"], 2, "not supported"),
+        (
+            &["mnt", "-o", "lowerdir=top,uidmapping=0:100000"],
+            2,
+            "needs triples of numbers below 2^32: uidmapping=IN:OUT:COUNT",
+        ),
         (&["a", "b", "c", "-o", "lowerdir=top"], 2, "unexpected value"),
         (&["mnt", "-o", "lowerdir=top", "--what"], 2, "--what"),
         (&["nowhere", "-o", "lowerdir=top"], 1, "nowhere: No such file or directory"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use crate::fixture::{SCRATCH, Stack, each_mode, errno, here, names, real_root, scratch, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, scratch, text, write_all};
 
 #[test]
 fn the_topmost_layer_wins_and_directories_merge() {
@@ -206,50 +206,4 @@ fn the_mount_is_recognisable_and_its_work_directory_is_locked() {
     s.unmount();
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains(s.mnt().to_str().unwrap()));
-}
-
-#[test]
-fn everything_holds_for_an_ordinary_user_in_a_user_namespace() {
-    if !real_root() {
-        eprintln!("skipped: the other tests are run this way already");
-        return;
-    }
-    let dir = scratch();
-    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    let nobody = |program: &std::path::Path| {
-        let mut command = std::process::Command::new("setpriv");
-        command
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
-            .arg(program)
-            .env(SCRATCH, dir.path());
-        command
-    };
-    let program = std::env::current_exe().unwrap();
-    match nobody(&program).arg("--list").output() {
-        Ok(output) if output.status.success() => {}
-        other => {
-            eprintln!("skipped: an ordinary user cannot run {}: {other:?}", program.display());
-            return;
-        }
-    }
-    for tests in [
-        "whiteout::",
-        "rename::",
-        "open::",
-        "metadata::",
-        "model::",
-        "hard_links::",
-        "data::",
-        "locks::",
-        "listing::",
-        "special::",
-    ] {
-        let output = nobody(&program).arg(tests).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
 }
