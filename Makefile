@@ -32,7 +32,7 @@ study: build ## Measure everything (under an hour) and render reports/latest/ind
 	$(BIN) verdicts
 	@echo "open reports/latest/index.html"
 
-tools: $(TOOLS)/bin/fsx $(TOOLS)/linux-cloud $(TOOLS)/images ## What some tests run, below target/tools: fsx, a kernel, umoci, skopeo (not installed)
+tools: $(TOOLS)/bin/fsx $(TOOLS)/linux-cloud $(TOOLS)/qemu $(TOOLS)/images ## What some tests run, below target/tools: fsx, a kernel, QEMU, umoci, skopeo (not installed)
 
 $(TOOLS)/bin/fsx:
 	$(CARGO) install fsx --version =$(FSX_VERSION) --locked --root $(TOOLS)
@@ -46,6 +46,13 @@ UNPACK = (mkdir -p $(TOOLS)/deb && cd $(TOOLS)/deb && rm -rf ../$(notdir $@).new
 $(TOOLS)/linux-cloud:
 	@packages=$$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $$2; exit }'); \
 	    [ -n "$$packages" ] && $(UNPACK) || echo "no kernel to boot: needs apt with package lists (apt-get update)"
+
+# QEMU with all that this system lacks for it, unless it is installed; tests/qemu.sh starts it.
+$(TOOLS)/qemu:
+	@if ! command -v qemu-system-x86_64 > /dev/null; then \
+	    packages=$$(apt-get install -s --no-install-recommends qemu-system-x86 2>/dev/null | awk '/^Inst/ { print $$2 }'); \
+	    [ -n "$$packages" ] && $(UNPACK) || echo "no QEMU: needs apt with package lists (apt-get update)"; \
+	fi
 
 # Programs that make and copy images, with the libraries that Debian's base system lacks.
 $(TOOLS)/images:

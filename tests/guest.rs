@@ -1,5 +1,5 @@
-//! The same study under another kernel: Debian's cloud kernel, in QEMU. `make tools` downloads it without installing it; LAYERBENCH_TEST_KERNEL
-//! and LAYERBENCH_TEST_MODULES name others.
+//! The same study under another kernel: Debian's cloud kernel, in QEMU. `make tools` downloads both without installing them;
+//! LAYERBENCH_TEST_KERNEL and LAYERBENCH_TEST_MODULES name another kernel.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -54,14 +54,16 @@ fn kernel(test: &str) -> Option<Kernel> {
         eprintln!("skipped: {test}: {why}");
         None
     };
-    if Command::new("qemu-system-x86_64").arg("--version").output().is_err() {
-        return skip("no qemu-system-x86_64 on PATH (apt install qemu-system-x86)");
+    let unpacked = tool("qemu/usr/bin/qemu-system-x86_64").exists();
+    let tried = Command::new(if unpacked { QEMU } else { "qemu-system-x86_64" }).arg("--version").output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        return skip("qemu-system-x86_64 neither runs from PATH nor from target/tools/qemu (make tools)");
     }
     if let Some(image) = std::env::var_os("LAYERBENCH_TEST_KERNEL") {
         let modules = std::env::var_os("LAYERBENCH_TEST_MODULES").map(PathBuf::from);
         return Some(Kernel { image: image.into(), modules });
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/linux-cloud");
+    let folder = tool("linux-cloud");
     let boot = std::fs::read_dir(folder.join("boot")).ok();
     let image = boot.and_then(|entries| {
         let names = entries.flatten().map(|entry| entry.path());
@@ -73,12 +75,23 @@ fn kernel(test: &str) -> Option<Kernel> {
     }
 }
 
+/// Starts the QEMU that `make tools` unpacked.
+const QEMU: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/qemu.sh");
+
+/// What `make tools` has put below its folder.
+fn tool(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools").join(path)
+}
+
 /// Enough for a program that is not optimised.
 const MACHINE: [&str; 6] = ["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4", "--time-limit", "5m"];
 
 fn guest_run(kernel: &Kernel, folder: &Path, machine: &[&str]) -> Output {
     if !folder.join("tiny.toml").exists() {
         std::fs::write(folder.join("tiny.toml"), WORKLOAD).unwrap();
+        if tool("qemu").exists() {
+            std::os::unix::fs::symlink(QEMU, folder.join("qemu-system-x86_64")).unwrap();
+        }
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path))).unwrap();

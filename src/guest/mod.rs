@@ -188,7 +188,10 @@ impl<'a> Prepared<'a> {
                 Ok(Accelerator::Kvm)
             }
             Err(e) => {
-                say(&format!("accelerator: TCG, an emulated CPU (under KVM {e})"));
+                // Its console goes with this probe's folder.
+                let e = e.to_string();
+                let why = e.split("; its console is in").next().unwrap_or(&e);
+                say(&format!("accelerator: TCG, an emulated CPU (under KVM {why})"));
                 Ok(Accelerator::Tcg)
             }
         }
