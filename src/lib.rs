@@ -12,6 +12,7 @@ pub mod cli;
 pub mod driver;
 pub mod guest;
 pub mod host;
+pub mod medium;
 pub mod probe;
 pub mod record;
 pub mod report;

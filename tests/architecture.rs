@@ -10,11 +10,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("workload", &[]),
     ("record", &["workload"]),
     ("host", &["sys", "workload", "record"]),
+    ("medium", &["sys", "record", "host"]),
     ("stack", &["sys", "workload"]),
     ("union", &["sys", "workload"]),
     ("driver", &["stack", "sys", "host", "record", "workload", "union"]),
     ("probe", &["stack", "sys", "record", "workload"]),
-    ("runner", &["sys", "workload", "record", "host", "stack", "driver", "probe"]),
+    ("runner", &["sys", "workload", "record", "host", "medium", "stack", "driver", "probe"]),
     ("guest", &["sys", "workload", "record", "host", "driver", "runner"]),
     ("analysis", &["record", "workload"]),
     ("chart", &["analysis", "record", "workload"]),
@@ -22,8 +23,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "sys", "workload", "record", "host", "stack", "union", "driver", "probe", "runner", "guest", "analysis",
-            "chart", "report",
+            "sys", "workload", "record", "host", "medium", "stack", "union", "driver", "probe", "runner", "guest",
+            "analysis", "chart", "report",
         ],
     ),
     // A program is a call of cli.

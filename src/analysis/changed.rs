@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::record::{Feature, RunManifest, StoreInfo};
+use crate::record::{Feature, Medium, RunManifest, StoreInfo};
 
 /// What a change concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,12 +103,17 @@ pub(super) fn changes(a: &RunManifest, b: &RunManifest) -> Vec<Change> {
 type Property = fn(&StoreInfo) -> String;
 
 /// What makes a medium, by name.
-const MEDIUM: [(&str, Property); 6] = [
+const MEDIUM: [(&str, Property); 7] = [
     ("file system", |store| store.fs_type.clone()),
     ("mount options", |store| store.mount_options.clone()),
     ("device", |store| store.device.clone()),
     ("I/O scheduler", |store| store.scheduler.clone().unwrap_or_else(|| "none".to_owned())),
     ("rotational flag", |store| store.rotational_flag.map_or_else(|| "unknown".to_owned(), |flag| flag.to_string())),
+    ("medium", |store| match &store.medium {
+        Some(Medium { model: Some(model), .. }) => format!("modelled: {model}"),
+        Some(medium) => medium.class.to_string(),
+        None => "not measured".to_owned(),
+    }),
     ("reflink", |store| there(&store.reflink)),
 ];
 

@@ -11,7 +11,7 @@ use super::compare::{Comparison, compare, compare_all, compare_spread};
 use super::human;
 use super::results::{Data, Group, GroupKey, ResultSet};
 use super::view::{PageView, View, measured_well};
-use crate::record::{DriverInfo, Feature, Unit, metric};
+use crate::record::{DriverInfo, Feature, MediumClass, Unit, metric};
 use crate::workload::{CacheState, Durability};
 
 /// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
@@ -417,15 +417,23 @@ fn at_most(results: &ResultSet, store: &str, driver: &str, what: What, limit: f6
     Ok((verdict, effect, words, groups.iter().map(|(group, _)| group.key.to_string()).collect()))
 }
 
-/// The ratio of the store on a spinning disk to the one on a solid-state disk, as the kernel tells them apart.
+/// The ratio of the store on a spinning disk to the one on a solid-state disk, as the run measured them to be.
 fn media(results: &ResultSet, driver: &str, what: What) -> Found {
-    let of = |rotational| results.media.iter().find(|store| store.rotational_flag == Some(rotational));
-    let (Some(solid), Some(spinning)) = (of(false), of(true)) else {
-        return Err("It takes two stores, one on a solid-state disk and one on a spinning disk.".to_owned());
+    let of = |class| {
+        results.media.iter().find_map(|store| {
+            store.medium.as_ref().filter(|medium| medium.class == class).map(|medium| (store, medium))
+        })
+    };
+    let (Some((solid, _)), Some((spinning, disk))) = (of(MediumClass::SolidState), of(MediumClass::Spinning)) else {
+        return Err("It takes two stores, one that was measured to be on a solid-state disk and one on a spinning disk (layerbench disk \
+                    makes a modelled one)."
+            .to_owned());
     };
     let (subjects, bases) =
         (groups(results, &spinning.label, driver, what), groups(results, &solid.label, driver, what));
-    let base = format!("store {}", solid.label);
+    let modelled =
+        if disk.model.is_some() { format!(" (store {} is a modelled disk)", spinning.label) } else { String::new() };
+    let base = format!("store {}{modelled}", solid.label);
     over_all(paired(subjects, &bases), (Side::Above, 1.0), &base, || none(what, driver))
 }
 

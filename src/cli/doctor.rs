@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::driver;
 use crate::guest::{self, Disk, GuestMachine};
-use crate::host;
 use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
+use crate::{host, medium};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {
@@ -77,7 +77,9 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
     let mut stores = Vec::new();
     for store in &args.store {
         let (label, path) = super::labelled_store(store)?;
-        stores.push(host::store_info_of(&label, &path).map_err(super::bad_input)?);
+        let mut store = host::store_info_of(&label, &path).map_err(super::bad_input)?;
+        store.medium = Some(medium::medium_of(&store));
+        stores.push(store);
     }
     let findings = Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, drivers, stores };
     if args.json {
@@ -136,6 +138,21 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
                 None => "the kernel says nothing",
             },
         )?;
+        if let Some(medium) = &store.medium {
+            let us =
+                |ns: Option<u64>| ns.map_or_else(|| "unknown".to_owned(), |ns| format!("{:.0} us", ns as f64 / 1e3));
+            let model = medium.model.as_ref().map(|model| format!("; modelled: {model}")).unwrap_or_default();
+            row(
+                "medium",
+                &format!(
+                    "{}: a random read takes {}, one behind the last {} ({}){model}",
+                    medium.class,
+                    us(medium.random_read_ns),
+                    us(medium.sequential_read_ns),
+                    medium.how
+                ),
+            )?;
+        }
         row("free", &format!("{} of {}", mebibytes(store.free_bytes), mebibytes(store.total_bytes)))?;
         feature(&mut text, "reflink", &store.reflink)?;
     }

@@ -5,6 +5,7 @@
 mod case;
 mod clean;
 mod compare;
+mod disk;
 mod doctor;
 mod fuse_union;
 mod guest;
@@ -89,7 +90,9 @@ enum Command {
     Stack(stack::StackArgs),
     /// Mount layers with a driver
     Mount(mount::MountArgs),
-    /// Unmount what `mount` mounted
+    /// Make a modelled spinning disk and mount it, to compare with the disk that is here
+    Disk(disk::DiskArgs),
+    /// Unmount what `mount` or `disk` mounted
     Umount(umount::UmountArgs),
     /// Remove what earlier runs left: mounts, loop devices, scratch folders, stacks
     Clean(clean::CleanArgs),
@@ -136,6 +139,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Info(args) => info::run(&args)?,
         Command::Stack(args) => return stack::run(args),
         Command::Mount(args) => mount::run(args)?,
+        Command::Disk(args) => disk::run(&args)?,
         Command::Umount(args) => umount::run(args)?,
         Command::Clean(args) => clean::run(args)?,
         Command::Completions(args) => manual::completions(args, Cli::command())?,

@@ -1,4 +1,4 @@
-//! `layerbench umount`: unmounts what `mount` mounted, and waits for its daemon.
+//! `layerbench umount`: unmounts what `mount` and `disk` mounted, and waits for its daemon.
 
 use std::path::PathBuf;
 
@@ -14,5 +14,8 @@ pub(super) fn run(args: UmountArgs) -> anyhow::Result<()> {
     let place = args.mountpoint.display();
     let found = driver::find_mount(&args.mountpoint).map_err(|e| super::bad_input(format!("{place}: {e}")))?;
     let entry = found.ok_or_else(|| super::bad_input(format!("{place}: nothing is mounted there")))?;
+    if super::disk::take_away(&entry.mountpoint, &entry.source)? {
+        return Ok(());
+    }
     Ok(driver::unmount(&entry)?)
 }

@@ -39,6 +39,7 @@ pub fn store_info(label: &str, path: &Path) -> Result<StoreInfo, HostError> {
         device,
         scheduler: queue("scheduler").and_then(|text| active_scheduler(&text)),
         rotational_flag: queue("rotational").map(|text| text.trim() == "1"),
+        medium: None,
         reflink: reflink(path),
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),

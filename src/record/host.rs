@@ -115,12 +115,66 @@ pub struct StoreInfo {
     pub scheduler: Option<String>,
     /// The kernel's rotational flag: a claim, not a measurement.
     pub rotational_flag: Option<bool>,
+    /// What kind of device it is, measured when the run began; `None` in a record from before this was measured, and in a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<Medium>,
     /// Whether FICLONE works in it.
     pub reflink: Feature,
     /// Bytes free when the run began.
     pub free_bytes: u64,
     /// Size of the file system.
     pub total_bytes: u64,
+}
+
+/// The device under a store, by what reads from it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Medium {
+    /// What these times mean.
+    pub class: MediumClass,
+    /// Median of reads of 4 KiB at random places, past the page cache.
+    pub random_read_ns: Option<u64>,
+    /// Median of such reads one behind the other.
+    pub sequential_read_ns: Option<u64>,
+    /// How many reads of what; or why there were none.
+    pub how: String,
+    /// The modelled disk that it is, in words; `None` for a device of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// Kinds of media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MediumClass {
+    /// It has a head that moves: a random read takes 2 ms or more, and four times as long as one behind the last.
+    Spinning,
+    /// A random read takes less than 1 ms.
+    SolidState,
+    /// Neither: a slow network, a busy device, or not measured.
+    Unclear,
+}
+
+impl MediumClass {
+    /// The class, by the medians of random and of sequential reads. A disk of 15,000 turns a minute waits 2 ms for half a turn, without any
+    /// seek; a solid-state disk behind SATA needs a tenth of that.
+    pub fn of(random_read_ns: u64, sequential_read_ns: u64) -> MediumClass {
+        const MS: u64 = 1_000_000;
+        match random_read_ns {
+            random if random < MS => MediumClass::SolidState,
+            random if random >= 2 * MS && random / 4 >= sequential_read_ns => MediumClass::Spinning,
+            _ => MediumClass::Unclear,
+        }
+    }
+}
+
+impl std::fmt::Display for MediumClass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MediumClass::Spinning => "spinning",
+            MediumClass::SolidState => "solid-state",
+            MediumClass::Unclear => "unclear",
+        })
+    }
 }
 
 /// A driver variant of a run.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::content::{or_unknown, section};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use crate::analysis::human;
-use crate::record::{Feature, Guest, Outcome, Privileges, Run};
+use crate::record::{Feature, Guest, Outcome, Privileges, Run, StoreInfo};
 
 /// The sections.
 pub(super) fn blocks(run: &Run) -> Vec<Block> {
@@ -70,6 +70,19 @@ fn machine(run: &Run) -> Block {
     pairs(guest.chain(found).collect())
 }
 
+/// What kind of device a store is on, and what reads from it cost.
+fn medium(store: &StoreInfo) -> String {
+    let Some(medium) = &store.medium else { return "not measured".to_owned() };
+    let times = match (medium.random_read_ns, medium.sequential_read_ns) {
+        (Some(random), Some(sequential)) => {
+            format!(": {} random, {} in turn", human::ns(random as f64), human::ns(sequential as f64))
+        }
+        _ => String::new(),
+    };
+    let model = medium.model.as_ref().map(|model| format!("; modelled: {model}")).unwrap_or_default();
+    format!("{}{times} ({}){model}", medium.class, medium.how)
+}
+
 fn stores(run: &Run) -> Block {
     let head = [
         "Store",
@@ -78,6 +91,7 @@ fn stores(run: &Run) -> Block {
         "Options",
         "Device",
         "Scheduler",
+        "Medium (measured)",
         "Rotational (the kernel’s word)",
         "Reflink",
         "Free",
@@ -100,6 +114,7 @@ fn stores(run: &Run) -> Block {
                 vec![Span::Code(s.mount_options.clone())],
                 vec![Span::Code(s.device.clone())],
                 plain(s.scheduler.as_deref().unwrap_or("none")),
+                plain(medium(s)),
                 plain(rotational),
                 feature(&s.reflink),
                 plain(human::bytes(s.free_bytes as f64)),
@@ -107,7 +122,7 @@ fn stores(run: &Run) -> Block {
             ]
         })
         .collect();
-    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![8, 9] })
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![9, 10] })
 }
 
 fn mounts(run: &Run) -> Block {

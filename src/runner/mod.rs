@@ -20,7 +20,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION};
+use crate::medium;
+use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo};
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName};
 
@@ -109,6 +110,11 @@ pub enum RunError {
     },
 }
 
+/// A store with what its device costs, which a plan does not find out.
+fn measured(store: &StoreInfo) -> StoreInfo {
+    StoreInfo { medium: Some(medium::medium_of(store)), ..store.clone() }
+}
+
 /// Runs a plan. Only what concerns the whole run is an error; a case that goes wrong is a record.
 pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, RunError> {
     let plan = request.plan;
@@ -133,7 +139,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         host: plan.host.clone(),
         guest: None,
         instrument: Some(setup.instrument.clone()),
-        stores: plan.stores.clone(),
+        stores: plan.stores.iter().map(measured).collect(),
         drivers: plan.drivers.clone(),
         planned_cases: u32::try_from(plan.cases.len()).unwrap_or(u32::MAX),
     };

@@ -2,8 +2,8 @@
 //! of a real run, so that reports can be tested, and looked at, without one.
 
 use layerbench::record::{
-    Capabilities, CaseRecord, DriverInfo, Feature, Host, Metric, Observation, Outcome, Privileges, Run, RunManifest,
-    SCHEMA_VERSION, StoreInfo, metric,
+    Capabilities, CaseRecord, DriverInfo, Feature, Host, Medium, MediumClass, Metric, Observation, Outcome, Privileges,
+    Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
     CacheState, Case, DriverVariant, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
@@ -362,6 +362,13 @@ fn store(label: &str, index: usize) -> StoreInfo {
         device: format!("/dev/made-up{index}"),
         scheduler: Some("none".to_owned()),
         rotational_flag: Some(index > 0),
+        medium: Some(Medium {
+            class: if index > 0 { MediumClass::Spinning } else { MediumClass::SolidState },
+            random_read_ns: Some(if index > 0 { 12_300_000 } else { 92_000 }),
+            sequential_read_ns: Some(if index > 0 { 130_000 } else { 61_000 }),
+            how: format!("64 reads of 4 KiB each, O_DIRECT, of /dev/made-up{index}"),
+            model: (index > 1).then(|| "hdd-7200, a made-up disk".to_owned()),
+        }),
         reflink: Feature::missing("FICLONE: Operation not supported (os error 95)", "use XFS or Btrfs"),
         free_bytes: 40 << 30,
         total_bytes: 100 << 30,

@@ -1,0 +1,91 @@
+//! `layerbench disk`: a spinning disk that is modelled, mounted as ext4, for machines that have none.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::driver;
+use crate::medium::{self, DISKS, DataSheet};
+use crate::record::Privileges;
+use crate::workload::parse_size;
+
+/// The smallest that mkfs.ext4 makes with a journal is about 2 MiB; below this nothing can be measured.
+const SIZE_MIN: u64 = 64 << 20;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = after_help())]
+pub(super) struct DiskArgs {
+    /// Which disk
+    #[arg(long, value_name = "NAME", default_value = DISKS[0].name, value_parser = model)]
+    model: DataSheet,
+    /// How large it is; what is written to it takes memory
+    #[arg(long, value_name = "SIZE", default_value = "8 GiB", value_parser = |text: &str| parse_size(text))]
+    size: u64,
+    /// Serve at the mount point, in the foreground, until unmounted (used by `disk` itself)
+    #[arg(long, hide = true)]
+    serve: bool,
+    /// Where to mount it; `layerbench umount` takes it away, with all that is on it
+    mountpoint: PathBuf,
+}
+
+fn after_help() -> String {
+    let mut text = String::from("Disks:\n");
+    for sheet in DISKS {
+        text.push_str(&format!("  {:<10} {}\n", sheet.name, sheet.about));
+    }
+    text.push_str(
+        "\nReads and writes take as long as the head, the turning and the transfer of such a disk; its bytes lie in memory. Seeks are scaled:\n\
+         across the whole of it they take what they take across the whole of a real one. A run says of each store what reads from it cost,\n\
+         and which one is modelled: layerbench run workloads/media.toml --store ssd=store --store hdd=MOUNTPOINT/store",
+    );
+    text
+}
+
+fn model(name: &str) -> Result<DataSheet, String> {
+    let names = DISKS.map(|sheet| sheet.name);
+    DISKS
+        .into_iter()
+        .find(|sheet| sheet.name == name)
+        .ok_or_else(|| format!("no such disk; there are {}", names.join(" and ")))
+}
+
+pub(super) fn run(args: &DiskArgs) -> anyhow::Result<()> {
+    if args.serve {
+        return Ok(medium::serve(args.model, args.size, &args.mountpoint)?);
+    }
+    let place = args.mountpoint.display();
+    let meta = std::fs::metadata(&args.mountpoint).map_err(|e| super::bad_input(format!("{place}: {e}")))?;
+    if !meta.is_dir() {
+        return Err(super::bad_input(format!("{place}: not a directory")));
+    }
+    if args.size < SIZE_MIN || args.size > i64::MAX as u64 {
+        return Err(super::bad_input("--size: a disk has 64 MiB or more, and less than 8 EiB"));
+    }
+    if crate::host::fingerprint().privileges != Privileges::Root {
+        return Err(anyhow::anyhow!("a modelled disk needs root: it is a loop device and a mount"));
+    }
+    let folder = tempfile::Builder::new().prefix("layerbench-disk.").tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    let size = format!("{} B", args.size);
+    command.args(["disk", "--serve", "--model", args.model.name, "--size", &size, "--"]).arg(folder.path());
+    driver::start_detached(command, folder.path())?;
+    // From here on the daemon has it; `umount` removes it.
+    let folder = folder.keep();
+    match medium::attach(&folder, &args.mountpoint) {
+        Ok(attached) => super::print(&format!("{}: {} on {}\n", place, args.model.about, attached.device.display())),
+        Err(error) => {
+            if let Err(left) = medium::release(&folder) {
+                eprintln!("layerbench: {left}");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Takes the modelled disk at a mount point away; false if what is mounted there is none.
+pub(super) fn take_away(mountpoint: &Path, device: &str) -> anyhow::Result<bool> {
+    match medium::detach(mountpoint, Path::new(device)) {
+        Ok(()) => Ok(true),
+        Err(medium::DiskError::NotOurs(_)) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
