@@ -213,6 +213,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
             "jobs",
             "kernels",
             "lookup",
+            "media",
             "page-cache",
             "parallel",
             "parents",

@@ -60,6 +60,9 @@ pub const DISKS: [DataSheet; 2] = [
     },
 ];
 
+/// Bytes that are written back without a look at what else there is to do.
+const PIECE: u64 = 1 << 20;
+
 const SECOND_NS: u128 = 1_000_000_000;
 
 /// Nanoseconds that bytes take at a rate.
@@ -74,6 +77,8 @@ struct Ahead {
     /// The byte that passed below the head at `at_ns`.
     to: u64,
     at_ns: u64,
+    /// The last byte, and one, that it gets to.
+    limit: u64,
 }
 
 /// A disk that turns. All times are nanoseconds since its start, all places bytes.
@@ -83,8 +88,10 @@ pub struct SpinningDisk {
     size: u64,
     /// Bytes of a track.
     track: u64,
-    /// When it is done with what it was asked for.
-    free_at_ns: u64,
+    /// When the head is done with what it was told to do.
+    head_free_ns: u64,
+    /// When the last bytes between disk and computer have passed. Writes are taken into the cache while the head is busy.
+    bus_free_ns: u64,
     /// Where the head is.
     head: u64,
     ahead: Option<Ahead>,
@@ -101,7 +108,8 @@ impl SpinningDisk {
             sheet,
             size: size.max(1),
             track: (track as u64).max(1),
-            free_at_ns: 0,
+            head_free_ns: 0,
+            bus_free_ns: 0,
             head: 0,
             ahead: None,
             cached: BTreeMap::new(),
@@ -112,57 +120,73 @@ impl SpinningDisk {
     /// When a read that arrives now is done.
     pub fn read(&mut self, now_ns: u64, place: u64, length: u64) -> u64 {
         self.idle_until(now_ns);
-        let start = now_ns.max(self.free_at_ns);
         let end = place.saturating_add(length);
-        let transfer = takes(length, self.sheet.interface_rate);
         let is_cached = self.cached.range(..=place).next_back().is_some_and(|(_, cached_end)| end <= *cached_end);
-        self.free_at_ns = match self.ahead {
-            _ if is_cached => start + transfer,
-            Some(ahead) if place >= ahead.from && end <= self.reach(ahead) => {
-                let passed = ahead.at_ns + takes(end.saturating_sub(ahead.to), self.sheet.rate);
-                passed.max(start) + transfer
+        let there = match self.ahead {
+            _ if is_cached => now_ns,
+            Some(ahead) if place >= ahead.from && end <= ahead.limit => {
+                // Who reads on makes the disk read on, unless it has stopped.
+                if self.head_at(now_ns) < ahead.limit && ahead.limit > ahead.to {
+                    let limit = ahead.limit.max(end.saturating_add(self.sheet.ahead_bytes).min(self.size));
+                    self.ahead = Some(Ahead { limit, ..ahead });
+                }
+                ahead.at_ns + takes(end.saturating_sub(ahead.to), self.sheet.rate)
             }
             _ => {
-                let done = self.pass(start, place, length);
-                self.ahead = Some(Ahead { from: place, to: end, at_ns: done });
+                let done = self.pass(self.head_free_ns.max(now_ns), place, length);
+                let limit = end.saturating_add(self.sheet.ahead_bytes).min(self.size);
+                self.ahead = Some(Ahead { from: place, to: end, at_ns: done, limit });
                 done
             }
         };
-        self.free_at_ns
+        self.hand_over(there.max(now_ns), length)
     }
 
     /// When a write that arrives now is accepted. It is on the medium after a [`flush`](SpinningDisk::flush).
     pub fn write(&mut self, now_ns: u64, place: u64, length: u64) -> u64 {
         self.idle_until(now_ns);
-        self.free_at_ns = self.free_at_ns.max(now_ns);
-        while self.cached_bytes + length > self.sheet.cache_bytes && self.write_back() {}
+        let mut room_ns = now_ns;
+        while self.cached_bytes.saturating_add(length) > self.sheet.cache_bytes && self.write_back() {
+            room_ns = self.head_free_ns;
+        }
         self.cache(place, length);
-        self.free_at_ns += takes(length, self.sheet.interface_rate);
-        self.free_at_ns
+        self.head_free_ns = self.head_free_ns.max(now_ns);
+        self.hand_over(room_ns, length)
     }
 
     /// When everything that was written is on the medium.
     pub fn flush(&mut self, now_ns: u64) -> u64 {
         self.idle_until(now_ns);
-        self.free_at_ns = self.free_at_ns.max(now_ns);
         while self.write_back() {}
-        self.free_at_ns
+        self.head_free_ns.max(self.bus_free_ns).max(now_ns)
+    }
+
+    /// When bytes that may pass between disk and computer from `from_ns` on have done so.
+    fn hand_over(&mut self, from_ns: u64, length: u64) -> u64 {
+        self.bus_free_ns = self.bus_free_ns.max(from_ns) + takes(length, self.sheet.interface_rate);
+        self.bus_free_ns
     }
 
     /// What it did by itself up to now: an idle disk writes back. What it has begun it ends.
     fn idle_until(&mut self, now_ns: u64) {
-        while self.free_at_ns < now_ns && self.write_back() {}
+        while self.head_free_ns < now_ns && self.write_back() {}
     }
 
     /// Writes the next cached piece back, in the order of places; false if there is none.
     fn write_back(&mut self) -> bool {
-        let head = self.head_at(self.free_at_ns);
+        let start = self.head_free_ns;
+        let head = self.head_at(start);
         let next = self.cached.range(head..).next().or_else(|| self.cached.iter().next());
         let Some((&place, &end)) = next else { return false };
+        let piece_end = end.min(place.saturating_add(PIECE));
         self.cached.remove(&place);
-        self.cached_bytes -= end - place;
-        self.free_at_ns = self.pass(self.free_at_ns, place, end - place);
-        self.ahead = None;
+        if piece_end < end {
+            self.cached.insert(piece_end, end);
+        }
+        self.cached_bytes -= piece_end - place;
+        // What was read ahead up to here stays readable.
+        self.ahead = self.ahead.map(|ahead| Ahead { to: head, at_ns: start, limit: head, ..ahead });
+        self.pass(start, place, piece_end - place);
         true
     }
 
@@ -178,16 +202,12 @@ impl SpinningDisk {
         self.cached_bytes += to - from;
     }
 
-    /// The last byte, and one, that a look-ahead gets to.
-    fn reach(&self, ahead: Ahead) -> u64 {
-        ahead.to.saturating_add(self.sheet.ahead_bytes).min(self.size)
-    }
-
     /// Where the head is at a time: behind the last request, or as far as it has read ahead since.
     fn head_at(&self, time_ns: u64) -> u64 {
-        let Some(ahead) = self.ahead else { return self.head };
+        // A look-ahead that has ended is a buffer, and the head is elsewhere.
+        let Some(ahead) = self.ahead.filter(|ahead| ahead.limit > ahead.to) else { return self.head };
         let read = u128::from(self.sheet.rate) * u128::from(time_ns.saturating_sub(ahead.at_ns)) / SECOND_NS;
-        ahead.to.saturating_add(read as u64).min(self.reach(ahead))
+        ahead.to.saturating_add(read as u64).min(ahead.limit)
     }
 
     /// When the last of some bytes has passed the head, which begins to move there at `start_ns`.
@@ -199,7 +219,8 @@ impl SpinningDisk {
         // What lies directly behind the last byte is reached without a wait: a rounding must not cost a turn.
         let wait = if wait + turn / 1000 >= turn { 0 } else { wait };
         self.head = place.saturating_add(length);
-        there + wait + takes(length, self.sheet.rate)
+        self.head_free_ns = there + wait + takes(length, self.sheet.rate);
+        self.head_free_ns
     }
 
     /// Nanoseconds between two places.
@@ -281,6 +302,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_writes_runs_at_the_rate_of_the_medium() {
+        let mut disk = SpinningDisk::new(SHEET, SIZE);
+        let (mut now, pieces, piece) = (0, 2000, 131_072);
+        for n in 0..pieces {
+            // The computer thinks for 50 us between two pieces: the disk writes back meanwhile, and loses no turn by it.
+            now = disk.write(now + 50_000, n * piece, piece);
+        }
+        let rate = (pieces * piece) as f64 / (disk.flush(now) as f64 / 1e9);
+        assert!((0.95..=1.01).contains(&(rate / SHEET.rate as f64)), "{rate}");
+    }
+
+    #[test]
     fn cached_writes_are_joined_read_back_and_bounded() {
         let mut disk = SpinningDisk::new(SHEET, SIZE);
         for place in [8192, 0, 4096, 100_000, 2048] {
@@ -288,9 +321,10 @@ mod tests {
         }
         assert_eq!(disk.cached, BTreeMap::from([(0, 12_288), (100_000, 104_096)]));
         assert_eq!(disk.cached_bytes, 12_288 + 4096);
-        let free = disk.free_at_ns;
-        assert_eq!(disk.read(free, 4096, 4096), free + takes(4096, SHEET.interface_rate), "from the cache");
-        let mut now = free;
+        let now = disk.bus_free_ns;
+        let mut disk = SpinningDisk { head_free_ns: 1000 * MS, ..disk };
+        assert_eq!(disk.read(now, 4096, 4096), now + takes(4096, SHEET.interface_rate), "from the cache");
+        let mut now = now;
         for n in 0..200 {
             now = disk.write(now, n * (40 << 20), 1 << 20);
             assert!(disk.cached_bytes <= SHEET.cache_bytes);
