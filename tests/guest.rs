@@ -89,9 +89,10 @@ const MACHINE: [&str; 6] = ["--memory", "1536 MiB", "--disk", "128 MiB,fs=ext4",
 fn guest_run(kernel: &Kernel, folder: &Path, machine: &[&str]) -> Output {
     if !folder.join("tiny.toml").exists() {
         std::fs::write(folder.join("tiny.toml"), WORKLOAD).unwrap();
-        if tool("qemu").exists() {
-            std::os::unix::fs::symlink(QEMU, folder.join("qemu-system-x86_64")).unwrap();
-        }
+    }
+    let qemu = folder.join("qemu-system-x86_64");
+    if tool("qemu").exists() && !qemu.exists() {
+        std::os::unix::fs::symlink(QEMU, qemu).unwrap();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path))).unwrap();
