@@ -88,8 +88,8 @@ fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
 #[test]
 fn what_cannot_be_made_is_refused_before_anything_is_made() {
     let before = left();
-    let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    fs::write(here.join("no folder"), "").unwrap();
+    let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::write(here.path().join("no folder"), "").unwrap();
     for (words, code, said) in [
         (&["disk", "--model", "ssd", "."][..], 2, "no such disk; there are hdd-7200 and hdd-5400"),
         (&["disk", "--size", "1 MiB", "."], 2, "64 MiB or more"),
