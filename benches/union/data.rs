@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use layerbench::sys;
 
-use crate::Bench;
 use crate::common::Container;
+use crate::null::Mounted;
 use crate::table::{Table, Turns, Wanted};
+use crate::{Bench, mirror};
 
 /// Size of the pieces of sequential work.
 const PIECE: usize = 128 << 10;
@@ -82,6 +83,9 @@ fn write_at_random(path: &Path, places: &[u64]) -> f64 {
     rate(places.len(), start)
 }
 
+/// The question that is put to the least that FUSE with passthrough takes, too.
+const RANDOM_READ: usize = 2;
+
 pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
     if !bench.asks("read") && !bench.asks("write to upper") {
         return;
@@ -103,6 +107,8 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
         || Container::of(bench.union.driver, &bench.union.options, std::slice::from_ref(&lower), &bench.scratch);
     read_through(&lower.join("read"), size);
     let (mut ours, mut theirs) = (vec![Turns::new(); 5], vec![Turns::new(); 5]);
+    let least = Mounted::new(&bench.scratch, &[mirror::SERVE.as_ref(), lower.as_os_str()]);
+    let mut of_least = Turns::new();
     for turn in 0..bench.scale.turns {
         let container = union();
         let merged = (container.merged.join("read"), container.merged.join("written"));
@@ -113,7 +119,7 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
         for question in 0..ours.len() {
             let answer = |(read, written): &(PathBuf, PathBuf)| match question {
                 0 | 1 => read_through(read, size),
-                2 => read_at_random(read, &places),
+                RANDOM_READ => read_at_random(read, &places),
                 3 => write_through(written, size),
                 _ => write_at_random(written, &places),
             };
@@ -126,6 +132,9 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
             };
             ours[question].push(a);
             theirs[question].push(b);
+            if question == RANDOM_READ {
+                of_least.push(read_at_random(&least.at.join("read"), &places));
+            }
         }
     }
     let questions = [
@@ -137,7 +146,11 @@ pub fn reads_and_writes(bench: &Bench, table: &mut Table) {
     ];
     for (n, (question, unit, limit)) in questions.into_iter().enumerate() {
         table.ratio(&format!("{question}, to native"), unit, &ours[n], &theirs[n], Wanted::AtLeast(limit));
+        if n == RANDOM_READ {
+            table.ratio(&format!("{question}, the least to native"), unit, &of_least, &theirs[n], Wanted::Nothing);
+        }
     }
+    drop(least);
     fs::remove_file(native).unwrap();
     fs::remove_dir_all(lower).unwrap();
 }

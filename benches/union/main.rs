@@ -10,12 +10,16 @@
 //!
 //! Everything lies on a new ext4 in a file, so that no earlier use of a disk has a say, and nothing is removed before the end.
 //!
+//! Some questions are put to a FUSE file system that does nothing at all (null), or nothing but to show a folder through the kernel's passthrough
+//! ("the least"): what they take, no FUSE union can go below.
+//!
 //! overlay2 is mounted `volatile`, since our default does not wait for the disk either. Under `cargo test` each question is asked once,
 //! in small, which proves that the answers are right and nothing about time.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+mod mirror;
 mod null;
 mod store;
 mod table;
@@ -99,10 +103,10 @@ fn keep_processors_awake() -> Option<File> {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, mountpoint] = arguments.as_slice()
-        && word == null::SERVE
-    {
-        return null::serve(Path::new(mountpoint));
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [null::SERVE, mountpoint] => return null::serve(Path::new(mountpoint)),
+        [mirror::SERVE, folder, mountpoint] => return mirror::serve(Path::new(folder), Path::new(mountpoint)),
+        _ => {}
     }
     // Cargo passes --bench to a benchmark that is to measure.
     let measure = arguments.iter().any(|argument| argument == "--bench");

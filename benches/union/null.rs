@@ -59,22 +59,23 @@ pub fn serve(mountpoint: &Path) {
     fuser::mount(Null(AtomicU64::new(2)), mountpoint, &config).unwrap();
 }
 
-/// The file system, mounted. A new one knows no name.
+/// A file system of this benchmark's own, mounted. A new one knows no name.
 pub struct Mounted {
     pub at: PathBuf,
     daemon: Child,
 }
 
 impl Mounted {
-    pub fn new(scratch: &Path) -> Mounted {
-        let at = scratch.join("null");
+    /// Starts this program again, to serve what the words say; the mount point is added to them.
+    pub fn new(scratch: &Path, words: &[&OsStr]) -> Mounted {
+        let at = scratch.join(words[0]);
         std::fs::create_dir_all(&at).unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         layerbench::sys::process::die_with_parent(&mut command);
-        let daemon = command.arg(SERVE).arg(&at).stdin(Stdio::null()).spawn().unwrap();
+        let daemon = command.args(words).arg(&at).stdin(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
         while layerbench::driver::find_mount(&at).unwrap().is_none() {
-            assert!(start.elapsed() < Duration::from_secs(10), "the null file system did not mount");
+            assert!(start.elapsed() < Duration::from_secs(10), "{words:?} did not mount");
             std::thread::sleep(Duration::from_millis(1));
         }
         std::fs::metadata(&at).unwrap();
