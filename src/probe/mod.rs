@@ -11,6 +11,7 @@ mod jobs;
 mod lookup;
 mod page_cache;
 mod processes;
+mod read;
 mod start;
 
 use std::collections::BTreeSet;
@@ -311,8 +312,8 @@ pub trait Probe: Sync {
 }
 
 /// Every probe.
-pub fn all() -> [&'static dyn Probe; 5] {
-    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs]
+pub fn all() -> [&'static dyn Probe; 6] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs, &read::Read]
 }
 
 /// The probe of a name.
@@ -323,6 +324,7 @@ pub fn by_name(name: ProbeName) -> &'static dyn Probe {
         ProbeName::PageCache => &page_cache::PageCache,
         ProbeName::Start => &start::Start,
         ProbeName::Jobs => &jobs::Jobs,
+        ProbeName::Read => &read::Read,
     }
 }
 
