@@ -211,6 +211,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
         let expected: Vec<&str> = match record.case.probe {
             ProbeName::CopyUp => continue,
             ProbeName::Jobs => vec!["job_ns"],
+            ProbeName::Read => vec!["read_ns", "wall_ns"],
             ProbeName::Start => {
                 vec![
                     "start_ns",
@@ -256,7 +257,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     assert_eq!(code, 0, "{err}");
     assert!(out.trim().ends_with("index.html"));
     let page = fs::read_to_string(folder.path().join("reports/latest/index.html")).unwrap();
-    for word in ["bind", "overlay2", "fuse-union", "aufs", "smoke"] {
+    for word in ["bind", "overlay2", "fuse-union", "aufs", "smoke", "In parallel", "2 processes"] {
         assert!(page.contains(word), "{word} is not on the page");
     }
 

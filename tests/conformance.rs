@@ -7,6 +7,8 @@
 mod bed;
 #[path = "conformance/lifetime.rs"]
 mod lifetime;
+#[path = "conformance/reads.rs"]
+mod reads;
 #[path = "conformance/triggers.rs"]
 mod triggers;
 

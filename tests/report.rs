@@ -311,6 +311,45 @@ fn jobs_are_told_where_a_run_has_them_and_nowhere_else() {
 }
 
 #[test]
+fn numbers_of_processes_stand_side_by_side_where_a_run_has_several_and_nowhere_else() {
+    for processes in [vec![], vec![1], vec![8]] {
+        let pages = pages(&synthetic::run(&Spec { processes, ..small() }));
+        assert!(!pages.markdown.contains("In parallel"), "one number is no comparison");
+    }
+    let markdown = pages(&synthetic::run(&Spec { processes: vec![1, 2, 8], ..small() })).markdown;
+    let (_, section) = markdown.split_once("## In parallel: one process and many\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let headings: Vec<&str> = section.lines().filter(|line| line.starts_with("### ")).collect();
+    let shape = "6 files of 4 KiB, 1 layer, warm caches";
+    assert_eq!(headings, [format!("### append, {shape}"), format!("### read, {shape}")]);
+    let read = section.split("### read").nth(1).unwrap();
+    let rows: Vec<Vec<&str>> = read
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows[0][1..6], ["Processes", "bind", "overlay2", "overlay2 volatile", "fuse-union"]);
+    let cell = |processes: &str, driver: &str| {
+        let row = rows.iter().find(|row| row[1] == processes).unwrap();
+        row[rows[0].iter().position(|name| *name == driver).unwrap()]
+    };
+    // By hand: 6 ms by one process; half of that by two or more, which have two processors; no less through the union, which has a lock.
+    for (processes, driver, begins) in [
+        ("1 process", "overlay2", "**6.00 ms**"),
+        ("2 processes", "overlay2", "**3.00 ms** \\[0.50"),
+        ("8 processes", "bind", "**3.00 ms** \\[0.50"),
+        ("8 processes", "fuse-union", "**6.00 ms** \\[≈1.00"),
+    ] {
+        assert!(cell(processes, driver).starts_with(begins), "{processes}, {driver}: {}", cell(processes, driver));
+    }
+    assert_eq!(cell("1 process", "bind").matches('[').count(), 0, "one process is compared with nothing");
+    // Without one process there is nothing to divide by, and the times still stand side by side.
+    let markdown = pages(&synthetic::run(&Spec { processes: vec![2, 8], ..small() })).markdown;
+    let (_, section) = markdown.split_once("## In parallel").unwrap();
+    assert!(section.split("### read").nth(1).unwrap().contains("| 2 processes | **3.00 ms** | **3.00 ms** |"));
+}
+
+#[test]
 fn an_interrupted_run_says_so_and_shows_what_it_has() {
     let mut run = synthetic::run(&small());
     run.cases.truncate(60);

@@ -184,6 +184,54 @@ fn a_missing_file_is_named() {
     assert!(message.contains("no/such.toml") && message.contains("No such file"), "{message}");
 }
 
+const READS: &str = r#"title = "t"
+why = "w"
+[[driver]]
+use = "bind"
+[[measure]]
+probe = "read"
+why = "w"
+depth = 2
+file_size = ["4 KiB", "4 MiB"]
+files = 400
+bytes_max = "40 MiB"
+cache = ["fresh", "warm", "cold"]
+processes = [1, 10]
+"#;
+
+#[test]
+fn reads_have_processes_and_folders_and_nothing_that_writes_has() {
+    let cases = expand(&parse_real(READS).unwrap(), &["s".into()]);
+    assert_eq!(cases.len(), 2 * 3 * 2);
+    assert!(cases.iter().all(|case| case.probe == ProbeName::Read && case.id.starts_with("w/read/bind/s/depth=2,")));
+    assert!(
+        cases.iter().any(|case| case.id.ends_with("size=4MiB,files=10,cache=cold,containers=1,processes=10/block=1"))
+    );
+    let line = READS.lines().position(|line| line.starts_with("processes")).unwrap() + 1;
+    for (more, words) in [
+        ("trigger = \"append\"", "the probe read has no axis `trigger` (its axes: stack, depth, file_size, files,"),
+        ("durability = \"fsync\"", "the probe read has no axis `durability`"),
+        ("containers = 2", "the probe read has no axis `containers`"),
+        ("xattrs = 2", "the probe read has no axis `xattrs`"),
+        ("processes = [1, 1]", "processes has the same value twice"),
+        ("processes = 0", "processes 0 cannot be run: it goes from 1 to 1000"),
+        ("process = 1", "did you mean \"processes\"?"),
+        // `bytes_max` leaves ten of the large files.
+        (
+            "processes = [1, 11]",
+            "11 processes cannot each have a file of their own of 10: raise `files`, or `bytes_max`",
+        ),
+    ] {
+        let message = refused(&READS.replace("processes = [1, 10]", more));
+        assert!(message.starts_with(&format!("w.toml:{line}: ")), "line of {more:?}: {message}");
+        assert!(message.contains(words), "{more:?}: {message}");
+    }
+    let more = "trigger = \"append\"\nprocesses = [1, 11]\nbytes_max";
+    let appends =
+        READS.replace("\"read\"", "\"copy_up\"").replace("processes = [1, 10]\n", "").replace("bytes_max", more);
+    assert!(refused(&appends).contains("11 processes cannot each have a file"), "writes are refused alike");
+}
+
 /// The drivers of the program itself.
 #[test]
 fn the_shipped_workloads_parse_and_cover_what_they_promise() {
@@ -197,8 +245,12 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         names.push(workload.name.clone());
         if ["quick", "study", "aufs"].contains(&&*workload.name) {
             let cases: Vec<Case> = expand(&workload, &["s".into()]);
-            // Jobs take long: they are for the study alone.
-            let probes = ProbeName::ALL.into_iter().filter(|p| *p != ProbeName::Jobs || workload.name == "study");
+            // Jobs take long: they are for the study alone. Reads of whole files stand beside appends, in a study of their own.
+            let probes = ProbeName::ALL.into_iter().filter(|probe| match probe {
+                ProbeName::Jobs => workload.name == "study",
+                ProbeName::Read => false,
+                _ => true,
+            });
             for probe in probes {
                 assert!(cases.iter().any(|case| case.probe == probe), "{} measures {}", workload.name, probe.as_str());
             }

@@ -9,7 +9,7 @@ use crate::record::{Metric, Unit, metric};
 use crate::workload::{CacheState, Interned, Params, ProbeName};
 
 /// What is shown of each probe, in order, and what it is called.
-const SHOWN: [(ProbeName, Metric, &str); 16] = [
+const SHOWN: [(ProbeName, Metric, &str); 17] = [
     (ProbeName::Start, metric::START_NS, "start"),
     (ProbeName::Start, metric::MOUNT_NS, "of that, the mount"),
     (ProbeName::Start, metric::EXEC_NS, "of that, the program"),
@@ -26,6 +26,7 @@ const SHOWN: [(ProbeName, Metric, &str); 16] = [
     (ProbeName::CopyUp, metric::FIRST_WRITE_NS, "first write"),
     (ProbeName::CopyUp, metric::FIRST_DURABLE_NS, "first write until it is durable"),
     (ProbeName::CopyUp, metric::SECOND_WRITE_NS, "second write"),
+    (ProbeName::Read, metric::READ_NS, "read of a whole file"),
 ];
 
 /// An image in a store.
@@ -85,7 +86,7 @@ fn point(probe: ProbeName, p: &Params) -> String {
     if let Some(program) = p.program {
         words.push(program.as_str().to_owned());
     }
-    if matches!(probe, ProbeName::CopyUp | ProbeName::PageCache) {
+    if matches!(probe, ProbeName::CopyUp | ProbeName::PageCache | ProbeName::Read) {
         words.push(format!("files of about {}", human::bytes(p.file_size_bytes as f64)));
     }
     if p.target_layer > 0 {

@@ -7,13 +7,12 @@
 use std::ffi::{CStr, CString, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::{Probe, ProbeError, Trial, at, open_folder, timed};
+use super::{Probe, ProbeError, Trial, at, names_below, open_folder, timed};
 use crate::record::{Metric, Observation, metric};
 use crate::workload::ProbeName;
 
@@ -97,7 +96,7 @@ struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     fn new(trial: &Trial, metric: Metric, kind: Kind, names: &'a [PathBuf]) -> Result<Pool<'a>, ProbeError> {
-        let (folder, below) = below_one_folder(names)?;
+        let (folder, below) = names_below(names)?;
         let entries = match kind {
             Kind::List => names.iter().map(|name| trial.stack.names_in(name).len()).collect(),
             _ => Vec::new(),
@@ -154,19 +153,6 @@ impl<'a> Pool<'a> {
         self.samples.push(ns);
         Ok(())
     }
-}
-
-/// The first component that all names share, and what lies below it, ready for a system call.
-fn below_one_folder(names: &[PathBuf]) -> Result<(PathBuf, Vec<CString>), ProbeError> {
-    let bad = |name: &Path| ProbeError::Wrong(format!("{} is not the name of a target", name.display()));
-    let mut folder: Option<PathBuf> = None;
-    let mut below = Vec::with_capacity(names.len());
-    for name in names {
-        let first = name.iter().next().map(PathBuf::from).ok_or_else(|| bad(name))?;
-        let rest = name.strip_prefix(folder.get_or_insert(first)).map_err(|_| bad(name))?;
-        below.push(CString::new(rest.as_os_str().as_bytes()).map_err(|_| bad(name))?);
-    }
-    Ok((folder.unwrap_or_default(), below))
 }
 
 impl Probe for Lookup {
@@ -253,14 +239,6 @@ mod tests {
     use crate::record::Privileges;
     use crate::stack::{LayerStack, StackDefinition};
     use crate::workload;
-
-    #[test]
-    fn names_are_taken_from_the_folder_that_they_share() {
-        let names = ["data/a".into(), "data/b/c".into()];
-        let (folder, below) = below_one_folder(&names).unwrap();
-        assert_eq!((folder, below), ("data".into(), vec![c"a".into(), c"b/c".into()]));
-        assert!(below_one_folder(&["data/a".into(), "other/a".into()]).is_err());
-    }
 
     #[test]
     fn a_listing_counts_entries_also_when_they_exceed_the_buffer() {

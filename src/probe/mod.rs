@@ -10,13 +10,17 @@ mod copy_up;
 mod jobs;
 mod lookup;
 mod page_cache;
+mod processes;
+mod read;
 mod start;
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
@@ -308,8 +312,8 @@ pub trait Probe: Sync {
 }
 
 /// Every probe.
-pub fn all() -> [&'static dyn Probe; 5] {
-    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs]
+pub fn all() -> [&'static dyn Probe; 6] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs, &read::Read]
 }
 
 /// The probe of a name.
@@ -320,6 +324,7 @@ pub fn by_name(name: ProbeName) -> &'static dyn Probe {
         ProbeName::PageCache => &page_cache::PageCache,
         ProbeName::Start => &start::Start,
         ProbeName::Jobs => &jobs::Jobs,
+        ProbeName::Read => &read::Read,
     }
 }
 
@@ -336,6 +341,52 @@ pub fn timed<T>(operation: impl FnOnce() -> T) -> (u64, T) {
 pub(crate) fn open_folder(path: &Path) -> Result<OwnedFd, ProbeError> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(at("open", path))
+}
+
+/// The folder that all targets lie below, and their names from there on.
+fn pool(names: &[PathBuf]) -> Result<(PathBuf, Vec<&Path>), ProbeError> {
+    let mut folder = None;
+    let mut below = Vec::with_capacity(names.len());
+    for name in names {
+        let mut components = name.components();
+        let first = components.next();
+        let rest = components.as_path();
+        match first {
+            Some(Component::Normal(first)) if !rest.as_os_str().is_empty() => {
+                if *folder.get_or_insert(first) != first {
+                    return Err(ProbeError::Wrong("targets lie in several folders".into()));
+                }
+                below.push(rest);
+            }
+            _ => return Err(ProbeError::Wrong(format!("{} is not the name of a target", name.display()))),
+        }
+    }
+    Ok((folder.map(PathBuf::from).unwrap_or_default(), below))
+}
+
+/// A name ready for a system call.
+fn c_name(name: &Path) -> Result<CString, ProbeError> {
+    CString::new(name.as_os_str().as_bytes())
+        .map_err(|_| ProbeError::Wrong(format!("{} is not the name of a target", name.display())))
+}
+
+/// The folder that all targets lie below, and their names from there on, ready for a system call.
+fn names_below(names: &[PathBuf]) -> Result<(PathBuf, Vec<CString>), ProbeError> {
+    let (folder, below) = pool(names)?;
+    Ok((folder, below.into_iter().map(c_name).collect::<Result<_, _>>()?))
+}
+
+/// Reads a file from where it stands to its end through `buffer`. Returns the bytes read.
+#[inline]
+fn read_rest(file: &mut File, buffer: &mut [u8]) -> io::Result<u64> {
+    let mut total = 0;
+    loop {
+        let n = file.read(buffer)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        total += n as u64;
+    }
 }
 
 /// Reads a file to its end through `buffer`, handing every piece on. Returns the bytes read.
@@ -385,5 +436,15 @@ mod tests {
         expected.sort();
         assert_eq!(asked, expected);
         assert!(asked_of_a_layer(Path::new("")).is_empty());
+    }
+
+    #[test]
+    fn targets_lie_below_one_folder() {
+        let names = ["data/a", "data/b/d/f"].map(PathBuf::from);
+        assert_eq!(pool(&names).unwrap(), (PathBuf::from("data"), vec![Path::new("a"), Path::new("b/d/f")]));
+        assert_eq!(names_below(&names).unwrap(), ("data".into(), vec![c"a".into(), c"b/d/f".into()]));
+        for wrong in [["data/a", "other/a"], ["data", "data/a"], ["/data/a", "data/b"], ["../a", "../b"]] {
+            assert!(pool(&wrong.map(PathBuf::from)).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -15,14 +15,14 @@ mod mapped;
 use std::collections::HashSet;
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, timed};
+use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, read_rest, timed};
 use crate::record::{Metric, Observation, Privileges, metric};
 use crate::sys;
 use crate::workload::ProbeName;
@@ -50,14 +50,8 @@ static METRICS: [Metric; 13] = [
 #[inline]
 pub fn read_whole(path: &Path, buffer: &mut [u8]) -> io::Result<(File, u64)> {
     let mut file = File::open(path)?;
-    let mut total = 0;
-    loop {
-        let n = file.read(buffer)?;
-        if n == 0 {
-            return Ok((file, total));
-        }
-        total += n as u64;
-    }
+    let total = read_rest(&mut file, buffer)?;
+    Ok((file, total))
 }
 
 /// Length of a warm read.

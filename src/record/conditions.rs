@@ -73,10 +73,10 @@ pub struct Conditions {
 
 impl Conditions {
     /// Bytes that a file system may read about itself in a case whose data is cached: whoever makes files may have to read what it knows of its
-    /// free space, a block a file and some for all. A look-up makes none and has no such excuse.
+    /// free space, a block a file and some for all. Look-ups and reads make none and have no such excuse.
     pub fn metadata_bytes(case: &Case) -> u64 {
         match case.probe {
-            ProbeName::Lookup => 0,
+            ProbeName::Lookup | ProbeName::Read => 0,
             _ => (1 << 20) + u64::from(case.params.files) * 4096,
         }
     }

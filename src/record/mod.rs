@@ -192,8 +192,8 @@ pub mod metric {
     pub const FIRST_DURABLE_NS: Metric = ns("first_durable_ns");
     /// The same of the second operation.
     pub const SECOND_DURABLE_NS: Metric = ns("second_durable_ns");
-    /// From the start of the first process's first operation to the end of the last process's last first operation: what all files together
-    /// took. One sample a case.
+    /// From the start of the first process's first operation to the end of the last process's last one, of writes the last first write: what
+    /// all files together took, closing them included. One sample a case.
     pub const WALL_NS: Metric = ns("wall_ns");
     /// Bytes allocated in upper by the case's first writes, all files together. One sample a case.
     pub const UPPER_BYTES: Metric = Metric::new("upper_bytes", Unit::Bytes, Better::Lower);
@@ -240,6 +240,8 @@ pub mod metric {
     pub const OPEN_NS: Metric = ns("open_ns");
     /// Opening a directory that every layer has an entry in, and reading its entries to the end.
     pub const READDIR_NS: Metric = ns("readdir_ns");
+    /// Opening a file of layer `target_layer` that nobody has read through this mount, and reading it to its end. One sample a file.
+    pub const READ_NS: Metric = ns("read_ns");
     /// Reading one whole file through the first container. One sample a file.
     pub const FIRST_READ_NS: Metric = ns("first_read_ns");
     /// Reading the same file through the second container. One sample a file; absent with one container.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::page::{Block, Page, Span, Spans, Table, marked, plain};
-use super::{Plate, amplification, breakdown, headline, images, jobs, machine, method, model, verdicts};
+use super::{Plate, amplification, breakdown, headline, images, jobs, machine, method, model, parallel, verdicts};
 use crate::analysis::{PageView, ResultSet, human, operations};
 use crate::record::{Feature, Guest, Outcome, Run, metric};
 
@@ -21,6 +21,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     blocks.extend(verdicts::blocks(results));
     blocks.extend(key_figures(results));
     blocks.extend(jobs::blocks(results));
+    blocks.extend(parallel::blocks(results));
     blocks.extend(images::blocks(results));
     blocks.extend(breakdown::blocks(run, results));
     blocks.extend(amplification::blocks(run, results));

@@ -60,7 +60,7 @@ fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans
 }
 
 /// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.
-fn ratio(c: &Comparison) -> String {
+pub(super) fn ratio(c: &Comparison) -> String {
     let mark = match c.difference {
         Difference::WithinInterval | Difference::WithinNoise => "≈",
         _ => "",

@@ -14,6 +14,7 @@ mod markdown;
 mod method;
 mod model;
 mod page;
+mod parallel;
 mod verdicts;
 
 use std::fs;

@@ -217,12 +217,12 @@ fn selected(stack: &LayerStack, targets: &Targets) -> String {
 fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> {
     let read = conditions.read_bytes;
     let cold = case.params.cache == CacheState::Cold;
-    let looks_up = case.probe == ProbeName::Lookup;
+    let makes_nothing = matches!(case.probe, ProbeName::Lookup | ProbeName::Read);
     if cold && read == 0 {
         return Err(ProbeError::Caches("cold caches were asked for, but nothing was read from the device".into()));
     }
     let measured = u64::from(case.params.files) * case.params.file_size_bytes;
-    if !cold && read > Conditions::metadata_bytes(case) && (looks_up || read > measured / 2) {
+    if !cold && read > Conditions::metadata_bytes(case) && (makes_nothing || read > measured / 2) {
         return Err(ProbeError::Caches(format!(
             "{} caches were asked for, but {read} bytes were read from the device",
             case.params.cache.as_str()

@@ -103,7 +103,7 @@ fn axis<T: Copy>(points: &mut Vec<Params>, values: &[T], set: impl Fn(Params, T)
 }
 
 /// As many files as wanted, or as fit `bytes_max`, but at least two: one sample has no spread.
-fn files_within(files: u32, file_size_bytes: u64, bytes_max: u64) -> u32 {
+pub(super) fn files_within(files: u32, file_size_bytes: u64, bytes_max: u64) -> u32 {
     let fit = bytes_max.checked_div(file_size_bytes).unwrap_or(u64::MAX);
     files.min(u32::try_from(fit).unwrap_or(u32::MAX)).max(files.min(2))
 }

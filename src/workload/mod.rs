@@ -151,12 +151,20 @@ pub enum ProbeName {
     Start,
     /// How long a program takes that works on a whole tree of files.
     Jobs,
+    /// Whole files, read by one process or by several at once.
+    Read,
 }
 
 impl ProbeName {
     /// All of them.
-    pub const ALL: [ProbeName; 5] =
-        [ProbeName::CopyUp, ProbeName::Lookup, ProbeName::PageCache, ProbeName::Start, ProbeName::Jobs];
+    pub const ALL: [ProbeName; 6] = [
+        ProbeName::CopyUp,
+        ProbeName::Lookup,
+        ProbeName::PageCache,
+        ProbeName::Start,
+        ProbeName::Jobs,
+        ProbeName::Read,
+    ];
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -165,6 +173,7 @@ impl ProbeName {
             ProbeName::PageCache => "page_cache",
             ProbeName::Start => "start",
             ProbeName::Jobs => "jobs",
+            ProbeName::Read => "read",
         }
     }
 }

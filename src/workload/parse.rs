@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::expand::files_within;
 use super::{
     CacheState, DEPTH_MAX, DriverVariant, Durability, Interned, Job, Measure, ProbeName, Scale, TargetLayer, Trigger,
     Workload, format_size, hint, parse_size,
@@ -208,6 +209,9 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ProbeName::PageCache => &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
         ProbeName::Start => &["stack", "program", "depth", "file_size", "files", "target_layer", "cache", "containers"],
         ProbeName::Jobs => &["depth", "file_size", "files", "cache", "job"],
+        ProbeName::Read => {
+            &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "cache", "directories", "processes"]
+        }
     }
 }
 
@@ -321,7 +325,19 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     };
     let directories = numbers("directories", 0, DIRECTORIES_MAX)?;
     let xattrs = numbers("xattrs", 0, XATTRS_MAX)?;
-    let processes = numbers("processes", 1, PROCESSES_MAX)?;
+    let each_has = file_size_bytes.iter().map(|size| files_within(files, *size, bytes_max)).min().unwrap_or(files);
+    let processes = match scaled("processes")? {
+        None => Vec::new(),
+        Some(value) => each(value, "processes", |v| match integer(v, "processes", 1, PROCESSES_MAX)? {
+            count if count > each_has => complain(
+                &v.span(),
+                format!(
+                    "{count} processes cannot each have a file of their own of {each_has}: raise `files`, or `bytes_max`, which lowers it"
+                ),
+            ),
+            count => Ok(count),
+        })?,
+    };
     let job = match probe {
         ProbeName::Jobs => named_values(Some(needed("job")?), "job", &Job::ALL, Job::as_str)?,
         _ => Vec::new(),

@@ -15,7 +15,7 @@ use crate::bed::{Bed, Variant, for_each};
 
 const FILES: u32 = 2;
 
-fn params(trigger: Trigger, size: u64, durability: Durability) -> Params {
+pub fn params(trigger: Trigger, size: u64, durability: Durability) -> Params {
     Params {
         depth: 2,
         file_size_bytes: size,
@@ -46,6 +46,16 @@ fn with_case(
     params: &Params,
     check: impl FnOnce(&Bed, &mut Trial, Result<Vec<(String, usize)>, ProbeError>),
 ) {
+    with_case_of(ProbeName::CopyUp, variant, params, check);
+}
+
+/// The same with any probe.
+pub fn with_case_of(
+    probe: ProbeName,
+    variant: &Variant,
+    params: &Params,
+    check: impl FnOnce(&Bed, &mut Trial, Result<Vec<(String, usize)>, ProbeError>),
+) {
     let definition = StackDefinition::study(params.depth, params.target_layer, params.files, params.file_size_bytes)
         .with_targets(params.directories, params.xattrs);
     let bed = Bed::new(variant, definition.layers).mounted();
@@ -64,7 +74,7 @@ fn with_case(
         mount_ns: Vec::new(),
         notes: Vec::new(),
     };
-    let probe = probe::by_name(ProbeName::CopyUp);
+    let probe = probe::by_name(probe);
     let measured = probe.prepare(&mut trial).and_then(|()| {
         let observations = probe.measure(&mut trial)?;
         Ok(observations.into_iter().map(|o| (o.metric.name.into_owned(), o.samples.len())).collect())

@@ -27,6 +27,8 @@ pub struct Spec {
     pub twins: Vec<String>,
     /// Jobs, if any, on a tree over the fewest layers.
     pub jobs: Vec<Job>,
+    /// Numbers of processes, if any, that append to the same files and read them, over the fewest layers.
+    pub processes: Vec<u32>,
     pub smoke: bool,
     /// Every time and every count of bytes is 0.
     pub zeros: bool,
@@ -53,6 +55,7 @@ impl Default for Spec {
             blocks: 3,
             twins: vec!["overlay2 volatile".to_owned()],
             jobs: vec![],
+            processes: vec![],
             smoke: false,
             zeros: false,
         }
@@ -177,6 +180,21 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
                     ..measure(ProbeName::Jobs, vec![4096], shallow.clone(), first.clone(), vec![1])
                 },
             ),
+            (
+                !spec.processes.is_empty(),
+                Measure {
+                    processes: spec.processes.clone(),
+                    ..measure(ProbeName::Read, vec![4096], shallow.clone(), first.clone(), vec![1])
+                },
+            ),
+            (
+                !spec.processes.is_empty(),
+                Measure {
+                    trigger: vec![Trigger::Append],
+                    processes: spec.processes.clone(),
+                    ..measure(ProbeName::CopyUp, vec![4096], shallow.clone(), first.clone(), vec![1])
+                },
+            ),
             (true, measure(ProbeName::PageCache, large, shallow, first, spec.containers.clone())),
         ]
         .into_iter()
@@ -253,12 +271,25 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
                 (metric::UPPER_BYTES, vec![if bind { 0 } else { 4096 }; containers as usize]),
             ]
         }
-        ProbeName::CopyUp => vec![
-            (metric::FIRST_WRITE_NS, many(fixed + (per_kib * kib + per_layer * layers) * store)),
-            (metric::SECOND_WRITE_NS, many(second)),
-            (metric::UPPER_BYTES, vec![if bind { 0 } else { file_size_bytes * u64::from(files) }]),
-            (metric::UPPER_INODES, vec![if bind { 0 } else { u64::from(files) }]),
-        ],
+        ProbeName::CopyUp => {
+            let mut observed = vec![
+                (metric::FIRST_WRITE_NS, many(fixed + (per_kib * kib + per_layer * layers) * store)),
+                (metric::SECOND_WRITE_NS, many(second)),
+                (metric::UPPER_BYTES, vec![if bind { 0 } else { file_size_bytes * u64::from(files) }]),
+                (metric::UPPER_INODES, vec![if bind { 0 } else { u64::from(files) }]),
+            ];
+            // Copies wait for each other.
+            if !spec.processes.is_empty() {
+                observed.push((metric::WALL_NS, vec![40_000_000 + noise.next() % 1_000_000]));
+            }
+            observed
+        }
+        // Two processors, and a lock in the union.
+        ProbeName::Read => {
+            let at_once = if case.driver.driver == "fuse-union" { 1 } else { u64::from(case.params.processes.min(2)) };
+            let samples = many(10_000);
+            vec![(metric::READ_NS, samples), (metric::WALL_NS, vec![6_000_000 / at_once + noise.next() % 1_000])]
+        }
         ProbeName::Lookup => {
             let (base, through) = match cache {
                 CacheState::Warm => (1_100, 0),

@@ -7,24 +7,23 @@
 //! The pool's folder is open, and names below it are looked up by the operation itself, from the first folder of a target's chain to the
 //! target: with `fresh` caches none of them has been looked up through the mount before, with `warm` ones all have.
 
-mod processes;
 mod trigger;
 mod verify;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use super::{Probe, ProbeError, Trial, at, open_folder};
+use super::processes::{self, Meeting, Span};
+use super::{Probe, ProbeError, Trial, at, c_name, open_folder, pool};
 use crate::record::{Metric, Observation, metric};
 use crate::stack::FileFact;
 use crate::workload::{Durability, ProbeName, Trigger};
@@ -59,12 +58,10 @@ fn changed(byte: u8) -> u8 {
     !byte
 }
 
-/// What one process measured: samples in nanoseconds, in the order of its files, and when its first operations began and ended by
-/// CLOCK_MONOTONIC, which all processes share.
+/// What one process measured: samples in nanoseconds, in the order of its files, and when its first operations began and ended.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Samples {
-    began_ns: u64,
-    ended_ns: u64,
+    span: Span,
     first: Vec<u64>,
     second: Vec<u64>,
     first_durable: Vec<u64>,
@@ -81,20 +78,20 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The first operation on every file, then the second on every file; `between` the two in any case.
-    fn on(&self, files: &[File], between: &mut dyn FnMut()) -> Result<Samples, String> {
+    /// The first operation on every file, then the second on every file.
+    fn on(&self, files: &[File], meeting: &mut Meeting) -> Result<Samples, String> {
         let mut samples = Samples {
             first: Vec::with_capacity(files.len()),
             second: Vec::with_capacity(files.len()),
             first_durable: Vec::with_capacity(files.len()),
             second_durable: Vec::with_capacity(files.len()),
-            began_ns: monotonic_ns(),
-            ended_ns: 0,
+            span: Span::default(),
         };
-        let first = self.round(files, Round::First, &mut samples.first, &mut samples.first_durable);
-        samples.ended_ns = monotonic_ns();
-        between();
-        first?;
+        meeting.begin()?;
+        samples.span = Span::begin();
+        self.round(files, Round::First, &mut samples.first, &mut samples.first_durable)?;
+        samples.span.end();
+        meeting.halfway()?;
         self.round(files, Round::Second, &mut samples.second, &mut samples.second_durable)?;
         Ok(samples)
     }
@@ -133,33 +130,6 @@ fn nanoseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    let (seconds, rest) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-}
-
-/// The folder that all targets lie below, and their names from there on.
-fn pool(names: &[PathBuf]) -> Result<(PathBuf, Vec<&Path>), ProbeError> {
-    let mut folder = None;
-    let mut below = Vec::with_capacity(names.len());
-    for name in names {
-        let mut components = name.components();
-        let first = components.next();
-        let rest = components.as_path();
-        match first {
-            Some(Component::Normal(first)) if !rest.as_os_str().is_empty() => {
-                if *folder.get_or_insert(first) != first {
-                    return Err(ProbeError::Wrong("targets lie in several folders".into()));
-                }
-                below.push(rest);
-            }
-            _ => return Err(ProbeError::Wrong(format!("{} is not the name of a target", name.display()))),
-        }
-    }
-    Ok((folder.map(PathBuf::from).unwrap_or_default(), below))
-}
-
 /// Who owns a target before anything is done to it. A volume is this process's own copy.
 fn owner(trial: &Trial, fact: &FileFact) -> Result<(u32, u32), ProbeError> {
     let path = trial.volume.unwrap_or(&fact.path);
@@ -170,29 +140,19 @@ fn owner(trial: &Trial, fact: &FileFact) -> Result<(u32, u32), ProbeError> {
 /// Everything that operations must know, found out before the clock runs. Facts, not the files through the mount: reading them there would
 /// warm what should be cold.
 fn files(trial: &Trial, below: &[&Path]) -> Result<Vec<File>, ProbeError> {
-    let c = |path: &Path| {
-        CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| ProbeError::Wrong(format!("{} is not the name of a target", path.display())))
-    };
     let mut files = Vec::with_capacity(below.len());
     for (name, below) in trial.targets.hits.iter().zip(below) {
         let fact = trial.fact(name)?;
         let [first, second] = other_names(below);
         files.push(File {
-            name: c(below)?,
-            others: [c(&first)?, c(&second)?],
+            name: c_name(below)?,
+            others: [c_name(&first)?, c_name(&second)?],
             byte: changed(fact.first_byte),
             size_bytes: fact.size_bytes,
             owner: owner(trial, &fact)?,
         });
     }
     Ok(files)
-}
-
-/// The files of a process: parts that differ by one at most.
-fn part(files: &[File], index: usize, count: usize) -> &[File] {
-    let bound = |index: usize| files.len() * index / count.max(1);
-    files.get(bound(index)..bound(index + 1)).unwrap_or_default()
 }
 
 /// What a trigger cannot be done to.
@@ -209,13 +169,7 @@ fn check(trial: &Trial) -> Result<(), ProbeError> {
             remedy: "leave out that size, or that trigger".into(),
         });
     }
-    let (files, processes) = (trial.targets.hits.len(), params.processes);
-    if usize::try_from(processes).unwrap_or(usize::MAX) > files {
-        return Err(ProbeError::Wrong(format!(
-            "{processes} processes cannot each have a file of their own of {files}: raise `files`, or `bytes_max`, which lowers it"
-        )));
-    }
-    Ok(())
+    processes::check(trial)
 }
 
 impl Probe for CopyUp {
@@ -250,18 +204,12 @@ impl Probe for CopyUp {
         let work = Work { folder: fd.as_fd(), merged: &merged, trigger, durability };
         let samples = {
             let _inside = WorkingFolder::enter(fd.as_fd()).map_err(at("enter", &merged))?;
-            match usize::try_from(trial.params.processes).unwrap_or(usize::MAX) {
-                0 | 1 => vec![work.on(&files, &mut || ()).map_err(ProbeError::Wrong)?],
-                count => processes::together(count, |index, between| work.on(part(&files, index, count), between))
-                    .map_err(|e| ProbeError::Wrong(e.to_string()))?,
-            }
+            processes::on_parts(trial, &files, |files, meeting| work.on(files, meeting))?
         };
         let after = usage(&container.upper).map_err(at("walk", &container.upper))?;
 
         let all =
             |of: fn(&Samples) -> &Vec<u64>| samples.iter().flat_map(|s| of(s).iter().copied()).collect::<Vec<_>>();
-        let began = samples.iter().map(|s| s.began_ns).min().unwrap_or(0);
-        let ended = samples.iter().map(|s| s.ended_ns).max().unwrap_or(0);
         let mut observations = vec![
             Observation::new(metric::FIRST_WRITE_NS, all(|s| &s.first)),
             Observation::new(metric::SECOND_WRITE_NS, all(|s| &s.second)),
@@ -271,7 +219,7 @@ impl Probe for CopyUp {
             observations.push(Observation::new(metric::SECOND_DURABLE_NS, all(|s| &s.second_durable)));
         }
         observations.extend([
-            Observation::new(metric::WALL_NS, vec![ended.saturating_sub(began)]),
+            Observation::new(metric::WALL_NS, vec![processes::wall_ns(samples.iter().map(|s| s.span))]),
             Observation::new(metric::UPPER_BYTES, vec![after.bytes.saturating_sub(before.bytes)]),
             Observation::new(metric::UPPER_INODES, vec![after.inodes.saturating_sub(before.inodes)]),
         ]);
@@ -312,36 +260,4 @@ pub(super) fn usage(root: &Path) -> io::Result<Usage> {
         }
     }
     Ok(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(n: usize) -> File {
-        let name = || CString::new(n.to_string()).unwrap_or_default();
-        File { name: name(), others: [name(), name()], byte: 0, size_bytes: 0, owner: (0, 0) }
-    }
-
-    #[test]
-    fn parts_are_everything_once_and_nobody_gets_nothing() {
-        let files: Vec<File> = (0..10).map(file).collect();
-        for count in [1, 2, 3, 7, 10] {
-            let parts: Vec<&[File]> = (0..count).map(|index| part(&files, index, count)).collect();
-            let names: Vec<_> = parts.iter().flat_map(|part| part.iter().map(|file| &file.name)).collect();
-            assert!(names.iter().copied().eq(files.iter().map(|file| &file.name)), "{count} parts");
-            let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-            let (least, most) = (lengths.iter().min().unwrap(), lengths.iter().max().unwrap());
-            assert!(*least > 0 && most - least <= 1, "{lengths:?}");
-        }
-    }
-
-    #[test]
-    fn targets_lie_below_one_folder() {
-        let names = ["data/a", "data/b/d/f"].map(PathBuf::from);
-        assert_eq!(pool(&names).unwrap(), (PathBuf::from("data"), vec![Path::new("a"), Path::new("b/d/f")]));
-        for wrong in [["data/a", "other/a"], ["data", "data/a"], ["/data/a", "data/b"], ["../a", "../b"]] {
-            assert!(pool(&wrong.map(PathBuf::from)).is_err(), "{wrong:?}");
-        }
-    }
 }
