@@ -67,8 +67,13 @@ fn compare(folder: &Path, args: &[&str]) -> (i32, String, String) {
 }
 
 fn compared(a: &Run, b: &Run) -> Between {
+    related(a, b, None)
+}
+
+fn related(a: &Run, b: &Run, relative_to: Option<&str>) -> Between {
     let (ra, rb) = (ResultSet::of(a), ResultSet::of(b));
-    between(Side { manifest: &a.manifest, results: &ra }, Side { manifest: &b.manifest, results: &rb }).unwrap()
+    let side = |run, results| Side { manifest: run, results };
+    between(side(&a.manifest, &ra), side(&b.manifest, &rb), relative_to).unwrap()
 }
 
 fn mean<'a>(found: &'a Between, metric: Option<&str>, driver: Option<&str>) -> &'a layerbench::analysis::Mean {
@@ -125,6 +130,49 @@ fn ratios_and_their_means_are_what_was_made_of_the_samples() {
         "{:?}",
         found.without_ratio
     );
+}
+
+#[test]
+fn a_faster_machine_is_no_difference_between_drivers() {
+    let a = synthetic::run(&spec());
+    let drivers = ["bind", "overlay2", "overlay2 volatile", "fuse-union"];
+    let slowed = |run: Run, driver: &&str| changed(&run, driver, "first_write_ns", |sample| sample * 4);
+    // Everything takes four times as long, and fuse-union twice that.
+    let b = drivers.iter().fold(a.clone(), slowed);
+    let b = changed(&b, "fuse-union", "first_write_ns", |sample| 2 * sample);
+    let found = related(&a, &b, Some("overlay2"));
+    let writes: Vec<_> = found.ratios.iter().filter(|ratio| ratio.metric == "first_write_ns").collect();
+    let points = written_at(&a, "overlay2", |_| true);
+    assert_eq!(writes.len(), 3 * points, "all but overlay2's own");
+    for ratio in writes {
+        let expected = if ratio.key.driver == "fuse-union" { 2.0 } else { 1.0 };
+        assert!((ratio.comparison.ratio - expected).abs() < 1e-9, "{} {:?}", ratio.key, ratio.comparison);
+        assert_eq!(ratio.comparison.difference.is_found(), expected > 1.0, "{} {:?}", ratio.key, ratio.comparison);
+        // What is compared is what a run's own report says of two drivers.
+        let results = ResultSet::of(&a);
+        let median = |driver: &str| {
+            let key = layerbench::analysis::GroupKey { driver: driver.to_owned(), ..ratio.key.clone() };
+            let group = results.groups.iter().find(|group| group.key == key).unwrap();
+            group.metric("first_write_ns").unwrap().p50()
+        };
+        assert!((ratio.a.value - median(&ratio.key.driver) / median("overlay2")).abs() < 1e-9);
+    }
+    assert_eq!(mean(&found, Some("first_write_ns"), Some("bind")).repeated.inside, points);
+    assert_eq!(mean(&found, Some("first_write_ns"), Some("fuse-union")).repeated.inside, 0);
+    // Bytes belong to no machine: they are compared as they are, overlay2's too.
+    let bytes = changed(&a, "overlay2", "upper_bytes", |bytes| 3 * bytes);
+    let found = related(&a, &bytes, Some("overlay2"));
+    assert!((mean(&found, Some("upper_bytes"), Some("overlay2")).mean.unwrap() - 3.0).abs() < 1e-9);
+    assert!(found.only_a.is_empty() && found.only_b.is_empty());
+
+    let folder = scratch();
+    write(folder.path(), &[&a, &b]);
+    let (code, out, err) = compare(folder.path(), &["a", "b", "--relative-to", "overlay2", "--fail-above", "1.5"]);
+    assert_eq!(code, 1, "{out}\n{err}");
+    assert!(err.contains("first_write_ns, fuse-union: 2×") && !err.contains("volatile"), "{err}");
+    assert!(out.contains("Times are divided by those of overlay2 at the same point of the same run."), "{out}");
+    let (_, out, _) = compare(folder.path(), &["a", "b", "--relative-to", "overlay2", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["relative_to"], "overlay2");
 }
 
 #[test]
@@ -347,6 +395,7 @@ fn wrong_arguments_and_unfit_runs_are_refused() {
         (&["a", "a", "--fail-above", "inf"], "not a ratio"),
         (&["a", "a", "--fail-above"], "--fail-above"),
         (&["a", "a", "a"], "unexpected argument"),
+        (&["a", "a", "--relative-to", "overlay"], "no driver of run a is labelled overlay; there are bind, overlay2, "),
     ] {
         let (code, _, err) = compare(folder.path(), args);
         assert!(code == 2 && err.contains(words), "{args:?}: {code} {err}");

@@ -3,6 +3,9 @@
 //! The blocks of one run say nothing of those of the other, so nothing is paired: each run's replicates give the variance of its own
 //! logarithms, and the two add up. What both runs share, such as the day, is in no interval: runs on one day each differ by what the
 //! days differ by.
+//!
+//! Times of two machines differ by what the machines differ by. Related to one driver, each time is first divided by that driver's at the same point of
+//! its own run, block by block: what a machine does to all of them is gone, and what is left is how the drivers compare.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +14,7 @@ use serde::Serialize;
 use super::bootstrap::{Interval, Replicates, student_t};
 use super::changed::{Change, OtherOptions, changes, other_options};
 use super::compare::{Comparison, Difference};
-use super::results::{Data, Group, GroupKey, ResultSet, Summary};
+use super::results::{Data, Group, GroupKey, ResultSet};
 use crate::record::{Feature, Guest, RunManifest, Unit};
 
 /// A run to be compared.
@@ -23,18 +26,62 @@ pub struct Side<'a> {
     pub results: &'a ResultSet,
 }
 
+/// What one run says of a point: a median, or that divided by the median of the driver that times are related to.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// In the metric's unit; of a related time a ratio.
+    pub value: f64,
+    /// Its interval; `None` with fewer than two blocks.
+    pub interval: Option<Interval>,
+    /// Number of samples; of a related time those of its own driver.
+    pub samples: usize,
+    /// Number of blocks that gave samples.
+    pub blocks: usize,
+    /// What the same thing measured twice differs by in its run, as in [`Summary::noise`](super::Summary::noise).
+    noise: Option<f64>,
+    replicates: Option<Replicates>,
+}
+
+impl Figure {
+    fn of(data: &Data) -> Figure {
+        let summary = data.summary;
+        Figure {
+            value: summary.p50,
+            interval: summary.interval,
+            samples: summary.n,
+            blocks: summary.blocks,
+            noise: summary.noise,
+            replicates: data.replicates.clone(),
+        }
+    }
+
+    /// Related to the base's; `None` when that has a median of 0.
+    fn related(data: &Data, base: &Data) -> Option<Figure> {
+        let comparison = super::compare::compare(data, base)?;
+        let replicates = data.replicates.as_ref().zip(base.replicates.as_ref());
+        Some(Figure {
+            value: comparison.ratio,
+            interval: comparison.interval,
+            samples: data.summary.n,
+            blocks: data.summary.blocks.min(base.summary.blocks),
+            noise: comparison.noise,
+            replicates: replicates.and_then(|(own, base)| own.ratio(base)),
+        })
+    }
+}
+
 /// A figure of both runs.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Ratio {
     /// What was measured.
     pub key: GroupKey,
     /// Name of the metric.
     pub metric: String,
-    /// The distribution in A.
-    pub a: Summary,
-    /// The distribution in B.
-    pub b: Summary,
-    /// Median of B divided by that of A, and what may be said of it; the noise is the larger one of the two runs.
+    /// What A says.
+    pub a: Figure,
+    /// What B says.
+    pub b: Figure,
+    /// B's value divided by A's, and what may be said of it; the noise is the larger one of the two runs.
     pub comparison: Comparison,
     /// Which of [`Between::changes`] concern it, counted from 0.
     pub changes: Vec<usize>,
@@ -92,7 +139,7 @@ impl Repeated {
             }
             if let Some(interval) = ratio.a.interval {
                 repeated.stated += 1;
-                repeated.inside += usize::from(interval.contains(ratio.b.p50));
+                repeated.inside += usize::from(interval.contains(ratio.b.value));
             }
         }
         repeated
@@ -117,7 +164,7 @@ pub struct Only {
 }
 
 /// Two runs compared.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Between {
     /// What differs besides the figures.
     pub changes: Vec<Change>,
@@ -162,36 +209,37 @@ pub struct Mixed {
 }
 
 /// Compares what both runs measured. Twins stand for no driver of their own: they are in neither ratios nor means, and what they say of
-/// chance is in the noise of each ratio.
+/// chance is in the noise of each ratio. Times are related to the driver of the label `relative_to`, if there is one, whose own then have no ratio.
 ///
 /// # Errors
 /// Runs whose times are not the same quantity: those of a real CPU, of an emulated one, and counted instructions.
-pub fn between(a: Side, b: Side) -> Result<Between, Mixed> {
+pub fn between(a: Side, b: Side, relative_to: Option<&str>) -> Result<Between, Mixed> {
     let kind = |side: &Side| Guest::kind(side.manifest.guest.as_ref());
     if kind(&a) != kind(&b) {
         return Err(Mixed { a: kind(&a), b: kind(&b) });
     }
     let changes = changes(a.manifest, b.manifest);
     let other_options = other_options(a.manifest, b.manifest);
-    let of_b: BTreeMap<&GroupKey, &Group> = b.results.groups.iter().map(|group| (&group.key, group)).collect();
+    let of_a = figures(a.results, relative_to);
+    let of_b = figures(b.results, relative_to);
     let mut ratios: Vec<(Ratio, Logs)> = Vec::new();
     let mut without_ratio = Vec::new();
     let mut both: BTreeSet<(&GroupKey, &str)> = BTreeSet::new();
-    for (key, metric, data) in figures(a.results) {
-        let Some(other) = of_b.get(key).and_then(|group| group.metric(metric)) else { continue };
+    for (&(key, metric), figure) in &of_a {
+        let Some(other) = of_b.get(&(key, metric)) else { continue };
         both.insert((key, metric));
         if other_options.iter().any(|other| other.driver == key.driver) {
             continue;
         }
-        match compare(data, other) {
+        match compare(figure, other) {
             None => without_ratio.push((key.clone(), metric.to_owned())),
             Some((comparison, logs)) => {
                 let concerned = changes.iter().enumerate().filter(|(_, c)| c.concerns(&key.store, &key.driver));
                 let ratio = Ratio {
                     key: key.clone(),
                     metric: metric.to_owned(),
-                    a: data.summary,
-                    b: other.summary,
+                    a: figure.clone(),
+                    b: other.clone(),
                     comparison,
                     changes: concerned.map(|(index, _)| index).collect(),
                 };
@@ -200,9 +248,9 @@ pub fn between(a: Side, b: Side) -> Result<Between, Mixed> {
         }
     }
     let means = means(&ratios, a.results);
-    let only = |of: Side, other: Side| {
+    let only = |of: &Figures, other: Side| {
         let mut points: BTreeMap<(&str, &str, &str, &str), usize> = BTreeMap::new();
-        for (key, metric, _) in figures(of.results).filter(|(key, metric, _)| !both.contains(&(*key, *metric))) {
+        for (key, metric) in of.keys().filter(|figure| !both.contains(*figure)) {
             *points.entry((&key.store, key.probe.as_str(), &key.driver, metric)).or_default() += 1;
         }
         let only = points.into_iter().map(|((store, probe, driver, metric), points)| Only {
@@ -215,7 +263,7 @@ pub fn between(a: Side, b: Side) -> Result<Between, Mixed> {
         });
         only.collect()
     };
-    let (only_a, only_b) = (only(a, b), only(b, a));
+    let (only_a, only_b) = (only(&of_a, b), only(&of_b, a));
     let mut ratios: Vec<Ratio> = ratios.into_iter().map(|(ratio, _)| ratio).collect();
     // A ratio of 0 is the largest change that there is.
     let size = |ratio: &Ratio| ratio.comparison.ratio.ln().abs();
@@ -242,11 +290,30 @@ impl Between {
     }
 }
 
-/// Every figure of a run but those of twins.
-fn figures(results: &ResultSet) -> impl Iterator<Item = (&GroupKey, &str, &Data)> {
-    let drivers =
-        results.groups.iter().filter(|group| !results.twins.iter().any(|twin| twin.label == group.key.driver));
-    drivers.flat_map(|group| group.metrics.iter().map(|(metric, data)| (&group.key, metric.as_str(), data)))
+/// Figures by point and name of the metric.
+type Figures<'a> = BTreeMap<(&'a GroupKey, &'a str), Figure>;
+
+/// Every figure of a run but those of twins, and but times that cannot be related to the driver of that label.
+fn figures<'a>(results: &'a ResultSet, relative_to: Option<&str>) -> Figures<'a> {
+    let groups: BTreeMap<&GroupKey, &Group> = results.groups.iter().map(|group| (&group.key, group)).collect();
+    let mut figures = Figures::new();
+    for (key, group) in &groups {
+        if results.twins.iter().any(|twin| twin.label == key.driver) {
+            continue;
+        }
+        let base_key = relative_to.map(|label| GroupKey { driver: label.to_owned(), ..(*key).clone() });
+        let base = base_key.map(|key| groups.get(&key));
+        for (metric, data) in &group.metrics {
+            let figure = match base {
+                Some(base) if is_time(metric) => {
+                    base.filter(|base| base.key != **key).and_then(|base| Figure::related(data, base.metric(metric)?))
+                }
+                _ => Some(Figure::of(data)),
+            };
+            figures.extend(figure.map(|figure| ((*key, metric.as_str()), figure)));
+        }
+    }
+    figures
 }
 
 fn why_not(other: Side, store: &str, driver: &str) -> String {
@@ -309,12 +376,12 @@ fn welch(ratio: f64, (va, fa): (f64, f64), (vb, fb): (f64, f64)) -> Option<Inter
     (interval.low.is_finite() && interval.high.is_finite()).then_some(interval)
 }
 
-/// Compares B with A; `None` when A's median is 0.
-fn compare(a: &Data, b: &Data) -> Option<(Comparison, Logs)> {
-    let ratio = (a.p50() > 0.0).then(|| b.p50() / a.p50())?;
-    let spread = |data: &Data| data.replicates.as_ref().and_then(Spread::of);
+/// Compares B with A; `None` when A's is 0.
+fn compare(a: &Figure, b: &Figure) -> Option<(Comparison, Logs)> {
+    let ratio = (a.value > 0.0).then(|| b.value / a.value)?;
+    let spread = |figure: &Figure| figure.replicates.as_ref().and_then(Spread::of);
     let logs = Logs { a: spread(a), b: spread(b) };
-    let noise = [a.summary.noise, b.summary.noise].into_iter().flatten().reduce(f64::max);
+    let noise = [a.noise, b.noise].into_iter().flatten().reduce(f64::max);
     Some((Comparison::of(ratio, logs.interval(ratio), noise), logs))
 }
 

@@ -24,7 +24,7 @@ mod results;
 mod triggers;
 mod view;
 
-pub use between::{Between, Mean, Mixed, Only, Ratio, Repeated, Side, between, is_time, unit};
+pub use between::{Between, Figure, Mean, Mixed, Only, Ratio, Repeated, Side, between, is_time, unit};
 pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
 pub use breakdown::{Breakdown, Part, Source, breakdowns};
 pub use changed::{Change, OtherOptions, Scope};

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::analysis::{
-    Between, CONFIDENCE, Difference, GroupKey, Mean, Only, Ratio, ResultSet, Scope, Side, between, human, unit,
+    Between, CONFIDENCE, Difference, Figure, GroupKey, Mean, Only, Ratio, ResultSet, Scope, Side, between, human,
+    is_time, unit,
 };
 use crate::record::RunManifest;
 
@@ -26,6 +27,8 @@ const RULES: &str = "\
 A ratio is B's median divided by A's, of the same store, probe, driver label, parameters and metric; above 1, B takes longer or more. \
 It is called a difference only when its interval does not include 1 and it is larger than what the same thing measured twice differs by in either \
 run (A against A). Runs share no block, so intervals are not paired; what differs between days is in none of them.\n\n\
+With --relative-to DRIVER each time is first divided by that driver's at the same point of its own run. What one machine is faster by than another \
+is gone then: what is left is how the drivers compare, and how far that repeats elsewhere. Bytes and counts stay as they are.\n\n\
 With --fail-above RATIO the exit status is 1 when, for some metric that is a time, the interval of the geometric mean of the ratios lies \
 wholly above RATIO: over all drivers, or over those of one driver label. Those are named. A mean without an interval (a run of one block) never fails, and \
 neither does what only one run has: both are shown.\n\n\
@@ -46,6 +49,9 @@ pub(super) struct CompareArgs {
     /// Show every row; long lists are cut otherwise
     #[arg(long)]
     all: bool,
+    /// Divide each time by that of this driver, at the same point of its own run: for runs on different machines
+    #[arg(long, value_name = "DRIVER")]
+    relative_to: Option<String>,
     /// Exit with 1 when some time got longer by more than this ratio, such as 1.1 for 10 %
     #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
     fail_above: Option<f64>,
@@ -71,16 +77,34 @@ impl Loaded {
     fn side(&self) -> Side<'_> {
         Side { manifest: &self.manifest, results: &self.results }
     }
+
+    /// Refuses a label that no driver of the run has.
+    fn check_driver(&self, label: &str) -> anyhow::Result<()> {
+        let labels: Vec<&str> = self.results.drivers.iter().map(|driver| driver.label.as_str()).collect();
+        if labels.contains(&label) {
+            return Ok(());
+        }
+        let run = &self.manifest.run;
+        Err(super::bad_input(format!(
+            "--relative-to: no driver of run {run} is labelled {label}; there are {}",
+            labels.join(", ")
+        )))
+    }
 }
 
 pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
     let (a, b) = (load(&args.a, &args.results)?, load(&args.b, &args.results)?);
-    let found = between(a.side(), b.side()).map_err(super::bad_input)?;
+    let base = args.relative_to.as_deref();
+    if let Some(label) = base {
+        a.check_driver(label)?;
+        b.check_driver(label)?;
+    }
+    let found = between(a.side(), b.side(), base).map_err(super::bad_input)?;
     let above: Vec<&Mean> = args.fail_above.map(|limit| found.above(limit).collect()).unwrap_or_default();
     let text = if args.json {
-        as_json(&a.manifest, &b.manifest, &found, args.fail_above, &above)?
+        as_json((&a.manifest, &b.manifest), &found, (args.fail_above, base), &above)?
     } else {
-        as_text(&a.manifest, &b.manifest, &found, args.all)
+        as_text((&a.manifest, &b.manifest), &found, base, args.all)
     };
     super::print(&text)?;
     if found.ratios.is_empty() {
@@ -170,13 +194,16 @@ fn share(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), human::percent)
 }
 
-fn as_text(a: &RunManifest, b: &RunManifest, found: &Between, all: bool) -> String {
+fn as_text((a, b): (&RunManifest, &RunManifest), found: &Between, base: Option<&str>, all: bool) -> String {
     let mut text = String::new();
     for (side, manifest) in [("A", a), ("B", b)] {
         line!(text, "{side}  {}, {}, Linux {}", manifest.run, manifest.started, manifest.host.kernel);
     }
     if (&a.run, &a.started) == (&b.run, &b.started) {
         text.push_str("A and B are the same run.\n");
+    }
+    if let Some(base) = base {
+        line!(text, "Times are divided by those of {base} at the same point of the same run.");
     }
     text.push_str(&conditions(found));
     text.push_str(&overview(found, all));
@@ -190,7 +217,7 @@ fn as_text(a: &RunManifest, b: &RunManifest, found: &Between, all: bool) -> Stri
         found.count(Difference::Higher),
         found.count(Difference::Lower)
     );
-    text.push_str(&rows(different, &points, all));
+    text.push_str(&rows(different, &points, base, all));
     line!(
         text,
         "\nNo difference: {} within their interval, {} within A against A; not known, for too few blocks: {}",
@@ -198,7 +225,7 @@ fn as_text(a: &RunManifest, b: &RunManifest, found: &Between, all: bool) -> Stri
         found.count(Difference::WithinNoise),
         found.count(Difference::Unknown)
     );
-    text.push_str(&rows(others, &points, all));
+    text.push_str(&rows(others, &points, base, all));
     if !points.common.is_empty() {
         line!(text, "\nIn every row: {}", points.common.join(" "));
     }
@@ -264,7 +291,7 @@ fn overview(found: &Between, all: bool) -> String {
     )
 }
 
-fn rows(ratios: &[Ratio], points: &Points, all: bool) -> String {
+fn rows(ratios: &[Ratio], points: &Points, base: Option<&str>, all: bool) -> String {
     if ratios.is_empty() {
         return String::new();
     }
@@ -272,12 +299,14 @@ fn rows(ratios: &[Ratio], points: &Points, all: bool) -> String {
     let rows: Vec<Vec<String>> = shown
         .iter()
         .map(|ratio| {
-            let value = |value: f64| human::value(value, unit(&ratio.metric));
+            let related = base.is_some() && is_time(&ratio.metric);
+            let value =
+                |value: f64| if related { human::ratio(value) } else { human::value(value, unit(&ratio.metric)) };
             vec![
                 human::ratio(ratio.comparison.ratio),
                 human::interval(ratio.comparison.interval, human::ratio),
-                value(ratio.a.p50),
-                value(ratio.b.p50),
+                value(ratio.a.value),
+                value(ratio.b.value),
                 ratio.metric.clone(),
                 ratio.key.driver.clone(),
                 points.of_key(&ratio.key),
@@ -380,10 +409,9 @@ impl Points {
 }
 
 fn as_json(
-    a: &RunManifest,
-    b: &RunManifest,
+    (a, b): (&RunManifest, &RunManifest),
     found: &Between,
-    limit: Option<f64>,
+    (limit, base): (Option<f64>, Option<&str>),
     above: &[&Mean],
 ) -> anyhow::Result<String> {
     let run =
@@ -393,7 +421,8 @@ fn as_json(
             "store": key.store, "probe": key.probe, "driver": key.driver, "params": key.params, "metric": metric,
         })
     };
-    let side = |s: &crate::analysis::Summary| json!({ "median": s.p50, "interval": s.interval, "samples": s.n, "blocks": s.blocks });
+    let side =
+        |f: &Figure| json!({ "median": f.value, "interval": f.interval, "samples": f.samples, "blocks": f.blocks });
     let ratio = |ratio: &Ratio| {
         let mut value = key(&ratio.key, &ratio.metric);
         let c = &ratio.comparison;
@@ -413,6 +442,7 @@ fn as_json(
         "a": run(a),
         "b": run(b),
         "confidence": CONFIDENCE,
+        "relative_to": base,
         "changes": found.changes,
         "other_options": found.other_options,
         "means": found.means,

@@ -8,7 +8,7 @@ use rustix::fs::{SeekFrom, Stat};
 use super::{Errno, Res};
 
 /// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
-const SMALL_BYTES: u64 = 64 << 10;
+pub(super) const SMALL_BYTES: u64 = 64 << 10;
 /// A piece, where the kernel does not copy by itself.
 const PIECE_BYTES: usize = 128 << 10;
 

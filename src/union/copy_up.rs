@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
+use super::copy_data::SMALL_BYTES;
 use super::counters::{CopyUpClock, Step};
 use super::create::set_umask;
 use super::hard_links::LinkKey;
@@ -248,6 +249,7 @@ impl Union {
         (stat, data): (&Stat, Data),
         clock: &mut CopyUpClock<'_>,
     ) -> Res<()> {
+        let _away = (stat.st_size as u64 >= SMALL_BYTES || self.options.fsync).then(|| self.crew.away());
         // A file with several names gets them one after the other: none may show an empty file meanwhile.
         if (data == Data::Whole || stat.st_nlink > 1)
             && let (Target::Open(from), Some(to)) = (source, fresh.file())

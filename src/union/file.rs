@@ -199,6 +199,8 @@ impl Union {
     /// Tells the kernel to forget the attributes of a node.
     pub(super) fn attributes_changed(&self, node: &Node) {
         if let Some(notifier) = self.notifier.get() {
+            // The kernel may wait for others here who wait for us.
+            let _away = self.crew.away();
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
         }

@@ -18,6 +18,7 @@ use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Times
 use super::attr::Change;
 use super::counters::Kind as Op;
 use super::create::{Maker, New};
+use super::crew::Turn;
 use super::list::Room;
 use super::node::{Node, lock};
 use super::state::{Found, Union};
@@ -103,6 +104,12 @@ fn user_device(device: u32) -> u64 {
 }
 
 impl Edge {
+    /// To be kept until the request is answered.
+    fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
+        self.0.counters.request(kind);
+        self.0.crew.turn(req.pid())
+    }
+
     /// The kernel may keep the attributes of a node unless they can change without it noticing.
     fn attr_ttl(&self, node: &Node, stat: &Stat) -> Duration {
         if node.superseded() || lock(&node.io).changes_unnoticed(stat.st_mode) { Duration::ZERO } else { self.0.ttl() }
@@ -201,8 +208,8 @@ impl fuser::Filesystem for Edge {
         Ok(())
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.0.counters.request(Op::Lookup);
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req, Op::Lookup);
         let found = self.0.look_up(parent.0, name);
         self.0.counters.looked_up(&found);
         match found {
@@ -215,13 +222,13 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn forget(&self, _req: &Request, ino: INodeNo, nlookup: u64) {
-        self.0.counters.request(Op::Forget);
+    fn forget(&self, req: &Request, ino: INodeNo, nlookup: u64) {
+        let _turn = self.turn(req, Op::Forget);
         self.0.table.forget(ino.0, nlookup);
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.0.counters.request(Op::Getattr);
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let _turn = self.turn(req, Op::Getattr);
         let found = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| (node, stat)));
         match found {
             Ok((node, stat)) => {
@@ -249,7 +256,8 @@ impl fuser::Filesystem for Edge {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        self.0.counters.request(Op::Setattr);
+        let _turn = self.turn(req, Op::Setattr);
+        let _away = self.0.crew.away();
         let change = Change { mode, uid, gid, size, atime: atime.map(timespec), mtime: mtime.map(timespec) };
         // A handle that is gone is no reason to fail: the node is enough.
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
@@ -266,8 +274,8 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
-        self.0.counters.request(Op::Readlink);
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let _turn = self.turn(req, Op::Readlink);
         match self.0.node(ino.0).and_then(|node| self.0.readlink(&node)) {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(code(errno)),
@@ -275,7 +283,7 @@ impl fuser::Filesystem for Edge {
     }
 
     fn mknod(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
-        self.0.counters.request(Op::Mknod);
+        let _turn = self.turn(req, Op::Mknod);
         let new = match Kind::from_raw_mode(mode) {
             Kind::RegularFile => New::File,
             kind => New::Special(kind, user_device(rdev)),
@@ -284,28 +292,29 @@ impl fuser::Filesystem for Edge {
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        self.0.counters.request(Op::Mkdir);
+        let _turn = self.turn(req, Op::Mkdir);
         self.entry(self.0.make(parent.0, name, self.maker(req, mode, umask), New::Directory), reply);
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Unlink);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Unlink);
+        let _away = self.0.crew.away();
         Self::empty(self.0.unlink(parent.0, name), reply);
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Rmdir);
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Rmdir);
         Self::empty(self.0.rmdir(parent.0, name), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.0.counters.request(Op::Symlink);
+        let _turn = self.turn(req, Op::Symlink);
         self.entry(self.0.make(parent.0, link_name, self.maker(req, 0o777, 0), New::Symlink(target)), reply);
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -313,17 +322,18 @@ impl fuser::Filesystem for Edge {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.0.counters.request(Op::Rename);
+        let _turn = self.turn(req, Op::Rename);
+        let _away = self.0.crew.away();
         Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags), reply);
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        self.0.counters.request(Op::Link);
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turn(req, Op::Link);
         self.entry(self.0.node(ino.0).and_then(|node| self.0.link(&node, newparent.0, newname)), reply);
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.0.counters.request(Op::Open);
+        let _turn = self.turn(req, Op::Open);
         let opened = self.0.node(ino.0).and_then(|node| {
             self.0.open(&node, open_flags(flags.0), (req.uid(), req.pid()), &|file| reply.open_backing(file))
         });
@@ -346,7 +356,7 @@ impl fuser::Filesystem for Edge {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.0.counters.request(Op::Create);
+        let _turn = self.turn(req, Op::Create);
         let maker = self.maker(req, mode, umask);
         let made = self.0.create(parent.0, name, maker, open_flags(flags), &|file| reply.open_backing(file));
         match made {
@@ -364,7 +374,7 @@ impl fuser::Filesystem for Edge {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -373,7 +383,8 @@ impl fuser::Filesystem for Edge {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.0.counters.request(Op::Read);
+        let _turn = self.turn(req, Op::Read);
+        let _away = self.0.crew.away();
         let mut buffer = vec![0; size as usize];
         match self.0.read(fh.0, &mut buffer, offset) {
             Ok(got) => reply.data(buffer.get(..got).unwrap_or_default()),
@@ -383,7 +394,7 @@ impl fuser::Filesystem for Edge {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -393,7 +404,8 @@ impl fuser::Filesystem for Edge {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.0.counters.request(Op::Write);
+        let _turn = self.turn(req, Op::Write);
+        let _away = self.0.crew.away();
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         match self.0.write(fh.0, data, offset, kill) {
             Ok(()) => reply.written(data.len() as u32),
@@ -401,15 +413,15 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Flush);
+    fn flush(&self, req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Flush);
         // Nothing is buffered here. ENOSYS tells the kernel not to ask at every close(2).
         reply.error(Errno::ENOSYS);
     }
 
     fn release(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         _flags: OpenFlags,
@@ -417,18 +429,19 @@ impl fuser::Filesystem for Edge {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.0.counters.request(Op::Release);
+        let _turn = self.turn(req, Op::Release);
         self.0.release(fh.0);
         reply.ok();
     }
 
-    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Fsync);
+    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Fsync);
+        let _away = self.0.crew.away();
         Self::empty(self.0.fsync(fh.0, datasync), reply);
     }
 
-    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.0.counters.request(Op::Opendir);
+    fn opendir(&self, req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turn(req, Op::Opendir);
         if self.0.no_opendir.load(Ordering::Relaxed) {
             // The kernel then neither asks again, nor tells when a directory is closed, and keeps listings.
             reply.error(Errno::ENOSYS);
@@ -437,8 +450,8 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        self.0.counters.request(Op::Readdir);
+    fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _turn = self.turn(req, Op::Readdir);
         let listed = self.0.list(ino.0, offset, |listed| {
             room(reply.add(INodeNo(listed.ino), listed.cookie, file_type(listed.kind), listed.name))
         });
@@ -448,8 +461,8 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        self.0.counters.request(Op::Readdirplus);
+    fn readdirplus(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let _turn = self.turn(req, Op::Readdirplus);
         let listed = self.0.list_with_look_ups(ino.0, offset, |listed, found| {
             let (id, ttls, attr) = match found {
                 Some(found) => {
@@ -470,13 +483,14 @@ impl fuser::Filesystem for Edge {
         }
     }
 
-    fn fsyncdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Fsyncdir);
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Fsyncdir);
+        let _away = self.0.crew.away();
         Self::empty(self.0.fsyncdir(ino.0), reply);
     }
 
-    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.0.counters.request(Op::Statfs);
+    fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turn(req, Op::Statfs);
         match self.0.statfs() {
             Ok(s) => reply.statfs(
                 s.f_blocks,
@@ -494,7 +508,7 @@ impl fuser::Filesystem for Edge {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -502,7 +516,7 @@ impl fuser::Filesystem for Edge {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.0.counters.request(Op::Setxattr);
+        let _turn = self.turn(req, Op::Setxattr);
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let done = self.0.node(ino.0).and_then(|node| {
             let value = self.0.options.owners.store_xattr(name, value.to_vec())?;
@@ -511,19 +525,19 @@ impl fuser::Filesystem for Edge {
         Self::empty(done, reply);
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.0.counters.request(Op::Getxattr);
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req, Op::Getxattr);
         let value = self.0.node(ino.0).and_then(|node| self.0.getxattr(&node, name));
         Self::bytes(value.and_then(|value| self.0.options.owners.show_xattr(name, value)), size, reply);
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.0.counters.request(Op::Listxattr);
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turn(req, Op::Listxattr);
         Self::bytes(self.0.node(ino.0).and_then(|node| self.0.listxattr(&node)), size, reply);
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.0.counters.request(Op::Removexattr);
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turn(req, Op::Removexattr);
         Self::empty(self.0.node(ino.0).and_then(|node| self.0.removexattr(&node, name)), reply);
     }
 
@@ -537,13 +551,14 @@ impl fuser::Filesystem for Edge {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.0.counters.request(Op::Fallocate);
+        let _turn = self.turn(req, Op::Fallocate);
+        let _away = self.0.crew.away();
         let mode = FallocateFlags::from_bits_retain(mode as u32);
         Self::empty(self.0.fallocate(fh.0, mode, offset, length, req.uid()), reply);
     }
 
-    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        self.0.counters.request(Op::Lseek);
+    fn lseek(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let _turn = self.turn(req, Op::Lseek);
         let to = match (u64::try_from(offset), whence) {
             (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
             (Ok(offset), libc::SEEK_HOLE) => SeekFrom::Hole(offset),
@@ -570,7 +585,8 @@ impl fuser::Filesystem for Edge {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        self.0.counters.request(Op::CopyFileRange);
+        let _turn = self.turn(req, Op::CopyFileRange);
+        let _away = self.0.crew.away();
         match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, req.uid()) {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),

@@ -44,6 +44,7 @@ mod copy_data;
 mod copy_up;
 mod counters;
 mod create;
+mod crew;
 mod file;
 mod fs;
 mod hard_links;

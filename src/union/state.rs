@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::copy_data::Copier;
 use super::counters::Counters;
+use super::crew::Crew;
 use super::file::OpenFile;
 use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
@@ -42,6 +43,7 @@ pub(super) struct Union {
     pub(super) next_handle: AtomicU64,
     pub(super) passthrough: PassthroughSwitch,
     pub(super) counters: Counters,
+    pub(super) crew: Arc<Crew>,
     /// Whether the kernel lets us do without opendir (Linux 5.1).
     pub(super) no_opendir: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
@@ -82,6 +84,7 @@ impl Union {
             next_handle: AtomicU64::new(1),
             passthrough: PassthroughSwitch::new(config.options.passthrough),
             counters: Counters::new(),
+            crew: Arc::default(),
             no_opendir: AtomicBool::new(false),
             notifier: OnceLock::new(),
             restricted: !rustix::process::geteuid().is_root()
@@ -188,6 +191,7 @@ impl Union {
     }
 
     fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
+        let _away = self.crew.away();
         let mut lowers = write(&dir.lowers);
         let upper = inode.is_upper().then_some(UPPER);
         let layers = upper
