@@ -1,8 +1,10 @@
-//! Importing images: each format, the merged tree against what tar makes of the same layers, hostile archives one by one, and who may not
-//! keep everything.
+//! Importing images: each format, the merged tree against what tar makes of the same layers, hostile archives one by one, who may not
+//! keep everything, and what is measured on them.
 
 #[path = "import/hostile.rs"]
 mod hostile;
+#[path = "import/jobs.rs"]
+mod jobs;
 #[path = "import/round_trip.rs"]
 mod round_trip;
 #[path = "import/stores.rs"]

@@ -6,10 +6,10 @@ use super::human;
 use super::operations::Operation;
 use super::results::{Group, ResultSet};
 use crate::record::{Metric, Unit, metric};
-use crate::workload::{CacheState, Interned, Params, ProbeName};
+use crate::workload::{CacheState, Interned, Job, Params, ProbeName};
 
 /// What is shown of each probe, in order, and what it is called.
-const SHOWN: [(ProbeName, Metric, &str); 17] = [
+const SHOWN: [(ProbeName, Metric, &str); 18] = [
     (ProbeName::Start, metric::START_NS, "start"),
     (ProbeName::Start, metric::MOUNT_NS, "of that, the mount"),
     (ProbeName::Start, metric::EXEC_NS, "of that, the program"),
@@ -27,6 +27,8 @@ const SHOWN: [(ProbeName, Metric, &str); 17] = [
     (ProbeName::CopyUp, metric::FIRST_DURABLE_NS, "first write until it is durable"),
     (ProbeName::CopyUp, metric::SECOND_WRITE_NS, "second write"),
     (ProbeName::Read, metric::READ_NS, "read of a whole file"),
+    // What it is called is the job's own words.
+    (ProbeName::Jobs, metric::JOB_NS, ""),
 ];
 
 /// An image in a store.
@@ -71,7 +73,8 @@ fn operations<'a>(results: &'a ResultSet, groups: &[&'a Group]) -> Vec<(Unit, Op
                 });
                 let points: Vec<_> = drivers.collect();
                 if !points.is_empty() {
-                    let label = format!("{words}{}", point(probe, &params));
+                    let job = params.job.map_or("", Job::words);
+                    let label = format!("{words}{job}{}", point(probe, &params));
                     operations.push((metric.unit, Operation { label, points }));
                 }
             }
@@ -92,6 +95,9 @@ fn point(probe: ProbeName, p: &Params) -> String {
     if p.target_layer > 0 {
         words.push(format!("layer {}", p.target_layer));
     }
+    if probe == ProbeName::Jobs {
+        words.push(human::count(p.files, "file"));
+    }
     if p.containers > 1 {
         words.push(human::count(p.containers, "container"));
     }
@@ -99,7 +105,7 @@ fn point(probe: ProbeName, p: &Params) -> String {
         words.push(p.cache.as_str().to_owned());
     }
     // What is said already is at its usual value in this one.
-    let rest = Params { stack: None, program: None, ..*p }.unusual();
+    let rest = Params { stack: None, program: None, job: None, ..*p }.unusual();
     words.extend(rest.split(',').filter(|word| !word.is_empty()).map(|word| word.replace('=', " ")));
     words.into_iter().map(|word| format!(", {word}")).collect()
 }

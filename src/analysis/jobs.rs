@@ -17,12 +17,13 @@ pub struct JobView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    /// The view over the tree on which the most jobs were measured in the run; of equals the one with the most points. `None` without any.
+    /// The view over the built tree on which the most jobs were measured in the run; of equals the one with the most points. `None` without any.
+    /// Jobs on images are shown with these, see [`super::ImageView`].
     pub fn of(results: &'a ResultSet, store: &str) -> Option<JobView<'a>> {
         let name = metric::JOB_NS.name;
         let alike = |p: &Params| Params { job: None, ..*p };
-        let all: Vec<&Group> =
-            results.groups.iter().filter(|g| g.key.probe == ProbeName::Jobs && g.metric(&name).is_some()).collect();
+        let is_one = |g: &&Group| g.key.probe == ProbeName::Jobs && g.key.params.stack.is_none();
+        let all: Vec<&Group> = results.groups.iter().filter(is_one).filter(|g| g.metric(&name).is_some()).collect();
         let mut candidates: BTreeMap<Params, (BTreeSet<Job>, usize)> = BTreeMap::new();
         for group in &all {
             let (jobs, points) = candidates.entry(alike(&group.key.params)).or_default();

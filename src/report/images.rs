@@ -15,7 +15,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
                 blocks.push(Block::Text(plain(format!(
                     "Operations on the images’ own files, as they lie in the images’ own layers: the median, and in brackets its ratio to the same on a \
                      volume that holds a copy of the whole image, with the {} interval of the ratio. A ratio marked “≈” is no difference. Caches are fresh \
-                     where nothing else is said. Which files were drawn is in the notes of the records.",
+                     where nothing else is said. Which files were drawn is in the notes of the records; jobs work on all that an image has.",
                     human::percent(crate::analysis::CONFIDENCE)
                 ))));
             }

@@ -94,7 +94,6 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         mount_ns: Vec::new(),
         notes: selected.into_iter().collect(),
     };
-    trial.warm_layers()?;
     // Daemons inherit where they may run.
     confine(&job.daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {:?}: {e}", job.daemon_cpus))?;
     let probe = probe::by_name(case.probe);
@@ -114,6 +113,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         probe.rehearse(&trial, &container)?;
         mount.unmount()?;
     }
+    // After the rehearsal: one that takes long gives the kernel time to reclaim what nobody looks at.
+    trial.warm_layers()?;
     let counters = job.scratch.join("counters.json");
     let mut counted = case.driver.options.clone();
     counted.extend(driver.counters_option(&counters));
@@ -182,6 +183,15 @@ fn targets(job: &CaseJob, stack: &LayerStack) -> Result<(Targets, Option<String>
         let note = format!("{} of the image is {}", called.display(), file.display());
         return Ok((Targets { hits: vec![file], ..Targets::default() }, Some(note)));
     }
+    if job.case.probe == ProbeName::Jobs {
+        let targets = stack.everything();
+        if targets.hits.is_empty() {
+            let reason = format!("{} has no files", name.as_str());
+            return Err(ProbeError::Unavailable { reason, remedy: "another image".into() });
+        }
+        let note = all(stack, &targets);
+        return Ok((targets, Some(note)));
+    }
     let targets = stack.select(&Selection {
         seed: job.seed,
         files: params.files,
@@ -199,6 +209,18 @@ fn targets(job: &CaseJob, stack: &LayerStack) -> Result<(Targets, Option<String>
 
 /// Fewest files of an image that make a case: one sample has no spread.
 const FILES_MIN: usize = 2;
+
+/// What a whole image is, in a sentence.
+fn all(stack: &LayerStack, targets: &Targets) -> String {
+    let bytes: u64 = targets.hits.iter().filter_map(|name| stack.file(name)).map(|fact| fact.size_bytes).sum();
+    let Targets { hits, listed, unseen, .. } = targets;
+    format!(
+        "the whole image: {} files of {bytes} bytes together, {} folders, {} links and special files",
+        hits.len(),
+        listed.len(),
+        unseen.len()
+    )
+}
 
 /// Which files of an image were measured, in a sentence.
 fn selected(stack: &LayerStack, targets: &Targets) -> String {

@@ -7,7 +7,9 @@ use crate::driver;
 use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
 use crate::stack;
-use crate::workload::{CacheState, Case, DriverVariant, Workload, case_id, expand, format_size, hint, shuffle};
+use crate::workload::{
+    CacheState, Case, DriverVariant, ProbeName, Workload, case_id, expand, format_size, hint, shuffle,
+};
 
 use super::StackKey;
 use super::store::{Store, StoreError};
@@ -117,6 +119,8 @@ impl Plan {
         shuffle(&mut cases, seed);
         let folders: BTreeMap<&str, &Path> =
             stores.iter().map(|(label, path)| (label.as_str(), path.as_path())).collect();
+        // Opening an image takes a while, and many cases are about the same one.
+        let mut files_of: BTreeMap<(String, &str), (u32, u64)> = BTreeMap::new();
         let cases = cases
             .into_iter()
             .map(|mut case| {
@@ -124,6 +128,13 @@ impl Plan {
                     let folder = folders.get(case.store.as_str()).copied().unwrap_or(Path::new(""));
                     // A store that is not there has no image, nor has one that cannot be listed.
                     case.params.depth = stack::depth_of_image(folder, name.as_str()).ok().flatten().unwrap_or(0);
+                    if case.probe == ProbeName::Jobs {
+                        // Of one that cannot be opened the case itself will say so.
+                        let found = files_of.entry((case.store.clone(), name.as_str())).or_insert_with(|| {
+                            stack::files_of_image(folder, name.as_str()).ok().flatten().unwrap_or((0, 0))
+                        });
+                        (case.params.files, case.params.file_size_bytes) = *found;
+                    }
                     let Case { workload, probe, driver, store, params, block, .. } = &case;
                     case.id = case_id(workload, *probe, &driver.label, store, params, *block);
                 }
@@ -294,7 +305,7 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readin
         );
     }
     if case.params.cache == CacheState::Cold
-        && case.probe != crate::workload::ProbeName::PageCache
+        && case.probe != ProbeName::PageCache
         && let Feature::Missing { reason, remedy } = &host.capabilities.drop_caches
     {
         return skipped(format!("cold caches: {reason}"), remedy);

@@ -98,7 +98,7 @@ pub struct Targets {
     pub merged: Vec<PathBuf>,
     /// Files below many folders that the target layer alone has.
     pub paths: Vec<PathBuf>,
-    /// Files to open, which nothing else is done with.
+    /// Files to open, which nothing else is done with; where the targets are a whole image, what is neither file nor folder.
     pub unseen: Vec<PathBuf>,
     /// Directories that every layer has an entry in.
     pub listed: Vec<PathBuf>,

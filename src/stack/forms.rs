@@ -1,5 +1,7 @@
 //! Other forms of a stack's layers: with overlay's whiteouts, and as a plain folder.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -12,8 +14,7 @@ use rustix::io::Errno;
 
 use super::definition::whiteout_path;
 use super::partial::Partial;
-use super::view::Visible;
-use super::{Entry, LayerStack, Marks, OPAQUE_NAME, StackError, WHITEOUT_PREFIX, at, attribute, diff, parallel, scan};
+use super::{Entry, LayerStack, Marks, OPAQUE_NAME, StackError, WHITEOUT_PREFIX, at, diff, parallel, scan};
 
 /// The form in which a driver takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,67 +172,79 @@ fn mark(path: &Path, name: &str, value: &[u8]) -> Result<(), StackError> {
     }
 }
 
-/// Gives a folder the owner, extended attributes, mode and times of another.
+/// Gives what lies at one path the owner, extended attributes, mode and times of what lies at another; of a link itself.
 fn copy_attributes(source: &Path, target: &Path) -> Result<(), StackError> {
-    let meta = fs::metadata(source).map_err(at("stat", source))?;
-    let made = fs::metadata(target).map_err(at("stat", target))?;
+    let meta = fs::symlink_metadata(source).map_err(at("stat", source))?;
+    let made = fs::symlink_metadata(target).map_err(at("stat", target))?;
     if (meta.uid(), meta.gid()) != (made.uid(), made.gid()) {
-        std::os::unix::fs::chown(target, Some(meta.uid()), Some(meta.gid())).map_err(at("chown", target))?;
+        std::os::unix::fs::lchown(target, Some(meta.uid()), Some(meta.gid())).map_err(at("chown", target))?;
     }
     for (name, value) in scan::xattrs(source).map_err(at("read extended attributes of", source))? {
         rustix::fs::lsetxattr(target, name.as_slice(), &value, XattrFlags::empty())
             .map_err(at("set extended attribute of", target))?;
     }
-    fs::set_permissions(target, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(at("chmod", target))?;
+    // Links have no mode. Another owner has taken set-id bits away: the mode comes after it.
+    if !meta.is_symlink() {
+        fs::set_permissions(target, fs::Permissions::from_mode(meta.mode() & 0o7777)).map_err(at("chmod", target))?;
+    }
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
     let times = Timestamps {
         last_access: time(meta.atime(), meta.atime_nsec()),
         last_modification: time(meta.mtime(), meta.mtime_nsec()),
     };
-    utimensat(CWD, target, &times, AtFlags::empty()).map_err(at("set times of", target))
+    utimensat(CWD, target, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(at("set times of", target))
 }
 
-/// Copies the merged view into an empty folder. `copy_file_range` (by way of `std::fs::copy`) shares blocks where the file system can, and
-/// copies in the kernel where it cannot.
+/// Copies the merged view into an empty folder, with everything that a layer keeps of a file. `copy_file_range` (by way of `std::fs::copy`) shares
+/// blocks where the file system can, and copies in the kernel where it cannot.
 pub(super) fn flat(stack: &LayerStack, into: &Path) -> Result<(), StackError> {
-    let mut modes = Vec::new();
-    let mut files = Vec::new();
-    for (path, visible) in stack.view.entries() {
+    let (mut folders, mut others, mut links) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first_names: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    for (path, source) in stack.places() {
         let place = into.join(path);
-        match visible {
-            Visible::Dir { mode } => {
-                fs::create_dir(&place).map_err(at("create folder", &place))?;
-                modes.push((place, *mode));
-            }
-            Visible::File(fact) => files.push((fact, place)),
-            Visible::Symlink { target } => {
-                std::os::unix::fs::symlink(target, &place).map_err(at("create symbolic link", &place))?;
-            }
-            Visible::Special { format, device } => {
-                let made = mknodat(CWD, &place, FileType::from_raw_mode(*format), Mode::RUSR | Mode::WUSR, *device);
-                made.map_err(at("create device", &place))?;
+        let meta = fs::symlink_metadata(&source).map_err(at("stat", &source))?;
+        if meta.is_dir() {
+            fs::create_dir(&place).map_err(at("create folder", &place))?;
+            folders.push((source, place));
+            continue;
+        }
+        // A name in overlay's form of the layer counts too: one that is alone here is no more than looked up.
+        if meta.nlink() > 1 {
+            match first_names.entry((meta.dev(), meta.ino())) {
+                Occupied(first) => {
+                    links.push((first.get().clone(), place));
+                    continue;
+                }
+                Vacant(first) => {
+                    first.insert(place.clone());
+                }
             }
         }
+        others.push((source, place, meta));
     }
     parallel::map(
         &stack.root,
-        &files,
+        &others,
         || (),
-        |(), (fact, place)| {
-            fs::copy(&fact.path, place).map_err(at("copy to", place))?;
-            // It copies content and mode alone.
-            for (name, value) in (0..fact.xattrs).map(attribute) {
-                rustix::fs::setxattr(place, &name, value.as_bytes(), XattrFlags::empty())
-                    .map_err(at("set extended attribute of", place))?;
+        |(), (source, place, meta)| {
+            if meta.is_symlink() {
+                let target = fs::read_link(source).map_err(at("read symbolic link", source))?;
+                std::os::unix::fs::symlink(target, place).map_err(at("create symbolic link", place))?;
+            } else if meta.is_file() {
+                fs::copy(source, place).map_err(at("copy to", place))?;
+            } else {
+                let made =
+                    mknodat(CWD, place, FileType::from_raw_mode(meta.mode()), Mode::RUSR | Mode::WUSR, meta.rdev());
+                made.map_err(at("create device", place))?;
             }
-            Ok(())
+            copy_attributes(source, place)
         },
     )?;
-    // Last, and the innermost first: a folder that may not be written must be filled before.
-    for (place, mode) in modes.into_iter().rev() {
-        fs::set_permissions(&place, fs::Permissions::from_mode(mode)).map_err(at("chmod", &place))?;
+    for (first, place) in links {
+        fs::hard_link(&first, &place).map_err(at("hard-link", &place))?;
     }
-    Ok(())
+    // Last, and the innermost first: a folder that may not be written must be filled before.
+    folders.into_iter().rev().try_for_each(|(source, place)| copy_attributes(&source, &place))
 }
 
 /// The mark, as stored, that an entry is.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{StackError, at};
+use super::{StackError, at, scan};
 
 /// Name of the manifest.
 pub(super) const NAME: &str = "image.json";
@@ -156,6 +156,36 @@ pub struct Item {
     /// Extended attributes: names, and values in base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub xattrs: BTreeMap<String, String>,
+}
+
+impl Item {
+    /// Everything in a folder and the folder itself, with paths relative to it, sorted.
+    ///
+    /// # Errors
+    /// What cannot be listed or read.
+    pub fn below(folder: &Path) -> Result<Vec<Item>, StackError> {
+        scan::layer(folder, &|path, _| scan::content(path)).map_err(|(path, e)| at("read", &path)(e))
+    }
+
+    /// In what another entry of the path differs, with a look at owners if wanted: the first thing that does. How many names a file has is not
+    /// asked: overlay's form of a layer gives it more.
+    pub fn difference(&self, found: &Item, owners: bool) -> Option<&'static str> {
+        let kinds = |item: &Item| match &item.kind {
+            ItemKind::File { size_bytes, blake3, first_byte, .. } => {
+                ItemKind::File { size_bytes: *size_bytes, blake3: blake3.clone(), first_byte: *first_byte, links: 0 }
+            }
+            other => other.clone(),
+        };
+        let what = match (kinds(self), kinds(found)) {
+            (known, found) if known == found => None,
+            (ItemKind::File { .. }, ItemKind::File { .. }) => Some("the content"),
+            _ => Some("the kind, or the target,"),
+        };
+        what.or((self.mode != found.mode).then_some("the mode"))
+            .or((owners && (self.uid, self.gid) != (found.uid, found.gid)).then_some("the owner"))
+            .or((self.mtime != found.mtime).then_some("the time"))
+            .or((self.xattrs != found.xattrs).then_some("an extended attribute"))
+    }
 }
 
 fn wrong(path: &Path, line: usize, reason: impl Into<String>) -> StackError {

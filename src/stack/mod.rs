@@ -29,8 +29,10 @@ mod tree;
 mod verify;
 mod view;
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -317,11 +319,57 @@ impl LayerStack {
         self.view.names_in(folder)
     }
 
+    /// Every path of the merged view, sorted, and where it lies in the layers: of a folder that several have, in the topmost of them.
+    fn places(&self) -> impl Iterator<Item = (&Path, PathBuf)> {
+        let folders = self.layer_folders();
+        let place = move |layer: usize, path| Some(folders.get(layer)?.join(path));
+        self.view.entries().filter_map(move |(path, layer, _)| Some((path, place(layer, path)?)))
+    }
+
+    /// Everything in the merged view but its root, sorted by path: what [`Item::below`] finds in a container that nobody has written to. Contents
+    /// are those that the layers were made with; all else is read from the layers' folders.
+    ///
+    /// # Errors
+    /// What cannot be looked at.
+    pub fn merged(&self) -> Result<Vec<Item>, StackError> {
+        let known = |path: &Path| {
+            let fact = self.view.file(path).ok_or(io::ErrorKind::InvalidData)?;
+            Ok((fact.digest, (fact.size_bytes > 0).then_some(fact.first_byte)))
+        };
+        let item = |(path, place): (&Path, PathBuf)| {
+            let meta = fs::symlink_metadata(&place).map_err(at("stat", &place))?;
+            scan::item(path, &place, &meta, &|_, _| known(path)).map_err(at("read", &place))
+        };
+        self.places().map(item).collect()
+    }
+
+    /// Where the file of a path lies in the layers is one file with other names of the view: these, sorted, for each such file.
+    ///
+    /// # Errors
+    /// What cannot be looked at.
+    pub fn hard_links(&self) -> Result<Vec<Vec<PathBuf>>, StackError> {
+        let mut names: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
+        for (path, place) in self.places() {
+            let meta = fs::symlink_metadata(&place).map_err(at("stat", &place))?;
+            if !meta.is_dir() && meta.nlink() > 1 {
+                names.entry((meta.dev(), meta.ino())).or_default().push(path.to_owned());
+            }
+        }
+        let mut names: Vec<_> = names.into_values().filter(|names| names.len() > 1).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// Checks everything on disk against the manifest.
     pub fn verify(&self) -> Result<VerifyReport, StackError> {
+        self.verify_here(true)
+    }
+
+    /// Checks everything on disk against the manifest, owners if wanted: in a user namespace they have other numbers.
+    pub fn verify_here(&self, owners: bool) -> Result<VerifyReport, StackError> {
         match &self.origin {
             Origin::Built(manifest) => verify::verify(self, manifest),
-            Origin::Imported(image, items) => verify::verify_image(self, image, items),
+            Origin::Imported(image, items) => verify::verify_image(self, image, items, owners),
         }
     }
 
@@ -373,6 +421,12 @@ pub fn named(store: &Path, name: &str) -> Result<Option<PathBuf>, StackError> {
 pub fn depth_of_image(store: &Path, name: &str) -> Result<Option<u32>, StackError> {
     let Some(folder) = named(store, name)? else { return Ok(None) };
     Ok(u32::try_from(Image::load(&folder)?.layers.len()).ok())
+}
+
+/// How many files the imported image of that name has in all, and the median of their sizes; `None` where the store has no such image.
+pub fn files_of_image(store: &Path, name: &str) -> Result<Option<(u32, u64)>, StackError> {
+    let Some(folder) = named(store, name)? else { return Ok(None) };
+    Ok(Some(LayerStack::open(&folder)?.file_count()))
 }
 
 /// Whether a folder holds a stack, built or imported.

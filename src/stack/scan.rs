@@ -1,4 +1,5 @@
-//! What lies in an imported layer, entry by entry, read from the disk: for the index that an import writes, and to verify it later.
+//! What lies in an imported layer, entry by entry, read from the disk: for the index that an import writes, and to verify it later. The same of
+//! any other tree, to compare it with what layers hold.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -55,7 +56,8 @@ pub(super) fn layer(
     Ok(items)
 }
 
-fn item(
+/// What lies at a place, as the entry of that path.
+pub(super) fn item(
     path: &Path,
     place: &Path,
     meta: &Metadata,

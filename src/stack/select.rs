@@ -1,4 +1,4 @@
-//! Which files of an imported image a case operates on: by size and layer, drawn by the run's seed, so that every driver gets the same.
+//! Which files of an imported image a case operates on: by size and layer, drawn by the run's seed, so that every driver gets the same; or all.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl LayerStack {
         let mut targets = Targets::default();
         let odd = self.odd_files();
         let mut by_folder: BTreeMap<PathBuf, Vec<(blake3::Hash, &Path)>> = BTreeMap::new();
-        for (path, visible) in self.view.entries() {
+        for (path, _, visible) in self.view.entries() {
             let Visible::File(fact) = visible else { continue };
             if fits(fact, selection)
                 && !odd.contains(&(fact.layer, path))
@@ -57,6 +57,32 @@ impl LayerStack {
         targets.misses = targets.hits.iter().enumerate().map(nowhere).filter(|path| !there(path)).collect();
         targets.whiteouts = self.hidden_below(&folder).into_iter().take(wanted).collect();
         targets
+    }
+
+    /// Everything that the merged view has: its files, what is neither file nor folder, and its folders, the root among them.
+    pub fn everything(&self) -> Targets {
+        let mut targets = Targets { listed: vec![PathBuf::new()], ..Targets::default() };
+        for (path, _, visible) in self.view.entries() {
+            let kind = match visible {
+                Visible::Dir => &mut targets.listed,
+                Visible::File(_) => &mut targets.hits,
+                Visible::Symlink { .. } | Visible::Special => &mut targets.unseen,
+            };
+            kind.push(path.to_owned());
+        }
+        targets
+    }
+
+    /// How many files the merged view has, and the median of their sizes.
+    pub fn file_count(&self) -> (u32, u64) {
+        let size = |(_, _, visible): (_, _, &Visible)| match visible {
+            Visible::File(fact) => Some(fact.size_bytes),
+            _ => None,
+        };
+        let mut sizes: Vec<u64> = self.view.entries().filter_map(size).collect();
+        sizes.sort_unstable();
+        let median = sizes.get(sizes.len() / 2).copied().unwrap_or(0);
+        (u32::try_from(sizes.len()).unwrap_or(u32::MAX), median)
     }
 
     /// Paths below a folder that a whiteout hides, sorted.

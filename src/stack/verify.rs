@@ -82,8 +82,13 @@ fn layers(manifest: &Manifest) -> impl Iterator<Item = (&LayerRecord, &Vec<Entry
     manifest.layers.iter().zip(&manifest.definition.layers)
 }
 
-/// Verifies an imported image: every entry is as it was when it had been unpacked.
-pub(super) fn verify_image(stack: &LayerStack, image: &Image, items: &[Vec<Item>]) -> Result<VerifyReport, StackError> {
+/// Verifies an imported image: every entry is as it was when it had been unpacked, with its owner if wanted.
+pub(super) fn verify_image(
+    stack: &LayerStack,
+    image: &Image,
+    items: &[Vec<Item>],
+    owners: bool,
+) -> Result<VerifyReport, StackError> {
     let mut report = VerifyReport::default();
     frame(stack, &mut report.problems);
     for (record, known) in image.layers.iter().zip(items) {
@@ -116,33 +121,12 @@ pub(super) fn verify_image(stack: &LayerStack, image: &Image, items: &[Vec<Item>
         for (name, item) in &known {
             let problem = match found.get(name) {
                 None => Some("missing".to_owned()),
-                Some(found) => differs(item, found),
+                Some(found) => item.difference(found, owners).map(|what| format!("{what} is not what was imported")),
             };
             report.problems.extend(problem.map(|problem| format!("{}: {problem}", name.display())));
         }
     }
     Ok(report)
-}
-
-/// In what an entry is no longer what it was. How many names it has is not asked: overlay's form of a layer gives it more.
-fn differs(known: &Item, found: &Item) -> Option<String> {
-    let kinds = |item: &Item| match &item.kind {
-        ItemKind::File { size_bytes, blake3, first_byte, .. } => {
-            ItemKind::File { size_bytes: *size_bytes, blake3: blake3.clone(), first_byte: *first_byte, links: 0 }
-        }
-        other => other.clone(),
-    };
-    let what = match (kinds(known), kinds(found)) {
-        (known, found) if known == found => None,
-        (ItemKind::File { .. }, ItemKind::File { .. }) => Some("the content"),
-        _ => Some("the kind, or the target,"),
-    };
-    let what = what
-        .or((known.mode != found.mode).then_some("the mode"))
-        .or(((known.uid, known.gid) != (found.uid, found.gid)).then_some("the owner"))
-        .or((known.mtime != found.mtime).then_some("the time"))
-        .or((known.xattrs != found.xattrs).then_some("an extended attribute"));
-    what.map(|what| format!("{what} is not what was imported"))
 }
 
 fn missing(e: &io::Error) -> String {

@@ -32,24 +32,22 @@ pub struct FileFact {
 /// What a path of the merged view is.
 #[derive(Debug, Clone)]
 pub(super) enum Visible {
-    Dir {
-        mode: u32,
-    },
+    Dir,
     File(FileFact),
     Symlink {
         target: PathBuf,
     },
     /// A device or a pipe; in imported images alone.
-    Special {
-        format: u32,
-        device: u64,
-    },
+    Special,
 }
+
+/// What each path is, and the layer that says so (from 0, the top): of a folder that several have, the topmost.
+type Entries = BTreeMap<PathBuf, (usize, Visible)>;
 
 /// Paths of the merged view; a folder comes before what is in it.
 #[derive(Debug)]
 pub(super) struct View {
-    entries: BTreeMap<PathBuf, Visible>,
+    entries: Entries,
     idle_whiteouts: HashSet<(usize, PathBuf)>,
 }
 
@@ -58,7 +56,7 @@ pub(super) struct View {
 struct Layer<'a> {
     opaque: Vec<&'a Path>,
     whiteouts: Vec<&'a Path>,
-    folders: Vec<(&'a Path, u32)>,
+    folders: Vec<&'a Path>,
     others: Vec<(&'a Path, Visible)>,
 }
 
@@ -71,7 +69,7 @@ impl View {
     pub(super) fn new(root: &Path, manifest: &Manifest) -> View {
         let layers = manifest.definition.layers.iter().zip(&manifest.layers).enumerate();
         View::merged(layers.rev().map(|(index, (entries, record))| {
-            let mut layer = Layer { folders: folders(entries).into_iter().collect(), ..Layer::default() };
+            let mut layer = Layer { folders: folders(entries).into_keys().collect(), ..Layer::default() };
             let mut files = record.files.iter();
             let xattrs = xattrs(entries);
             for entry in entries {
@@ -112,15 +110,13 @@ impl View {
                 match &item.kind {
                     // The root is no entry of itself.
                     ItemKind::Dir if path.as_os_str().is_empty() => {}
-                    ItemKind::Dir => layer.folders.push((path, item.mode)),
+                    ItemKind::Dir => layer.folders.push(path),
                     ItemKind::Opaque => layer.opaque.push(path),
                     ItemKind::Whiteout => layer.whiteouts.push(path),
                     ItemKind::Symlink { target } => {
                         layer.others.push((path, Visible::Symlink { target: target.0.clone() }));
                     }
-                    ItemKind::Special { format, device } => {
-                        layer.others.push((path, Visible::Special { format: *format, device: *device }));
-                    }
+                    ItemKind::Special { .. } => layer.others.push((path, Visible::Special)),
                     ItemKind::File { size_bytes, blake3, first_byte, .. } => {
                         let Ok(digest) = blake3::Hash::from_hex(blake3) else { continue };
                         let fact = FileFact {
@@ -142,7 +138,7 @@ impl View {
 
     /// From the base up, each with its index from 0 (the top): a layer first hides, then adds.
     fn merged<'a>(layers: impl Iterator<Item = (usize, Layer<'a>)>) -> View {
-        let mut entries: BTreeMap<PathBuf, Visible> = BTreeMap::new();
+        let mut entries = Entries::new();
         let mut idle_whiteouts = HashSet::new();
         for (index, layer) in layers {
             for path in layer.opaque {
@@ -154,15 +150,15 @@ impl View {
                 }
                 remove_tree(&mut entries, path, true);
             }
-            for (path, mode) in layer.folders {
-                if !matches!(entries.get(path), Some(Visible::Dir { .. })) {
+            for path in layer.folders {
+                if !matches!(entries.get(path), Some((_, Visible::Dir))) {
                     remove_tree(&mut entries, path, true);
                 }
-                entries.insert(path.to_owned(), Visible::Dir { mode });
+                entries.insert(path.to_owned(), (index, Visible::Dir));
             }
             for (path, visible) in layer.others {
                 remove_tree(&mut entries, path, true);
-                entries.insert(path.to_owned(), visible);
+                entries.insert(path.to_owned(), (index, visible));
             }
         }
         View { entries, idle_whiteouts }
@@ -170,7 +166,7 @@ impl View {
 
     pub(super) fn file(&self, path: &Path) -> Option<FileFact> {
         match self.entries.get(path) {
-            Some(Visible::File(fact)) => Some(fact.clone()),
+            Some((_, Visible::File(fact))) => Some(fact.clone()),
             _ => None,
         }
     }
@@ -189,7 +185,7 @@ impl View {
                 continue;
             }
             let next = resolved.join(&part);
-            match self.entries.get(&next)? {
+            match &self.entries.get(&next)?.1 {
                 Visible::Symlink { target } => {
                     links += 1;
                     if links > LINKS_MAX {
@@ -227,8 +223,9 @@ impl View {
         self.idle_whiteouts.contains(&(layer, whiteout.to_owned()))
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&Path, &Visible)> {
-        self.entries.iter().map(|(path, visible)| (path.as_path(), visible))
+    /// Every path with its layer (from 0, the top) and what it is; a folder comes before what is in it.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&Path, usize, &Visible)> {
+        self.entries.iter().map(|(path, (layer, visible))| (path.as_path(), *layer, visible))
     }
 }
 
@@ -242,7 +239,7 @@ fn parts(path: &Path) -> Vec<OsString> {
 }
 
 /// Removes what lies below a path, and the path itself if wanted.
-fn remove_tree(entries: &mut BTreeMap<PathBuf, Visible>, path: &Path, itself: bool) {
+fn remove_tree(entries: &mut Entries, path: &Path, itself: bool) {
     let doomed: Vec<PathBuf> = entries
         .range::<Path, _>((Bound::Included(path), Bound::Unbounded))
         .map(|(found, _)| found)

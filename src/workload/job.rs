@@ -30,6 +30,14 @@ impl Job {
     /// All of them.
     pub const ALL: [Job; 9] =
         [Job::Tar, Job::Git, Job::Chown, Job::Copy, Job::Remove, Job::Unpack, Job::Install, Job::Compile, Job::Sqlite];
+    /// Whether it works on whatever files there are, and so on those of an imported image; the others need what a built tree alone has: C sources
+    /// that compile without anything else, a database, a package.
+    pub fn works_on_images(self) -> bool {
+        match self {
+            Job::Tar | Job::Git | Job::Chown | Job::Copy | Job::Remove | Job::Unpack => true,
+            Job::Install | Job::Compile | Job::Sqlite => false,
+        }
+    }
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -355,7 +355,8 @@ pub struct Params {
     /// What is run on the tree; `None` where the targets are no tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
-    /// The imported image that the files are of. Then `file_size_bytes` is about how long they are, and a `target_layer` of 0 means any.
+    /// The imported image that the files are of. Then `file_size_bytes` is about how long they are, and a `target_layer` of 0 means any. A job works on
+    /// all of them: then how many there are, and the median of their sizes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stack: Option<Interned>,
     /// The command of that image that is started.

@@ -208,10 +208,10 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ProbeName::Lookup => &["stack", "depth", "files", "target_layer", "cache"],
         ProbeName::PageCache => &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "containers"],
         ProbeName::Start => &["stack", "program", "depth", "file_size", "files", "target_layer", "cache", "containers"],
-        ProbeName::Jobs => &["depth", "file_size", "files", "cache", "job"],
         ProbeName::Read => {
             &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "cache", "directories", "processes"]
         }
+        ProbeName::Jobs => &["stack", "depth", "file_size", "files", "cache", "job"],
     }
 }
 
@@ -259,9 +259,11 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let stack = table.optional("stack").map(|value| string(value, "stack")).transpose()?;
     let stack = stack.map(|name| Interned::new(&name));
     let starts_image = stack.is_some() && probe == ProbeName::Start;
+    // Nothing is drawn from its files: what is started is one program, wherever it lies, and a job works on all of them.
+    let whole_image = starts_image || stack.is_some() && probe == ProbeName::Jobs;
     if stack.is_some() {
-        // They say how a stack is built; what is started is one program, wherever it lies.
-        let own: &[&str] = match starts_image {
+        // They say how a stack is built.
+        let own: &[&str] = match whole_image {
             true => &["depth", "file_size", "files", "target_layer"],
             false => &["depth", "directories", "xattrs"],
         };
@@ -276,10 +278,10 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     };
     let file_size_bytes = match probe {
         ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
-        ProbeName::Start if starts_image => vec![0],
+        _ if whole_image => vec![0],
         _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 0))?,
     };
-    let files = if starts_image { 1 } else { integer(needed("files")?, "files", 1, FILES_MAX)? };
+    let files = if whole_image { 1 } else { integer(needed("files")?, "files", 1, FILES_MAX)? };
     let bytes_max = match scaled("bytes_max")? {
         None => BYTES_MAX,
         Some(value) => size(value, "bytes_max", 1)?,
@@ -339,7 +341,20 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
         })?,
     };
     let job = match probe {
-        ProbeName::Jobs => named_values(Some(needed("job")?), "job", &Job::ALL, Job::as_str)?,
+        ProbeName::Jobs => each(needed("job")?, "job", |v| {
+            let job = named_value(v, "job", &Job::ALL, Job::as_str)?;
+            if stack.is_some() && !job.works_on_images() {
+                let able: Vec<&str> =
+                    Job::ALL.into_iter().filter(|job| job.works_on_images()).map(Job::as_str).collect();
+                let message = format!(
+                    "the job {} needs files that only a built stack has: leave out `stack`, or take a job that an imported image can do ({})",
+                    job.as_str(),
+                    listed(&able)
+                );
+                return complain(&v.span(), message);
+            }
+            Ok(job)
+        })?,
         _ => Vec::new(),
     };
     let blocks = match scaled("blocks")? {
@@ -411,17 +426,25 @@ fn named_values<T: Copy + PartialEq>(
     name: impl Fn(T) -> &'static str,
 ) -> Parsed<Vec<T>> {
     let Some(value) = value else { return Ok(Vec::new()) };
-    each(value, what, |value| {
-        let word = string(value, what)?;
-        let words: Vec<&str> = all.iter().map(|value| name(*value)).collect();
-        match all.iter().find(|value| name(**value) == word) {
-            Some(value) => Ok(*value),
-            None => complain(
-                &value.span(),
-                format!("unknown {what} {word:?}{} (one of {})", hint(&word, &words), listed(&words)),
-            ),
-        }
-    })
+    each(value, what, |value| named_value(value, what, all, &name))
+}
+
+/// One value of an axis of words.
+fn named_value<T: Copy>(
+    value: &Spanned<DeValue>,
+    what: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+) -> Parsed<T> {
+    let word = string(value, what)?;
+    let words: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+    match all.iter().find(|value| name(**value) == word) {
+        Some(value) => Ok(*value),
+        None => complain(
+            &value.span(),
+            format!("unknown {what} {word:?}{} (one of {})", hint(&word, &words), listed(&words)),
+        ),
+    }
 }
 
 fn string(value: &Spanned<DeValue>, what: &str) -> Parsed<String> {

@@ -25,14 +25,41 @@ pub(super) struct Jobs;
 
 static METRICS: [Metric; 3] = [metric::JOB_NS, metric::UPPER_BYTES, metric::UPPER_INODES];
 
-/// Where copies, extracted files and objects are made, relative to the root of a container.
-const MADE: &str = "data/made";
+/// The folder beside the tree in which copies, extracted files and objects are made.
+const MADE: &str = "layerbench-made";
 /// The owner that `chown` gives: nobody that any file belongs to.
 const OWNER: u32 = 54_321;
 /// Transactions of `sqlite`.
 const TRANSACTIONS: u32 = 100;
 /// How far apart the rows are that they change: each in a page of its own.
 const ROWS_APART: u32 = 91;
+
+/// What a job works on: the tree of a built stack, or all of an image.
+struct Tree {
+    /// The folder that holds everything of it and nothing else, relative to the root of a container.
+    root: &'static Path,
+    /// The folder in which programs are started, likewise.
+    above: &'static Path,
+    /// What of that folder is the tree: what programs are told.
+    names: Vec<OsString>,
+}
+
+impl Tree {
+    fn of(trial: &Trial) -> Tree {
+        let nowhere = Path::new("");
+        if trial.stack.image().is_some() {
+            return Tree { root: nowhere, above: nowhere, names: trial.stack.names_in(nowhere) };
+        }
+        let root = Path::new(TREE);
+        let names = root.file_name().into_iter().map(OsString::from).collect();
+        Tree { root, above: root.parent().unwrap_or(nowhere), names }
+    }
+
+    /// Whether a path, relative to `above`, is of the tree.
+    fn has(&self, path: &Path) -> bool {
+        path.iter().next().is_some_and(|first| self.names.iter().any(|name| name == first))
+    }
+}
 
 /// What the case runs.
 fn job(trial: &Trial) -> Result<Job, ProbeError> {
@@ -53,6 +80,21 @@ fn program(job: Job) -> Program {
     }
 }
 
+/// Makes a job's program resident, and what it loads when it has something to do; returns its version, for the record.
+fn warm(job: Job, scratch: &Path) -> Result<String, ProbeError> {
+    let program = program(job);
+    let note = program.warm(scratch)?;
+    let owners = format!("{OWNER}:{OWNER}");
+    match job {
+        Job::Compile => program::warm_compiler(&program, scratch)?,
+        // Names of owners come from libraries that are loaded for the first of them.
+        Job::Chown => program.warm_on_a_file(&[&owners], scratch)?,
+        Job::Tar => program.warm_on_a_file(&["-cf", "-"], scratch)?,
+        _ => {}
+    }
+    Ok(note)
+}
+
 /// The case's own folder beside upper and mount, which goes with the case.
 fn scratch(trial: &Trial) -> Result<PathBuf, ProbeError> {
     let merged = &trial.first()?.merged;
@@ -70,7 +112,8 @@ fn git(trial: &Trial, container: &Container, said: &Path) -> Result<Command, Pro
     let mut command = program(Job::Git).command(&container.merged, said)?;
     // What this machine and its users have set is not what is measured.
     command.envs([("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_CONFIG_GLOBAL", "/dev/null")]);
-    command.env("GIT_DIR", place.join("repository")).env("GIT_WORK_TREE", container.merged.join(TREE));
+    command.env("GIT_DIR", place.join("repository"));
+    command.env("GIT_WORK_TREE", container.merged.join(Tree::of(trial).root));
     Ok(command)
 }
 
@@ -88,18 +131,34 @@ struct Done {
     piped_bytes: u64,
 }
 
+/// A command that writes the tree as an archive to its standard output.
+fn pack(container: &Container, tree: &Tree, options: &[&str], said: &Path) -> Result<Command, ProbeError> {
+    let mut command = program(Job::Tar).command(&container.merged.join(tree.above), said)?;
+    // No other order or format than that of the tree: the length of the stream is known then.
+    command.arg("--format=gnu").args(options).args(["-cf", "-", "--"]).args(&tree.names);
+    Ok(command)
+}
+
 /// Does a job from the folder above the tree.
 fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> {
-    let merged = &trial.first()?.merged;
-    let above = merged.join(TREE).parent().map_or_else(|| merged.clone(), Path::to_owned);
+    let (container, tree) = (trial.first()?, Tree::of(trial));
+    let merged = &container.merged;
+    let above = merged.join(tree.above);
+    let made = above.join(MADE);
     let program = program(job);
-    let (tree, made) = (below(TREE), below(MADE));
     let plain = |args: &[&str]| {
         let mut command = program.command(&above, said)?;
-        command.args(args);
+        command.args(args).arg("--").args(&tree.names);
         let (ns, ended) = timed(|| command.status());
         program.check(ended, said)?;
         Ok((ns, Done::default()))
+    };
+    let into_made = |mut command: Command| {
+        let (ns, done) = timed(|| {
+            fs::create_dir(&made).map_err(at("create folder", &made))?;
+            program.check(command.status(), said)
+        });
+        done.map(|()| (ns, Done::default()))
     };
     let piped = |mut command: Command| {
         let (ns, result) = timed(|| program::read_to_end(&mut command));
@@ -108,25 +167,23 @@ fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> 
         Ok((ns, Done { piped_bytes: bytes }))
     };
     match job {
-        Job::Tar => {
-            let mut command = program.command(&above, said)?;
-            // No other order or format than that of the tree: the length of the stream is known then.
-            command.args(["--format=gnu", "-cf", "-", tree]);
-            piped(command)
-        }
+        Job::Tar => piped(pack(container, &tree, &[], said)?),
         Job::Git => {
-            let mut command = git(trial, trial.first()?, said)?;
+            let mut command = git(trial, container, said)?;
             command.args(["status", "--porcelain"]);
             piped(command)
         }
-        Job::Chown => plain(&["-R", &format!("{OWNER}:{OWNER}"), tree]),
-        Job::Copy => plain(&["-a", tree, made]),
-        Job::Remove => plain(&["-rf", tree]),
+        Job::Chown => plain(&["-R", &format!("{OWNER}:{OWNER}")]),
+        Job::Remove => plain(&["-rf"]),
+        Job::Copy => {
+            let mut command = program.command(&above, said)?;
+            command.args(["-a", "--target-directory", MADE, "--"]).args(&tree.names);
+            into_made(command)
+        }
         Job::Unpack => {
-            let archive = archive(trial)?;
-            let archive =
-                archive.to_str().ok_or_else(|| ProbeError::Wrong("a store whose path is not UTF-8".into()))?;
-            plain(&["-xf", archive, &format!("--one-top-level={made}"), "--strip-components=2"])
+            let mut command = program.command(&above, said)?;
+            command.args(["--directory", MADE, "-xf"]).arg(archive(trial)?);
+            into_made(command)
         }
         Job::Install => {
             let option = |name: &str, path: &Path| {
@@ -143,10 +200,10 @@ fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> 
             program.check(ended, said)?;
             Ok((ns, Done::default()))
         }
-        Job::Compile => compile(trial, &program, &above.join(made), said),
+        Job::Compile => compile(trial, &program, &made, said),
         Job::Sqlite => {
             let mut command = program.command(&above, said)?;
-            command.args(["-batch", "-bail", below(DATABASE)]);
+            command.args(["-batch", "-bail"]).arg(merged.join(DATABASE));
             let text = statements();
             let (ns, ended) = timed(|| program::feed(&mut command, &text));
             program.check(ended, said)?;
@@ -155,17 +212,12 @@ fn run(trial: &Trial, job: Job, said: &Path) -> Result<(u64, Done), ProbeError> 
     }
 }
 
-/// A path relative to the folder above the tree.
-fn below(path: &'static str) -> &'static str {
-    path.split_once('/').map_or(path, |(_, below)| below)
-}
-
-/// The C sources of the tree, relative to the root of a container.
+/// The C sources of a built tree, relative to the root of a container.
 fn sources(trial: &Trial) -> Vec<PathBuf> {
     tree(trial).filter(|path| path.extension().is_some_and(|extension| extension == "c")).map(Path::to_owned).collect()
 }
 
-/// The files of the tree.
+/// The files of a built tree.
 fn tree<'a>(trial: &Trial<'a>) -> impl Iterator<Item = &'a Path> + use<'a> {
     trial.targets.hits.iter().map(PathBuf::as_path).filter(|path| path.starts_with(TREE))
 }
@@ -200,17 +252,45 @@ impl Probe for Jobs {
         &METRICS
     }
 
-    /// A repository knows its files by their numbers and times: it is made through another mount of the same layers, so that the case's own
-    /// has seen nothing of them.
+    /// A repository knows its files by their numbers and times, and an archive is read through a mount as well: both are made through another one
+    /// of the same layers, so that the case's own has seen nothing of them.
     fn rehearses(&self, params: &Params) -> bool {
-        params.job == Some(Job::Git)
+        matches!(params.job, Some(Job::Git | Job::Unpack))
     }
 
     fn rehearse(&self, trial: &Trial, container: &Container) -> Result<(), ProbeError> {
         let said = scratch(trial)?.join("said");
-        let commit =
-            ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "commit", "--quiet", "--message=tree"];
-        for arguments in [&["init", "--quiet"][..], &["add", "--all"], &commit] {
+        if job(trial)? == Job::Unpack {
+            let archive = archive(trial)?;
+            let file = File::create(&archive).map_err(at("create", &archive))?;
+            let stream = file.try_clone().map_err(at("duplicate the descriptor of", &archive))?;
+            // By numbers: an image's users are not those of this machine.
+            let mut command = pack(container, &Tree::of(trial), &["--numeric-owner"], &said)?;
+            command.stdout(stream);
+            program(Job::Unpack).check(command.status(), &said)?;
+            // What is dirty would be written back while the job is timed.
+            return file.sync_all().map_err(at("fsync", &archive));
+        }
+        if let Some(path) = trial.targets.names().find(|path| path.iter().any(|name| name == ".git")) {
+            return Err(ProbeError::Unavailable {
+                reason: format!("the image has a repository of its own, {}", path.display()),
+                remedy: "another image, or leave out that job".into(),
+            });
+        }
+        // Nothing that a .gitignore of the image says; and no tidying up in the background.
+        let add = ["add", "--all", "--force"];
+        let commit = [
+            "-c",
+            "gc.auto=0",
+            "-c",
+            "user.name=nobody",
+            "-c",
+            "user.email=nobody@localhost",
+            "commit",
+            "--quiet",
+            "--message=tree",
+        ];
+        for arguments in [&["init", "--quiet"][..], &add, &commit] {
             let mut command = git(trial, container, &said)?;
             let ended = command.args(arguments).status();
             program(Job::Git).check(ended, &said)?;
@@ -227,15 +307,10 @@ impl Probe for Jobs {
             });
         }
         let scratch = scratch(trial)?;
-        let note = program(job).warm(&scratch)?;
+        let note = warm(job, &scratch)?;
         trial.notes.push(note);
-        if job == Job::Compile {
-            program::warm_compiler(&program(job), &scratch)?;
-        }
-        match job {
-            Job::Unpack => pack(trial, &scratch.join("said"))?,
-            Job::Install => package::build(trial, &scratch.join("said"))?,
-            _ => {}
+        if job == Job::Install {
+            package::build(trial, &scratch.join("said"))?;
         }
         Ok(())
     }
@@ -244,11 +319,7 @@ impl Probe for Jobs {
         trial.settle()?;
         if trial.params.cache == CacheState::Cold {
             // The program is not the container's: it is not to be read from the disk of the machine while it is timed.
-            let (job, scratch) = (job(trial)?, scratch(trial)?);
-            program(job).warm(&scratch)?;
-            if job == Job::Compile {
-                program::warm_compiler(&program(job), &scratch)?;
-            }
+            warm(job(trial)?, &scratch(trial)?)?;
         }
         Ok(())
     }
@@ -283,28 +354,4 @@ impl Probe for Jobs {
     fn verify(&self, trial: &mut Trial) -> Result<(), ProbeError> {
         verify::verify(trial, job(trial)?)
     }
-}
-
-/// Makes the archive that `unpack` extracts, from the layers and not through the mount, which must not have seen the tree.
-fn pack(trial: &Trial, said: &Path) -> Result<(), ProbeError> {
-    let archive = archive(trial)?;
-    let tar = program(Job::Unpack);
-    // One after another out of the layer or the volume where each file lies; names below the folder of the tree.
-    let mut roots: std::collections::BTreeMap<PathBuf, Vec<&Path>> = std::collections::BTreeMap::new();
-    for name in tree(trial) {
-        let source = trial.source_of(name)?;
-        let root = source.ancestors().nth(name.components().count()).unwrap_or(Path::new("/")).to_owned();
-        roots.entry(root).or_default().push(name);
-    }
-    for (root, names) in roots {
-        // In a file: there may be more names than a command line holds.
-        let list = archive.with_extension("names");
-        let text: String = names.iter().map(|name| format!("{}\n", name.display())).collect();
-        fs::write(&list, text).map_err(at("write", &list))?;
-        let mut command = tar.command(&root, said)?;
-        command.args(["--format=gnu", "-rf"]).arg(&archive).arg("-T").arg(&list);
-        tar.check(command.status(), said)?;
-    }
-    // What is dirty would be written back while the job is timed.
-    File::open(&archive).and_then(|file| file.sync_all()).map_err(at("fsync", &archive))
 }

@@ -45,6 +45,13 @@ impl Program {
         }
     }
 
+    /// Runs it on a file that nobody needs.
+    pub fn warm_on_a_file(&self, args: &[&str], scratch: &Path) -> Result<(), ProbeError> {
+        let (said, file) = (scratch.join("said"), scratch.join("warm"));
+        fs::write(&file, "").map_err(at("write", &file))?;
+        self.check(self.command(scratch, &said)?.args(args).arg(&file).status(), &said)
+    }
+
     /// Runs it once for nothing, so that its file is resident; returns its version, for the record.
     pub fn warm(&self, scratch: &Path) -> Result<String, ProbeError> {
         let said = scratch.join("said");
