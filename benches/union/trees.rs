@@ -69,8 +69,8 @@ fn cold(side: &Side, stack: &LayerStack, scratch: &Path, cold: Cold) -> [f64; 3]
     [hit, miss, ask(folder.as_fd(), &misses, false)]
 }
 
-/// Cold look-ups in a file system that does nothing.
-fn cold_null(scratch: &Path, count: u32) -> [f64; 2] {
+/// Cold look-ups in a file system that does nothing: names that are there, and names that are not.
+pub fn cold_null(scratch: &Path, count: u32) -> [f64; 2] {
     let mounted = Mounted::new(scratch, &[null::SERVE.as_ref()]);
     let folder = open_dir(&mounted.at);
     let name = |prefix: &str| (0..count).map(|n| CString::new(format!("{prefix}{n:05}")).unwrap()).collect::<Vec<_>>();

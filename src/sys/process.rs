@@ -101,10 +101,16 @@ pub struct Forked {
 /// Nothing else of this program goes on in it, not even after a panic: no destructor runs, nothing is flushed.
 ///
 /// # Errors
-/// EBUSY when this process has more than one thread: a lock that another thread holds would stay locked in the copy for ever.
+/// EBUSY when this process has more than one thread: a lock that another thread holds would stay locked in the copy for ever. One that has just been
+/// joined is waited for: the kernel lists it a moment longer.
 pub fn fork(work: impl FnOnce() -> u8) -> io::Result<Forked> {
-    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    const LEAVING: Duration = Duration::from_millis(100);
+    let start = Instant::now();
+    while std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        if start.elapsed() > LEAVING {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        std::thread::yield_now();
     }
     let parent = std::process::id();
     // SAFETY: this process has one thread, so that memory is in a consistent state in the copy, and the copy may do whatever a process with

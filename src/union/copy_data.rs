@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{SeekFrom, Stat};
 
+use super::crew::Crew;
 use super::{Errno, Res};
 
 /// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
-pub(super) const SMALL_BYTES: u64 = 64 << 10;
+const SMALL_BYTES: u64 = 64 << 10;
+/// From this on, a copy takes so long that others must not wait for its thread: about a millisecond.
+const LONG_BYTES: u64 = 4 << 20;
 /// A piece, where the kernel does not copy by itself.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -30,7 +33,7 @@ pub(super) enum Moved {
 
 impl Copier {
     /// Copies the content of `from`, whose attributes are given, to the empty file `to`.
-    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<Moved> {
+    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, crew: &Crew) -> Res<Moved> {
         let size = stat.st_size as u64;
         // In units of 512 bytes, whatever the file system's own are (stat(2)).
         let dense = (stat.st_blocks as u64).saturating_mul(512) >= size;
@@ -43,6 +46,7 @@ impl Copier {
         if self.share(from, to) {
             return Ok(Moved::Shared(size));
         }
+        let _away = (size >= LONG_BYTES).then(|| crew.away());
         if dense {
             return copy_range(from, to, 0, size).map(|()| Moved::Copied(size));
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
-use super::copy_data::SMALL_BYTES;
 use super::counters::{CopyUpClock, Step};
 use super::create::set_umask;
 use super::hard_links::LinkKey;
@@ -249,14 +248,14 @@ impl Union {
         (stat, data): (&Stat, Data),
         clock: &mut CopyUpClock<'_>,
     ) -> Res<()> {
-        let _away = (stat.st_size as u64 >= SMALL_BYTES || self.options.fsync).then(|| self.crew.away());
         // A file with several names gets them one after the other: none may show an empty file meanwhile.
         if (data == Data::Whole || stat.st_nlink > 1)
             && let (Target::Open(from), Some(to)) = (source, fresh.file())
         {
-            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
+            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat, &self.crew)?);
             if self.options.fsync && stat.st_size > 0 {
                 clock.lap(Step::Data);
+                let _away = self.crew.away();
                 rustix::fs::fdatasync(to)?;
                 clock.lap(Step::Fsync);
             }

@@ -192,16 +192,19 @@ mod tests {
 
     use super::*;
 
-    /// A thread that answers requests, each of which says who asks and what is done meanwhile.
+    /// Who asks, and what is done meanwhile.
+    type Request = (u32, fn(&Crew));
+
+    /// A thread that answers requests.
     struct Thread {
-        requests: Sender<(u32, fn(&Crew))>,
+        requests: Sender<Request>,
         /// A word for each request, when its turn has ended.
         ended: Receiver<()>,
         handle: JoinHandle<()>,
     }
 
     fn thread(crew: &Arc<Crew>) -> Thread {
-        let (requests, coming) = channel::<(u32, fn(&Crew))>();
+        let (requests, coming) = channel::<Request>();
         let (done, ended) = channel();
         let crew = Arc::clone(crew);
         let handle = std::thread::spawn(move || {
