@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use layerbench::analysis::{ResultSet, Verdict, claims};
-use layerbench::record::{Run, list_runs};
+use layerbench::record::{MediumClass, Run, list_runs};
 use layerbench::report::{RenderedReport, render};
 
 /// Where the quoted figures begin and end.
@@ -14,6 +14,25 @@ const MARKS: (&str, &str) = ("<!-- figures of the run -->\n", "<!-- end of figur
 fn the_readme_quotes_the_reference_run() {
     let (_, report) = quotes("README.md", sentences);
     assert!(!report.in_short.is_empty());
+}
+
+#[test]
+fn the_page_of_media_quotes_a_run_with_both_kinds_of_disk() {
+    let (run, _) = quotes("docs/media.md", |run, _| {
+        let results = ResultSet::of(run);
+        let of_media = claims(&results).into_iter().filter(|claim| claim.id.starts_with("ssd-"));
+        let found = of_media.flat_map(|claim| {
+            let measured = claim.findings.into_iter().filter(|found| found.verdict != Verdict::NotMeasured);
+            measured.map(move |found| {
+                let (question, verdict) = (claim.question, found.verdict.words());
+                format!("* {question} {}: **{verdict}**: {}\n", found.driver, found.words)
+            })
+        });
+        found.collect()
+    });
+    let classes: Vec<_> =
+        run.manifest.stores.iter().filter_map(|store| store.medium.as_ref()).map(|m| m.class).collect();
+    assert_eq!(classes, [MediumClass::SolidState, MediumClass::Spinning]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How many of the threads that answer requests wait for the next one: no more than there is work for.
 //!
 //! The kernel gives each request to another waiting thread. Behind a close(2) comes a release, which no caller waits for; the thread that it woke is
-//! still at it when the caller's next request wakes a second one, and where there are few processors these two and the caller are in each other's way: a
-//! first write of 4 KiB took 101 us with two threads waiting and 70 with one, which finds the next request without having slept.
+//! still at it when the caller's next request wakes a second one, and where there are few processors these two and the caller are in each other's way. One
+//! thread finds the next request without having slept.
 //!
 //! So as long as there is one caller, one thread waits. The others rest here, behind the request that they answered last, until
 //!
