@@ -89,13 +89,14 @@ fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
 fn what_cannot_be_made_is_refused_before_anything_is_made() {
     let before = left();
     let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    fs::write(here.path().join("no folder"), "").unwrap();
+    let file = here.path().join("no folder");
+    fs::write(&file, "").unwrap();
     for (words, code, said) in [
         (&["disk", "--model", "ssd", "."][..], 2, "no such disk; there are hdd-7200 and hdd-5400"),
         (&["disk", "--size", "1 MiB", "."], 2, "64 MiB or more"),
         (&["disk", "--size", "10", "."], 2, "is not a size"),
         (&["disk", "nowhere"], 2, "No such file or directory"),
-        (&["disk", "no folder"], 2, "not a directory"),
+        (&["disk", file.to_str().unwrap()], 2, "not a directory"),
     ] {
         let output = layerbench(words);
         assert_eq!(output.status.code(), Some(code), "{words:?}");

@@ -30,6 +30,8 @@ const CASE_LIMIT: Duration = Duration::from_secs(600);
 
 /// How often a disturbed case is repeated.
 const REPEATS_MAX: u32 = 2;
+/// The same of one that has no figure at all, because its caches did not stay as asked: somebody dropped them, or the kernel did.
+const REPEATS_WITHOUT_FIGURE_MAX: u32 = 5;
 /// Of how many planned cases one may be repeated, at most: on a machine that is never quiet the others are marked and left at that.
 const REPEATED_SHARE: usize = 10;
 
@@ -162,7 +164,12 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
             // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
             let nothing = matches!(outcome, Outcome::Failed { .. });
-            let superseded = disturbed && attempt <= REPEATS_MAX && (nothing || repeats_left > 0);
+            let more = if nothing {
+                attempt <= REPEATS_WITHOUT_FIGURE_MAX
+            } else {
+                attempt <= REPEATS_MAX && repeats_left > 0
+            };
+            let superseded = disturbed && more;
             let record = CaseRecord {
                 case: planned.case.clone(),
                 order: u32::try_from(index + 1).unwrap_or(u32::MAX),
