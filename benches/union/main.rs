@@ -104,8 +104,10 @@ fn keep_processors_awake() -> Option<File> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [null::SERVE, mountpoint] => return null::serve(Path::new(mountpoint)),
-        [mirror::SERVE, folder, mountpoint] => return mirror::serve(Path::new(folder), Path::new(mountpoint)),
+        [null::SERVE, mountpoint] => return null::serve(null::new(), Path::new(mountpoint)),
+        [mirror::SERVE, folder, mountpoint] => {
+            return null::serve(mirror::new(Path::new(folder)), Path::new(mountpoint));
+        }
         _ => {}
     }
     // Cargo passes --bench to a benchmark that is to measure.

@@ -5,22 +5,24 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BackingId, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    BackingId, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyXattr,
     Request,
 };
 use rustc_hash::FxHashMap;
 use rustix::fs::{AtFlags, FileType as Kind, Mode, OFlags, Stat};
 
+use crate::null::FOREVER;
+
 /// The word that makes the benchmark serve this file system, followed by the folder.
 pub const SERVE: &str = "serve-mirror";
-const FOREVER: Duration = Duration::from_secs(86_400);
 
 /// A file: its directory and its name in it; of a directory its own descriptor as well.
 struct Node {
@@ -41,12 +43,16 @@ fn open_dir(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-fn kind(stat: &Stat) -> FileType {
-    match Kind::from_raw_mode(stat.st_mode) {
+fn file_type(kind: Kind) -> FileType {
+    match kind {
         Kind::Directory => FileType::Directory,
         Kind::Symlink => FileType::Symlink,
         _ => FileType::RegularFile,
     }
+}
+
+fn kind(stat: &Stat) -> FileType {
+    file_type(Kind::from_raw_mode(stat.st_mode))
 }
 
 fn attributes(ino: u64, stat: &Stat) -> FileAttr {
@@ -169,12 +175,8 @@ impl Filesystem for Mirror {
         let entries = rustix::fs::Dir::read_from(&*dir).unwrap();
         for (n, entry) in entries.enumerate().skip(offset as usize) {
             let entry = entry.unwrap();
-            let kind = match entry.file_type() {
-                Kind::Directory => FileType::Directory,
-                _ => FileType::RegularFile,
-            };
-            let name = std::os::unix::ffi::OsStrExt::from_bytes(entry.file_name().to_bytes());
-            if reply.add(INodeNo(entry.ino()), n as u64 + 1, kind, <OsStr as AsRef<OsStr>>::as_ref(name)) {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if reply.add(INodeNo(entry.ino()), n as u64 + 1, file_type(entry.file_type()), name) {
                 break;
             }
         }
@@ -182,10 +184,7 @@ impl Filesystem for Mirror {
     }
 }
 
-/// Serves a folder until it is unmounted.
-pub fn serve(folder: &Path, mountpoint: &Path) {
-    let mut config = Config::default();
-    config.n_threads = Some(layerbench::union::UnionOptions::default().threads);
-    config.clone_fd = true;
-    fuser::mount(Mirror::new(folder), mountpoint, &config).unwrap();
+/// The file system that shows this folder.
+pub fn new(folder: &Path) -> impl Filesystem {
+    Mirror::new(folder)
 }

@@ -37,7 +37,8 @@ fn attributes(ino: u64) -> FileAttr {
     }
 }
 
-const FOREVER: Duration = Duration::from_secs(86_400);
+/// How long the kernel may keep an answer.
+pub const FOREVER: Duration = Duration::from_secs(86_400);
 
 impl Filesystem for Null {
     fn lookup(&self, _: &Request, _: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -51,12 +52,17 @@ impl Filesystem for Null {
     }
 }
 
-/// Serves it until it is unmounted.
-pub fn serve(mountpoint: &Path) {
+/// The file system that does nothing.
+pub fn new() -> impl Filesystem {
+    Null(AtomicU64::new(2))
+}
+
+/// Serves a file system of this benchmark's own until it is unmounted, with as many threads as the union has.
+pub fn serve(filesystem: impl Filesystem, mountpoint: &Path) {
     let mut config = Config::default();
     config.n_threads = Some(layerbench::union::UnionOptions::default().threads);
     config.clone_fd = true;
-    fuser::mount(Null(AtomicU64::new(2)), mountpoint, &config).unwrap();
+    fuser::mount(filesystem, mountpoint, &config).unwrap();
 }
 
 /// A file system of this benchmark's own, mounted. A new one knows no name.

@@ -7,6 +7,7 @@
 //! Times of two machines differ by what the machines differ by. Related to one driver, each time is first divided by that driver's at the same point of
 //! its own run, block by block: what a machine does to all of them is gone, and what is left is how the drivers compare.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use super::bootstrap::{Interval, Replicates, student_t};
 use super::changed::{Change, OtherOptions, changes, other_options};
 use super::compare::{Comparison, Difference};
-use super::results::{Data, Group, GroupKey, ResultSet};
+use super::results::{Data, Group, GroupKey, ResultSet, Summary};
 use crate::record::{Feature, Guest, RunManifest, Unit};
 
 /// A run to be compared.
@@ -27,7 +28,7 @@ pub struct Side<'a> {
 }
 
 /// What one run says of a point: a median, or that divided by the median of the driver that times are related to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figure {
     /// In the metric's unit; of a related time a ratio.
     pub value: f64,
@@ -37,41 +38,35 @@ pub struct Figure {
     pub samples: usize,
     /// Number of blocks that gave samples.
     pub blocks: usize,
-    /// What the same thing measured twice differs by in its run, as in [`Summary::noise`](super::Summary::noise).
-    noise: Option<f64>,
-    replicates: Option<Replicates>,
 }
 
-impl Figure {
-    fn of(data: &Data) -> Figure {
-        let summary = data.summary;
-        Figure {
-            value: summary.p50,
-            interval: summary.interval,
-            samples: summary.n,
-            blocks: summary.blocks,
-            noise: summary.noise,
-            replicates: data.replicates.clone(),
-        }
+/// A figure and what its ratio to another run's takes.
+struct Estimate<'a> {
+    figure: Figure,
+    /// What the same thing measured twice differs by in its run, as in [`Summary::noise`](super::Summary::noise).
+    noise: Option<f64>,
+    replicates: Option<Cow<'a, Replicates>>,
+}
+
+impl<'a> Estimate<'a> {
+    fn of(data: &'a Data) -> Estimate<'a> {
+        let Summary { p50: value, interval, n: samples, blocks, noise, .. } = data.summary;
+        let replicates = data.replicates.as_ref().map(Cow::Borrowed);
+        Estimate { figure: Figure { value, interval, samples, blocks }, noise, replicates }
     }
 
     /// Related to the base's; `None` when that has a median of 0.
-    fn related(data: &Data, base: &Data) -> Option<Figure> {
-        let comparison = super::compare::compare(data, base)?;
+    fn related(data: &Data, base: &Data) -> Option<Estimate<'a>> {
+        let Comparison { ratio: value, interval, noise, .. } = super::compare::compare(data, base)?;
+        let (samples, blocks) = (data.summary.n, data.summary.blocks.min(base.summary.blocks));
         let replicates = data.replicates.as_ref().zip(base.replicates.as_ref());
-        Some(Figure {
-            value: comparison.ratio,
-            interval: comparison.interval,
-            samples: data.summary.n,
-            blocks: data.summary.blocks.min(base.summary.blocks),
-            noise: comparison.noise,
-            replicates: replicates.and_then(|(own, base)| own.ratio(base)),
-        })
+        let replicates = replicates.and_then(|(own, base)| own.ratio(base)).map(Cow::Owned);
+        Some(Estimate { figure: Figure { value, interval, samples, blocks }, noise, replicates })
     }
 }
 
 /// A figure of both runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ratio {
     /// What was measured.
     pub key: GroupKey,
@@ -164,7 +159,7 @@ pub struct Only {
 }
 
 /// Two runs compared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Between {
     /// What differs besides the figures.
     pub changes: Vec<Change>,
@@ -225,21 +220,21 @@ pub fn between(a: Side, b: Side, relative_to: Option<&str>) -> Result<Between, M
     let mut ratios: Vec<(Ratio, Logs)> = Vec::new();
     let mut without_ratio = Vec::new();
     let mut both: BTreeSet<(&GroupKey, &str)> = BTreeSet::new();
-    for (&(key, metric), figure) in &of_a {
+    for (&(key, metric), estimate) in &of_a {
         let Some(other) = of_b.get(&(key, metric)) else { continue };
         both.insert((key, metric));
         if other_options.iter().any(|other| other.driver == key.driver) {
             continue;
         }
-        match compare(figure, other) {
+        match compare(estimate, other) {
             None => without_ratio.push((key.clone(), metric.to_owned())),
             Some((comparison, logs)) => {
                 let concerned = changes.iter().enumerate().filter(|(_, c)| c.concerns(&key.store, &key.driver));
                 let ratio = Ratio {
                     key: key.clone(),
                     metric: metric.to_owned(),
-                    a: figure.clone(),
-                    b: other.clone(),
+                    a: estimate.figure,
+                    b: other.figure,
                     comparison,
                     changes: concerned.map(|(index, _)| index).collect(),
                 };
@@ -291,7 +286,7 @@ impl Between {
 }
 
 /// Figures by point and name of the metric.
-type Figures<'a> = BTreeMap<(&'a GroupKey, &'a str), Figure>;
+type Figures<'a> = BTreeMap<(&'a GroupKey, &'a str), Estimate<'a>>;
 
 /// Every figure of a run but those of twins, and but times that cannot be related to the driver of that label.
 fn figures<'a>(results: &'a ResultSet, relative_to: Option<&str>) -> Figures<'a> {
@@ -304,13 +299,13 @@ fn figures<'a>(results: &'a ResultSet, relative_to: Option<&str>) -> Figures<'a>
         let base_key = relative_to.map(|label| GroupKey { driver: label.to_owned(), ..(*key).clone() });
         let base = base_key.map(|key| groups.get(&key));
         for (metric, data) in &group.metrics {
-            let figure = match base {
+            let estimate = match base {
                 Some(base) if is_time(metric) => {
-                    base.filter(|base| base.key != **key).and_then(|base| Figure::related(data, base.metric(metric)?))
+                    base.filter(|base| base.key != **key).and_then(|base| Estimate::related(data, base.metric(metric)?))
                 }
-                _ => Some(Figure::of(data)),
+                _ => Some(Estimate::of(data)),
             };
-            figures.extend(figure.map(|figure| ((*key, metric.as_str()), figure)));
+            figures.extend(estimate.map(|estimate| ((*key, metric.as_str()), estimate)));
         }
     }
     figures
@@ -377,9 +372,9 @@ fn welch(ratio: f64, (va, fa): (f64, f64), (vb, fb): (f64, f64)) -> Option<Inter
 }
 
 /// Compares B with A; `None` when A's is 0.
-fn compare(a: &Figure, b: &Figure) -> Option<(Comparison, Logs)> {
-    let ratio = (a.value > 0.0).then(|| b.value / a.value)?;
-    let spread = |figure: &Figure| figure.replicates.as_ref().and_then(Spread::of);
+fn compare(a: &Estimate, b: &Estimate) -> Option<(Comparison, Logs)> {
+    let ratio = (a.figure.value > 0.0).then(|| b.figure.value / a.figure.value)?;
+    let spread = |estimate: &Estimate| estimate.replicates.as_deref().and_then(Spread::of);
     let logs = Logs { a: spread(a), b: spread(b) };
     let noise = [a.noise, b.noise].into_iter().flatten().reduce(f64::max);
     Some((Comparison::of(ratio, logs.interval(ratio), noise), logs))
