@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("stack", &["sys", "workload"]),
     ("union", &["sys", "workload"]),
     ("driver", &["stack", "sys", "host", "record", "workload", "union"]),
-    ("probe", &["stack", "sys", "record", "workload"]),
+    ("probe", &["stack", "sys", "host", "record", "workload"]),
     ("runner", &["sys", "workload", "record", "host", "medium", "stack", "driver", "probe"]),
     ("guest", &["sys", "workload", "record", "host", "driver", "runner"]),
     ("analysis", &["record", "workload"]),

@@ -160,6 +160,23 @@ fn a_dry_run_prints_every_case_and_makes_nothing() {
 }
 
 #[test]
+fn cold_cases_of_a_store_in_memory_are_skipped_with_the_reason() {
+    let folder = scratch();
+    let here = layerbench::host::store_info("here", Path::new("/dev/shm")).unwrap();
+    if here.fs_type != "tmpfs" {
+        eprintln!("skipped: /dev/shm is {}", here.fs_type);
+        return;
+    }
+    let mut run = layerbench();
+    run.args(["run", "--dry-run", "--driver", "bind"]).arg(workload("page-cache.toml"));
+    let disk = output(run.current_dir(folder.path()));
+    assert!(disk.0 == 0 && !disk.1.contains("page cache itself"), "{}{}", disk.1, disk.2);
+    let memory = output(run.args(["--store", "/dev/shm/layerbench-none"]));
+    assert!(memory.0 == 0 && memory.1.contains(" 0 to be measured"), "{}{}", memory.1, memory.2);
+    assert!(memory.1.contains("skipped: cold caches: tmpfs is the page cache itself"), "{}", memory.1);
+}
+
+#[test]
 fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
     if !can_mount() {
         return;

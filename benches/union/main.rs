@@ -8,6 +8,8 @@
 //! Processors are kept awake meanwhile (PM QoS, /dev/cpu_dma_latency): on a virtual machine the wake-up of a sleeping one takes several times as
 //! long as what is measured, and FUSE needs two for each question it asks.
 //!
+//! Memory is at hand: a hypervisor that takes free memory away would otherwise fetch it in the middle of a copy.
+//!
 //! Everything lies on a new ext4 in a file, so that no earlier use of a disk has a say, and nothing is removed before the end.
 //!
 //! Some questions are put to a FUSE file system that does nothing at all (null), or nothing but to show a folder through the kernel's passthrough
@@ -25,17 +27,19 @@ mod store;
 mod table;
 mod trees;
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use layerbench::driver::{self, Driver};
 use layerbench::record::{Feature, Privileges};
+use layerbench::runner::Setup;
 use layerbench::{host, sys};
 
 use common::Scratch;
 use store::Disk;
 use table::Table;
+
+/// What all questions together leave in the page cache, roughly.
+const MEMORY_BYTES: u64 = 4 << 30;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -85,22 +89,6 @@ impl Bench {
     }
 }
 
-/// Asks the kernel for processors that answer at once, as long as the file is open (Documentation/power/pm_qos_interface.rst).
-fn keep_processors_awake() -> Option<File> {
-    const DEVICE: &str = "/dev/cpu_dma_latency";
-    let kept = OpenOptions::new().write(true).open(DEVICE).and_then(|mut file| {
-        file.write_all(&0i32.to_ne_bytes())?;
-        Ok(file)
-    });
-    match kept {
-        Ok(file) => Some(file),
-        Err(e) => {
-            eprintln!("{DEVICE}: {e}: processors may sleep between questions and answers");
-            None
-        }
-    }
-}
-
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -137,7 +125,13 @@ fn main() {
         scratch: disk.0.clone(),
         words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
     };
-    let _awake = keep_processors_awake();
+    let mut setup = Setup::new();
+    if let Feature::Missing { reason, .. } = &setup.instrument.awake {
+        eprintln!("{reason}: processors may sleep between questions and answers");
+    }
+    if measure {
+        setup.have_memory(MEMORY_BYTES, |_| ());
+    }
     let mut table = Table::new();
     store::first_writes(&bench, &mut table);
     store::shared_blocks(&bench, &mut table);

@@ -16,6 +16,8 @@ use crate::workload::{CacheState, ProbeName};
 const BLOCKS: usize = 5;
 /// Most that a sample of nothing may take, in nanoseconds.
 const EMPTY_SAMPLE_NS: u64 = 60;
+/// Most that writing to a MiB of memory at hand may take, in nanoseconds: four times what 256 faults and zeroed pages take on a slow machine.
+const MEMORY_NS_PER_MIB: u64 = 1_000_000;
 /// Share of the A/A intervals that have to include 1.
 const COVERAGE: f64 = 0.95;
 
@@ -76,6 +78,7 @@ pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
         item("absolute", "Does every ratio stand beside the values that it was made of?", absolute(results)),
         item("clock", "Is the cost of taking time known, and at most 60 ns a sample?", clock(run)),
         item("awake", "Were processors kept from sleeping?", awake(run)),
+        item("memory", "Was memory at hand, so that none was waited for from a hypervisor?", memory(run)),
     ]
 }
 
@@ -316,10 +319,24 @@ fn awake(run: &Run) -> (Answer, String) {
     }
 }
 
+/// Whether what was fetched before the first case stays, is seen at once: memory that comes from elsewhere takes as long again.
+fn memory(run: &Run) -> (Answer, String) {
+    let Some(memory) = run.manifest.instrument.as_ref().and_then(|instrument| instrument.memory) else {
+        return not_known("The run did not record it.");
+    };
+    let text = format!(
+        "{} were written to before the first case, which took {} a MiB, and {} a MiB afterwards.",
+        human::bytes(memory.bytes as f64),
+        human::ns(memory.first_ns_per_mib as f64),
+        human::ns(memory.again_ns_per_mib as f64)
+    );
+    yes_if(memory.again_ns_per_mib <= MEMORY_NS_PER_MIB, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Clock, Instrument, RunManifest, SCHEMA_VERSION};
+    use crate::record::{Clock, FetchedMemory, Instrument, RunManifest, SCHEMA_VERSION};
     use crate::workload::{Case, DriverVariant, Params};
 
     /// Cases of two drivers in the order given: block, driver, depth.
@@ -441,7 +458,12 @@ mod tests {
                 Some(Instrument { clock, awake: Feature::missing("no", "be root"), ..Instrument::default() });
             assert_eq!(self::clock(&run).0, answer, "{empty_sample_ns}");
         }
-        assert_eq!(awake(&run).0, Answer::No);
+        assert_eq!((awake(&run).0, memory(&run).0), (Answer::No, Answer::NotKnown));
+        for (again_ns_per_mib, answer) in [(300_000, Answer::Yes), (2_000_000, Answer::No)] {
+            let fetched = FetchedMemory { bytes: 1 << 30, first_ns_per_mib: 2_000_000, again_ns_per_mib };
+            run.manifest.instrument.as_mut().unwrap().memory = Some(fetched);
+            assert_eq!(memory(&run).0, answer, "{}", memory(&run).1);
+        }
         run.manifest.planned_cases += 1;
         assert_eq!(complete(&run).0, Answer::No);
         assert_eq!(failures(&run).0, Answer::Yes);

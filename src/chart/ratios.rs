@@ -9,11 +9,12 @@ use super::lanes::Lanes;
 use super::sheet::{
     Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
 };
-use super::style::look;
+use super::style::{Look, look};
 use super::{ChartError, legend};
 use crate::analysis::{Comparison, Difference, Operation, ResultSet, compare, human};
 
-const LANES: Lanes = Lanes { labels: 300, numbers: 84 };
+/// Room for the ratios in figures.
+const NUMBERS: i32 = 84;
 const AXIS_HEIGHT: i32 = 60;
 
 /// A ratio to be drawn.
@@ -88,18 +89,19 @@ pub(super) fn draw(
     let entries = legend(data, &drivers);
     let head_height = head_height(subtitle, &data.marks);
     let height = head_height + band * rows.len() as i32 + AXIS_HEIGHT + legend_height(&entries);
+    let lanes = Lanes::for_names(rows.iter().map(|(label, _)| *label), NUMBERS);
     canvas(title, height, |root| {
         let top = head(root, title, subtitle, &data.marks)?;
         let bottom = top + band * rows.len() as i32;
-        LANES.draw_axis(root, axis, (top, bottom), Some(1.0))?;
+        lanes.draw_axis(root, axis, (top, bottom), Some(1.0))?;
         for (i, (label, dots)) in rows.iter().enumerate() {
             let y = top + band * i as i32;
-            put(root, label, (LANES.labels - 12, y + band / 2), text(12, INK, HPos::Right, VPos::Center))?;
+            lanes.draw_name(root, label, y + band / 2)?;
             let rule = vec![(at(16), at(y + band)), (at(WIDTH - 16), at(y + band))];
             root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
             for dot in dots {
                 let slot = drivers.iter().position(|driver| *driver == dot.driver).unwrap_or(0) as i32;
-                draw_dot(root, data, axis, dot, y + 5 + step * slot + step / 2)?;
+                draw_dot(root, (&lanes, axis), &look(data.position(dot.driver)), dot, y + 5 + step * slot + step / 2)?;
             }
         }
         draw_legend(root, &entries, bottom + AXIS_HEIGHT)
@@ -116,20 +118,19 @@ fn finding(difference: Difference) -> &'static str {
     }
 }
 
-fn draw_dot(root: &Area, data: &ResultSet, axis: &Axis, dot: &Dot, y: i32) -> Result<(), String> {
+fn draw_dot(root: &Area, (lanes, axis): (&Lanes, &Axis), look: &Look, dot: &Dot, y: i32) -> Result<(), String> {
     let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
-    let look = look(data.position(dot.driver));
     let c = &dot.comparison;
     if let Some(interval) = c.interval {
-        let (low, high) = (LANES.x(axis, interval.low), LANES.x(axis, interval.high));
+        let (low, high) = (lanes.x(axis, interval.low), lanes.x(axis, interval.high));
         root.draw(&PathElement::new(vec![(low, at(y)), (high, at(y))], look.colour.stroke_width(4))).map_err(error)?;
         for end in [low, high] {
             let cap = vec![(end, at(y) - 7), (end, at(y) + 7)];
             root.draw(&PathElement::new(cap, look.colour.stroke_width(3))).map_err(error)?;
         }
     }
-    let centre = (LANES.x(axis, c.ratio), at(y));
-    point(root, centre, &look)?;
+    let centre = (lanes.x(axis, c.ratio), at(y));
+    point(root, centre, look)?;
     if !c.difference.is_found() {
         root.draw(&Circle::new(centre, 5, WHITE.filled())).map_err(error)?;
     }

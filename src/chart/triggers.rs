@@ -88,12 +88,7 @@ impl Chart for Triggers {
             LANES.draw_axis(root, &axis, (top, bottom), None)?;
             for (i, trigger) in view.triggers.iter().enumerate() {
                 let y = top + band * i as i32;
-                put(
-                    root,
-                    words(*trigger),
-                    (LANES.labels - 12, y + band / 2),
-                    text(12, INK, HPos::Right, VPos::Center),
-                )?;
+                LANES.draw_name(root, words(*trigger), y + band / 2)?;
                 let rule = vec![(at(16), at(y + band)), (at(WIDTH - 16), at(y + band))];
                 root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
                 for (slot, driver) in view.drivers.iter().enumerate() {

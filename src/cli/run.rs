@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::analysis::human;
 use crate::driver::Registry;
 use crate::record::{CaseRecord, Outcome};
 use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary};
@@ -146,6 +147,14 @@ impl Progress for Display {
         match self.bar {
             Some(_) => self.show(done, of, format!("stack of {what}")),
             None => eprintln!("stack {}/{of}: {what}", done + 1),
+        }
+    }
+
+    fn memory(&self, bytes: u64) {
+        let text = format!("memory: {} are fetched, so that no case has to", human::bytes(bytes as f64));
+        match self.bar {
+            Some(_) => self.show(0, 0, text),
+            None => eprintln!("{text}"),
         }
     }
 

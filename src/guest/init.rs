@@ -211,6 +211,8 @@ impl Progress for Follow<'_> {
         self.port.say(&Answer::Text(format!("stack {}/{of}: {what}", done + 1)));
     }
 
+    fn memory(&self, _: u64) {}
+
     fn begin(&self, _: usize, _: usize, _: &PlannedCase) {}
 
     fn end(&self, _: usize, _: usize, _: &CaseRecord) {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::capabilities;
+use super::memory::meminfo;
 use crate::record::{Host, Privileges};
 use crate::sys;
 
@@ -22,7 +23,7 @@ pub fn fingerprint() -> Host {
             .ok()
             .map(|text| text.trim().to_owned()),
         hypervisor: hypervisor(&cpuinfo),
-        memory_bytes: memory_bytes(&read("/proc/meminfo")).unwrap_or(0),
+        memory_bytes: meminfo("MemTotal").ok().flatten().unwrap_or(0),
         page_size_bytes: rustix::param::page_size() as u64,
         privileges,
         capabilities: capabilities::probe(privileges),
@@ -86,11 +87,6 @@ fn hypervisor(cpuinfo: &str) -> Option<String> {
     Some(name.unwrap_or_else(|| "unnamed".into()))
 }
 
-fn memory_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,8 +101,6 @@ mod tests {
             cpu_field("a: 1\nmodel name\t: Some CPU @ 2 GHz\nmodel name: other\n", "model name").unwrap(),
             "Some CPU @ 2 GHz"
         );
-        assert_eq!(memory_bytes("MemTotal:       24 kB\n"), Some(24 * 1024));
-        assert_eq!(memory_bytes("MemTotal: many\n"), None);
         assert_eq!(hypervisor("flags : fpu vme\n"), None);
     }
 }

@@ -23,6 +23,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Probe, ProbeError, READ_BUFFER_BYTES, Trial, at, read_rest, timed};
+use crate::host;
 use crate::record::{Metric, Observation, Privileges, metric};
 use crate::sys;
 use crate::workload::ProbeName;
@@ -310,15 +311,8 @@ fn resident(file: &File, path: &Path) -> Result<u64, ProbeError> {
 
 /// `Cached` of /proc/meminfo in bytes.
 fn meminfo_cached() -> Result<u64, ProbeError> {
-    let path = Path::new("/proc/meminfo");
-    let text = std::fs::read_to_string(path).map_err(at("read", path))?;
-    parse_cached(&text).ok_or_else(|| ProbeError::Wrong("/proc/meminfo has no line `Cached:`".into()))
-}
-
-fn parse_cached(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("Cached:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+    let cached = host::meminfo("Cached").map_err(at("read", Path::new("/proc/meminfo")))?;
+    cached.ok_or_else(|| ProbeError::Wrong("/proc/meminfo has no line `Cached:`".into()))
 }
 
 #[cfg(test)]
@@ -329,11 +323,5 @@ mod tests {
     fn frames_are_compared_where_both_are_known() {
         assert_eq!(compare(&[Some(1), Some(2), None, Some(4)], &[Some(1), Some(3), Some(3), None]), (2, 1));
         assert_eq!(compare(&[], &[Some(1)]), (0, 0));
-    }
-
-    #[test]
-    fn cached_of_meminfo_is_bytes() {
-        assert_eq!(parse_cached("MemFree: 1 kB\nCached:           1234 kB\nSwapCached: 5 kB\n"), Some(1234 * 1024));
-        assert_eq!(parse_cached("MemFree: 1 kB\n"), None);
     }
 }

@@ -17,6 +17,23 @@ pub struct Instrument {
     pub probe_cpu: Option<u32>,
     /// CPUs left to FUSE daemons; empty when they share the probe's.
     pub daemon_cpus: Vec<u32>,
+    /// Memory that was fetched before the first case; `None` in a run with smoke values, where too little was free, and in a record from before
+    /// this was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<FetchedMemory>,
+}
+
+/// Memory that was written to before the first case and then given back but for a page here and there, so that it is at hand for the cases. A
+/// hypervisor may take free memory away in large pieces (free page reporting) and has to fetch it when it is next written to, which may take
+/// many times as long as the write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedMemory {
+    /// How much it was, in bytes.
+    pub bytes: u64,
+    /// What writing to it took, in nanoseconds a MiB.
+    pub first_ns_per_mib: u64,
+    /// What writing to memory took afterwards, in nanoseconds a MiB.
+    pub again_ns_per_mib: u64,
 }
 
 /// The clock of every sample, as it was found at the start of the run.

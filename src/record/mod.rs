@@ -9,7 +9,7 @@ mod guest;
 mod host;
 mod io;
 
-pub use conditions::{Clock, Conditions, Instrument};
+pub use conditions::{Clock, Conditions, FetchedMemory, Instrument};
 pub use guest::{Accelerator, Guest};
 pub use host::{Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo};
 pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs};

@@ -2,7 +2,7 @@
 //!
 //! Processors are kept awake: an operation that wakes another process (every request of a FUSE file system) would otherwise also pay for
 //! waking a processor, which on a virtual machine can cost more than the operation. The probe gets a processor of its own where there are
-//! two, and the daemons the others.
+//! two, and the daemons the others. Memory is at hand (`memory`).
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use rustix::thread::CpuSet;
 
+use super::memory::{self, AtHand};
 use crate::probe::timed;
 use crate::record::{Clock, Feature, Instrument};
 
@@ -19,18 +20,20 @@ const LATENCY: &str = "/dev/cpu_dma_latency";
 /// Samples of nothing that the clock's cost is taken from.
 const EMPTY_SAMPLES: usize = 20_000;
 
-/// The instrument of a run. Dropped, the processors may sleep again.
+/// The instrument of a run. Dropped, the processors may sleep again, and the memory may go.
 #[derive(Debug)]
-pub(super) struct Setup {
+pub struct Setup {
     /// For the record.
-    pub(super) instrument: Instrument,
+    pub instrument: Instrument,
     // Held for what was written to it.
     _awake: Option<File>,
+    at_hand: Option<AtHand>,
 }
 
 impl Setup {
     /// Keeps processors awake, as far as this process may, and looks at the clock.
-    pub(super) fn new() -> Setup {
+    #[allow(clippy::new_without_default, reason = "it changes the machine")]
+    pub fn new() -> Setup {
         let (file, awake) = match keep_awake() {
             Ok(file) => (Some(file), Feature::available(format!("{LATENCY} held at 0 us"))),
             Err(e) => {
@@ -44,7 +47,21 @@ impl Setup {
             }
         };
         let (probe_cpu, daemon_cpus) = divide(&allowed_cpus());
-        Setup { instrument: Instrument { clock: clock(), awake, probe_cpu, daemon_cpus }, _awake: file }
+        Setup {
+            instrument: Instrument { clock: clock(), awake, probe_cpu, daemon_cpus, memory: None },
+            _awake: file,
+            at_hand: None,
+        }
+    }
+
+    /// Has so much memory at hand from now on, as far as there is any; `tell` is told how much is written to for that, which takes a while. A
+    /// run without it is worth having, and its record says so.
+    pub fn have_memory(&mut self, needed: u64, tell: impl FnOnce(u64)) {
+        self.at_hand = memory::to_be_fetched(needed).ok().and_then(|bytes| {
+            tell(bytes);
+            memory::fetch(bytes).ok()
+        });
+        self.instrument.memory = self.at_hand.as_ref().map(|at_hand| at_hand.fetched);
     }
 }
 

@@ -5,13 +5,14 @@
 mod case;
 mod child;
 mod instrument;
+mod memory;
 mod meter;
 mod plan;
 mod steps;
 mod store;
 
 pub use case::{CaseJob, CaseResult, run_job};
-use instrument::Setup;
+pub use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
 pub use store::{Keep, Leftovers, Store, StoreError, clean};
 
@@ -54,6 +55,8 @@ pub struct RunRequest<'a> {
 pub trait Progress {
     /// A stack is about to be built: how many are done, of how many, and which.
     fn stack(&self, done: usize, of: usize, what: &str);
+    /// Memory is about to be fetched, so many bytes.
+    fn memory(&self, bytes: u64);
     /// A case is about to run.
     fn begin(&self, done: usize, of: usize, planned: &PlannedCase);
     /// A case ended.
@@ -127,7 +130,10 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     plan.check_space(&stores)?;
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let (name, folder) = RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now))?;
-    let setup = Setup::new();
+    let mut setup = Setup::new();
+    if !request.smoke {
+        setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
+    }
     let manifest = RunManifest {
         schema_version: SCHEMA_VERSION,
         run: name,

@@ -8,7 +8,7 @@ use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
 use crate::stack;
 use crate::workload::{
-    CacheState, Case, DriverVariant, ProbeName, Workload, case_id, expand, format_size, hint, shuffle,
+    CacheState, Case, DriverVariant, Params, ProbeName, Workload, case_id, expand, format_size, hint, shuffle,
 };
 
 use super::StackKey;
@@ -138,7 +138,8 @@ impl Plan {
                     let Case { workload, probe, driver, store, params, block, .. } = &case;
                     case.id = case_id(workload, *probe, &driver.label, store, params, *block);
                 }
-                let readiness = readiness(&case, availability.get(case.driver.label.as_str()).copied(), &host);
+                let store = infos.iter().find(|info| info.label == case.store);
+                let readiness = readiness(&case, availability.get(case.driver.label.as_str()).copied(), &host, store);
                 PlannedCase { case, readiness }
             })
             .collect();
@@ -161,12 +162,19 @@ impl Plan {
                     }
                     seen.insert(key);
                 }
-                // A volume is a copy of the target files; copy_up makes one.
-                scratch = scratch.max(u64::from(p.files) * p.file_size_bytes);
+                scratch = scratch.max(made_bytes(p));
             }
             store.check_space(stacks + scratch)?;
         }
         Ok(())
+    }
+
+    /// Page cache that the ready cases fill, in bytes: all stacks, and what the largest case makes, twice, since it is not gone at once.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        let ready = || self.cases.iter().filter(|p| p.readiness == Readiness::Ready).map(|p| &p.case);
+        let made =
+            ready().map(|case| made_bytes(&case.params).saturating_mul(u64::from(case.params.containers.max(1))));
+        bytes_of(&ready().map(StackKey::of).collect()).saturating_add(made.max().unwrap_or(0).saturating_mul(2))
     }
 
     /// What `--dry-run` prints: every case, and what it would take.
@@ -184,8 +192,7 @@ impl Plan {
             text.push_str(&format!("{:5}  {}{state}\n", index + 1, planned.case.id));
         }
         let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
-        let bytes: u64 =
-            stacks.iter().filter(|key| key.stack.is_none()).map(|key| key.definition().total_bytes()).sum();
+        let bytes = bytes_of(&stacks);
         text.push_str(&format!(
             "{} cases, {ready} to be measured and {} skipped, on {} stacks of {:.1} MiB in all (those already built are reused)\n",
             self.cases.len(),
@@ -195,6 +202,16 @@ impl Plan {
         ));
         text
     }
+}
+
+/// Bytes that a container of a case makes: a volume is a copy of the target files, and copy_up makes one.
+fn made_bytes(params: &Params) -> u64 {
+    u64::from(params.files).saturating_mul(params.file_size_bytes)
+}
+
+/// Bytes of the files of stacks, imported ones left out.
+fn bytes_of(stacks: &BTreeSet<StackKey>) -> u64 {
+    stacks.iter().filter(|key| key.stack.is_none()).map(|key| key.definition().total_bytes()).sum()
 }
 
 /// Workloads reduced to the drivers asked for.
@@ -281,7 +298,10 @@ fn variants(workloads: &[Workload], host: &Host) -> Result<Vec<DriverInfo>, Plan
     Ok(infos)
 }
 
-fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readiness {
+/// File systems that have nothing but the page cache.
+const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
+
+fn readiness(case: &Case, availability: Option<&Feature>, host: &Host, store: Option<&StoreInfo>) -> Readiness {
     let skipped = |reason: String, remedy: &str| Readiness::Skipped { reason, remedy: remedy.to_owned() };
     if let Some(Feature::Missing { reason, remedy }) = availability {
         return skipped(reason.clone(), remedy);
@@ -309,6 +329,12 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host) -> Readin
         && let Feature::Missing { reason, remedy } = &host.capabilities.drop_caches
     {
         return skipped(format!("cold caches: {reason}"), remedy);
+    }
+    if case.params.cache == CacheState::Cold
+        && let Some(store) = store.filter(|store| IN_MEMORY.contains(&store.fs_type.as_str()))
+    {
+        let reason = format!("cold caches: {} is the page cache itself, and has no device to read from", store.fs_type);
+        return skipped(reason, "--store with a folder on a disk");
     }
     Readiness::Ready
 }

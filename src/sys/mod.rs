@@ -8,6 +8,7 @@ pub mod cache;
 pub mod fuse;
 pub mod loop_device;
 pub mod mapping;
+pub mod memory;
 pub mod namespace;
 pub mod pagemap;
 pub mod process;

@@ -1,9 +1,15 @@
 //! The bytes of a copy_up: shared where the file system can, copied inside the kernel where it cannot, and holes left out.
+//!
+//! They go through a pipe of our own and not through copy_file_range(2), which has one of 64 KiB inside: from a pipe that holds 1 MiB the file
+//! system below takes pieces of 1 MiB, in larger folios and fewer transactions.
 
-use std::os::fd::BorrowedFd;
+use std::cell::Cell;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{SeekFrom, Stat};
+use rustix::io::retry_on_intr;
+use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 
 use super::crew::Crew;
 use super::{Errno, Res};
@@ -14,6 +20,8 @@ const SMALL_BYTES: u64 = 64 << 10;
 const LONG_BYTES: u64 = 4 << 20;
 /// A piece, where the kernel does not copy by itself.
 const PIECE_BYTES: usize = 128 << 10;
+/// What a pipe is to hold: the most that Linux gives to anybody (/proc/sys/fs/pipe-max-size).
+const PIPE_BYTES: usize = 1 << 20;
 
 /// How the file system of the upper copies, as far as it is known.
 #[derive(Debug, Default)]
@@ -100,21 +108,59 @@ fn copy_what_is_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> Res
 
 /// Copies inside the kernel, or through a buffer where it cannot.
 fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Res<()> {
+    // One a thread, since a copy keeps its thread; empty whenever it lies here.
+    thread_local!(static PIPE: Cell<Option<Pipe>> = const { Cell::new(None) });
     let mut position = start;
-    while position < end {
-        let (mut off_in, mut off_out) = (position, position);
-        let length = usize::try_from(end - position).unwrap_or(usize::MAX).min(1 << 30);
-        match rustix::fs::copy_file_range(from, Some(&mut off_in), to, Some(&mut off_out), length) {
-            Ok(0) => return Ok(()),
-            Ok(copied) => position += copied as u64,
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_through_buffer(from, to, position, end);
-            }
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+    let done = PIPE.take().map_or_else(Pipe::new, Ok).and_then(|pipe| {
+        pipe.copy(from, to, &mut position, end)?;
+        PIPE.set(Some(pipe));
+        Ok(())
+    });
+    match done {
+        // A file system without splice, a user with too many pipes, or no descriptor left.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM | Errno::MFILE | Errno::NFILE) => {
+            copy_through_buffer(from, to, position, end)
         }
+        other => other,
     }
-    Ok(())
+}
+
+/// A pipe through which pages go from one file to another.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Pipe {
+    fn new() -> Res<Pipe> {
+        let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES)?;
+        Ok(Pipe { read, write })
+    }
+
+    /// Copies up to `end` or the end of the file; `position` is how far it came. After an error something may be left in the pipe.
+    fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, position: &mut u64, end: u64) -> Res<()> {
+        while *position < end {
+            let length = usize::try_from(end - *position).unwrap_or(usize::MAX).min(PIPE_BYTES);
+            let mut held = retry_on_intr(|| {
+                splice(from, Some(&mut { *position }), &self.write, None, length, SpliceFlags::empty())
+            })?;
+            if held == 0 {
+                return Ok(());
+            }
+            while held > 0 {
+                let written = retry_on_intr(|| {
+                    splice(&self.read, None, to, Some(&mut { *position }), held, SpliceFlags::empty())
+                })?;
+                if written == 0 {
+                    return Err(Errno::IO);
+                }
+                held -= written.min(held);
+                *position += written as u64;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn copy_through_buffer(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) -> Res<()> {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::evict_everywhere;
+use crate::host::{self, GroupVersion};
 use crate::probe::{ProbeError, READ_BUFFER_BYTES, Trial, at, read_whole};
 use crate::record::{Observation, metric};
 
@@ -79,11 +80,9 @@ struct Place {
 impl Place {
     /// Tries it with a group that is removed at once. In words why not, otherwise.
     fn find() -> Result<Place, String> {
-        let read = |path: &str| fs::read_to_string(path).map_err(|e| format!("read {path}: {e}"));
-        let (home, version) = home_group(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
-            .ok_or("no memory controller is mounted here")?;
+        let (home, version) = host::memory_group()?;
         // Version 2 alone keeps a group with processes from having children of its kind; beside it they can be.
-        let beside = home.parent().filter(|_| version == Version::Two);
+        let beside = home.parent().filter(|_| version == GroupVersion::Two);
         let mut reason = String::new();
         for (parent, place) in [(Some(home.as_path()), "below"), (beside, "beside")] {
             let Some(parent) = parent else { continue };
@@ -110,13 +109,6 @@ impl Place {
     }
 }
 
-/// Version of the hierarchy with the memory controller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Version {
-    One,
-    Two,
-}
-
 /// Removes groups whose makers were killed.
 fn remove_stale(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
@@ -128,36 +120,6 @@ fn remove_stale(parent: &Path) {
             fs::remove_dir(entry.path()).ok();
         }
     }
-}
-
-/// Folder of the group that a process is in, of the hierarchy with the memory controller: version 1's where there is one, since a
-/// controller is in one hierarchy only (cgroups(7), /proc/pid/cgroup).
-fn home_group(cgroup: &str, mountinfo: &str) -> Option<(PathBuf, Version)> {
-    let group = |wanted: &dyn Fn(&str, &str) -> bool| {
-        cgroup.lines().find_map(|line| {
-            let mut parts = line.splitn(3, ':');
-            let (id, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
-            wanted(id, controllers).then_some(path)
-        })
-    };
-    let is_memory = |options: &str| options.split(',').any(|option| option == "memory");
-    let (path, version) = match group(&|_, controllers| is_memory(controllers)) {
-        Some(path) => (path, Version::One),
-        None => (group(&|id, _| id == "0")?, Version::Two),
-    };
-    mountinfo.lines().find_map(|line| {
-        let (place, kind) = line.split_once(" - ")?;
-        let mut kind = kind.split(' ');
-        let (fs_type, options) = (kind.next()?, kind.nth(1)?);
-        let mut place = place.split(' ').skip(3);
-        let (root, mountpoint) = (place.next()?, place.next()?);
-        let right = match version {
-            Version::One => fs_type == "cgroup" && is_memory(options),
-            Version::Two => fs_type == "cgroup2",
-        };
-        let below = Path::new(path).strip_prefix(root).ok().filter(|_| right)?;
-        Some((Path::new(mountpoint).join(below), version))
-    })
 }
 
 /// A group of ours. Dropping it takes this process home and removes it.
@@ -227,20 +189,5 @@ mod tests {
         drop(group);
         assert_eq!(current(), before);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn the_group_of_a_process_is_found_in_either_version() {
-        let v1 = "31 24 0:27 / /sys/fs/cgroup/memory rw,relatime shared:9 - cgroup cgroup rw,memory\n\
-                  32 24 0:28 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(home_group("4:memory:/a/b\n0::/c\n", v1), Some(("/sys/fs/cgroup/memory/a/b".into(), Version::One)));
-        let v2 = "30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n";
-        assert_eq!(home_group("0::/user.slice/x\n", v2), Some(("/sys/fs/cgroup/user.slice/x".into(), Version::Two)));
-        // Inside a container the mount shows a part of the hierarchy.
-        let part = "30 24 0:26 /docker/1 /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
-        assert_eq!(home_group("0::/docker/1\n", part), Some(("/sys/fs/cgroup/".into(), Version::Two)));
-        assert_eq!(home_group("0::/elsewhere\n", part), None);
-        assert_eq!(home_group("4:cpu:/a\n", v1), None);
-        assert_eq!(home_group("", ""), None);
     }
 }

@@ -1,0 +1,83 @@
+//! Memory taken, written to, and given back but for some pages.
+
+use std::io;
+
+/// Memory of this process's own in small pages, every one of them written to. No child inherits it; dropping gives it back.
+#[derive(Debug)]
+pub struct Touched {
+    address: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Touched {
+    /// Takes memory and writes to every page of it.
+    pub fn new(bytes: usize) -> io::Result<Touched> {
+        let bytes = bytes.max(rustix::param::page_size());
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
+        let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let touched = Touched { address, bytes };
+        for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTFORK] {
+            // SAFETY: hints about the mapping just made. A kernel without huge pages refuses the first, and needs none.
+            unsafe { libc::madvise(address, bytes, advice) };
+        }
+        for offset in (0..bytes).step_by(rustix::param::page_size()) {
+            // SAFETY: inside the mapping, which is writable and which no reference points into. Volatile, since nobody reads the byte.
+            unsafe { address.cast::<u8>().add(offset).write_volatile(1) };
+        }
+        Ok(touched)
+    }
+
+    /// Gives everything back but the first page of each `every` bytes, a multiple of the page size.
+    pub fn thin(&self, every: usize) -> io::Result<()> {
+        let page = rustix::param::page_size();
+        for offset in (0..self.bytes).step_by(every.max(page)) {
+            let rest = every.min(self.bytes - offset).saturating_sub(page);
+            // SAFETY: whole pages inside the mapping, which nothing points into.
+            let given = unsafe {
+                libc::madvise(self.address.cast::<u8>().add(offset + page).cast(), rest, libc::MADV_DONTNEED)
+            };
+            if given != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Touched {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping, which this value alone owns. It cannot fail for a valid range.
+        unsafe { libc::munmap(self.address, self.bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Anonymous memory of this process, in bytes.
+    fn resident() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() << 10
+    }
+
+    #[test]
+    fn memory_is_there_then_thin_then_gone() {
+        const BYTES: u64 = 256 << 20;
+        let before = resident();
+        let touched = Touched::new(BYTES as usize).unwrap();
+        let full = resident();
+        assert!(full > before + BYTES / 2, "{before} then {full}");
+        touched.thin(2 << 20).unwrap();
+        let thin = resident();
+        assert!(thin < full - BYTES / 2, "{full} then {thin}");
+        drop(touched);
+        assert!(Touched::new(usize::MAX / 2).is_err(), "more than there are addresses");
+    }
+}
