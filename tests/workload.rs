@@ -262,6 +262,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
         [
             "aufs",
             "copy-up",
+            "debian",
             "jobs",
             "kernels",
             "lookup",

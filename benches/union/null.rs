@@ -62,7 +62,10 @@ pub fn serve(filesystem: impl Filesystem, mountpoint: &Path) {
     let mut config = Config::default();
     config.n_threads = Some(layerbench::union::UnionOptions::default().threads);
     config.clone_fd = true;
-    fuser::mount(filesystem, mountpoint, &config).unwrap();
+    // What a thread that reads the device is told when the mount goes, if it is not ENODEV.
+    if let Err(e) = fuser::mount(filesystem, mountpoint, &config) {
+        assert_eq!(e.raw_os_error(), Some(libc::ECONNABORTED), "{e}");
+    }
 }
 
 /// A file system of this benchmark's own, mounted. A new one knows no name.

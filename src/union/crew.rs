@@ -11,16 +11,29 @@
 //! - the session ends. fuser has no word for that; a thread of it that ends is seen by what it keeps for itself being dropped.
 //!
 //! A resting thread holds no lock and no request.
+//!
+//! The one that waits does not sleep at once. Whoever has got an answer asks again soon, as long as it is at work on files, and to wake a
+//! thread takes longer than many an answer, on a virtual machine several times as long. So while requests come in quick succession it looks
+//! for the next one for a while (`linger=`), and lets everybody else run who wants to, before it goes to sleep, unless what it
+//! answered lets its caller go on to work.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::node::lock;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
 const COMPANY: u32 = 16;
+
+/// Requests in quick succession, one behind the other, from which on it looks.
+const BRISK: u32 = 3;
 
 /// The threads of a session. Those that have not answered any request yet are not known, and wait for one.
 #[derive(Debug, Default)]
@@ -34,6 +47,54 @@ pub(super) struct Crew {
     caller: AtomicU32,
     /// Requests that are left of [`COMPANY`].
     company: AtomicU32,
+    device: OnceLock<Device>,
+}
+
+/// Where requests come from, and how soon after one another.
+#[derive(Debug)]
+struct Device {
+    /// A descriptor of the session's.
+    fd: OwnedFd,
+    since: Instant,
+    /// How long to look for the next one.
+    linger: Duration,
+    /// When the last turn ended, in nanoseconds.
+    ended: AtomicU64,
+    /// How many requests have come in quick succession.
+    brisk: AtomicU32,
+}
+
+impl Device {
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Notes that a request has come. It may have had to wake its thread: what is twice as long as the thread looks still counts as quick.
+    fn request(&self) {
+        let gap = self.now().saturating_sub(self.ended.load(Ordering::Relaxed));
+        let quick = u128::from(gap) < 2 * self.linger.as_nanos();
+        let brisk = if quick { self.brisk.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+        self.brisk.store(brisk, Ordering::Relaxed);
+    }
+
+    /// Looks for the next request for a while, if there may be one soon.
+    fn linger(&self) {
+        let begun = Instant::now();
+        self.ended.store(self.now(), Ordering::Relaxed);
+        if self.brisk.load(Ordering::Relaxed) < BRISK {
+            return;
+        }
+        let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
+        while begun.elapsed() < self.linger {
+            // An error, too, is for the thread to find when it reads.
+            if poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&nothing)) != Ok(0) {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        // In vain: not again before requests have shown to be quick.
+        self.brisk.store(0, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +140,20 @@ thread_local!(static MEMBER: RefCell<Option<Member>> = const { RefCell::new(None
 /// A request that a thread is at. Ends after its answer, where the thread may rest. It stays with its thread.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Turn<'a>(&'a Crew, PhantomData<*const ()>);
+pub(super) struct Turn<'a> {
+    crew: &'a Crew,
+    next: Next,
+    thread: PhantomData<*const ()>,
+}
+
+/// What a caller does once it has its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing that takes long: its next request may be there soon.
+    Asks,
+    /// Something of its own, for which it needs a processor, and perhaps the one that it shares with us.
+    Works,
+}
 
 /// A thread is at something that can take long. It stays with its thread.
 #[derive(Debug)]
@@ -87,8 +161,19 @@ pub(super) struct Turn<'a>(&'a Crew, PhantomData<*const ()>);
 pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 
 impl Crew {
+    /// Where the requests come from, and how long to look for the next one. Until this is known nobody does.
+    pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration) -> io::Result<()> {
+        if linger > Duration::ZERO {
+            let (fd, since) = (device.try_clone_to_owned()?, Instant::now());
+            let (ended, brisk) = (AtomicU64::new(0), AtomicU32::new(0));
+            // Set once: a crew has one session.
+            let _ = self.device.set(Device { fd, since, linger, ended, brisk });
+        }
+        Ok(())
+    }
+
     /// This thread has got a request of the thread `caller`; 0 where nobody waits for the answer.
-    pub(super) fn turn(self: &Arc<Crew>, caller: u32) -> Turn<'_> {
+    pub(super) fn turn(self: &Arc<Crew>, caller: u32, next: Next) -> Turn<'_> {
         MEMBER.with_borrow_mut(|member| {
             if member.as_ref().is_none_or(|member| !Arc::ptr_eq(&member.crew, self)) {
                 let mut state = lock(&self.state);
@@ -98,6 +183,9 @@ impl Crew {
                 *member = Some(Member { crew: Arc::clone(self), away: Cell::new(0) });
             }
         });
+        if let Some(device) = self.device.get() {
+            device.request();
+        }
         if caller != 0 && self.caller.swap(caller, Ordering::Relaxed) != caller {
             self.company.store(COMPANY, Ordering::Relaxed);
             if self.resting.load(Ordering::Relaxed) > 0 {
@@ -105,7 +193,7 @@ impl Crew {
                 state.call_one(&self.call);
             }
         }
-        Turn(self, PhantomData)
+        Turn { crew: self, next, thread: PhantomData }
     }
 
     /// What this thread does next can take long: another one waits for requests until that ends. Nothing to a thread that has no turn here.
@@ -162,8 +250,11 @@ impl Crew {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Turn(crew, _) = self;
+        let Turn { crew, next, .. } = self;
         if crew.ready.load(Ordering::Relaxed) <= 1 {
+            if let Some(device) = crew.device.get().filter(|_| *next == Next::Asks) {
+                device.linger();
+            }
             return;
         }
         let company = crew.company.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -186,9 +277,9 @@ impl Drop for Away<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd as _;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::JoinHandle;
-    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -209,7 +300,7 @@ mod tests {
         let crew = Arc::clone(crew);
         let handle = std::thread::spawn(move || {
             for (caller, work) in coming {
-                let turn = crew.turn(caller);
+                let turn = crew.turn(caller, Next::Asks);
                 work(&crew);
                 drop(turn);
                 done.send(()).unwrap();
@@ -309,6 +400,36 @@ mod tests {
         a.end();
         b.ended.recv_timeout(Duration::from_secs(20)).unwrap();
         b.end();
+    }
+
+    #[test]
+    fn a_thread_looks_for_the_next_request_once_they_come_quickly_and_until_that_is_in_vain() {
+        let (come, request) = rustix::pipe::pipe().unwrap();
+        let crew = Crew::default();
+        crew.serves(come.as_fd(), Duration::from_millis(200)).unwrap();
+        let device = crew.device.get().unwrap();
+        let brisk = || device.brisk.load(Ordering::Relaxed);
+        let quickly = || (0..BRISK).for_each(|_| device.request());
+        device.linger();
+        quickly();
+        assert_eq!(brisk(), BRISK);
+        device.linger();
+        assert_eq!(brisk(), 0, "nothing came");
+        rustix::io::write(&request, b"x").unwrap();
+        quickly();
+        device.linger();
+        assert_eq!(brisk(), BRISK, "something is there");
+        drop(request);
+        device.linger();
+        assert_eq!(brisk(), BRISK, "the end is for the thread to read");
+    }
+
+    #[test]
+    fn nobody_looks_for_requests_unless_told_to() {
+        let (come, _request) = rustix::pipe::pipe().unwrap();
+        let crew = Crew::default();
+        crew.serves(come.as_fd(), Duration::ZERO).unwrap();
+        assert!(crew.device.get().is_none());
     }
 
     #[test]

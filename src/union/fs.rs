@@ -18,7 +18,7 @@ use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Times
 use super::attr::Change;
 use super::counters::Kind as Op;
 use super::create::{Maker, New};
-use super::crew::Turn;
+use super::crew::{Next, Turn};
 use super::list::Room;
 use super::node::{Node, lock};
 use super::state::{Found, Union};
@@ -107,7 +107,9 @@ impl Edge {
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
         self.0.counters.request(kind);
-        self.0.crew.turn(req.pid())
+        // The kernel asks for an attribute on the way to a write.
+        let next = if matches!(kind, Op::Getxattr) { Next::Works } else { Next::Asks };
+        self.0.crew.turn(req.pid(), next)
     }
 
     /// The kernel may keep the attributes of a node unless they can change without it noticing.

@@ -4,8 +4,10 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::mount::MsFlags;
+use nix::unistd::SysconfVar;
 
 use super::owners::{IdMap, Owners};
 use super::{UnionConfig, UnionError};
@@ -16,6 +18,9 @@ use crate::workload::nearest;
 pub struct UnionOptions {
     /// Threads that answer requests; `threads=N`, 1 to 64. Default: one per processor, at least 2, at most 8.
     pub threads: usize,
+    /// How long the thread that waits for requests looks for the next one before it sleeps, while they come in quick succession;
+    /// `linger=MICROSECONDS`. Default 50; 0 on a machine with one processor.
+    pub linger: Duration,
     /// Let the kernel read and write opened files by itself where it can; `passthrough=on|off`. Default on. It needs Linux 6.9 and
     /// CAP_SYS_ADMIN outside any user namespace; where that is missing the daemon serves the data, and says so once.
     pub passthrough: bool,
@@ -37,6 +42,11 @@ impl Default for UnionOptions {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         UnionOptions {
             threads: processors.clamp(2, 8),
+            linger: Duration::from_micros(if nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN) == Ok(Some(1)) {
+                0
+            } else {
+                50
+            }),
             passthrough: true,
             fsync: false,
             ttl_seconds: 86_400,
@@ -101,6 +111,12 @@ const WORDS: &[Word] = &[
         "Scratch on the file system of upperdir, made if missing [default: <upperdir>.work]",
     ),
     ("threads", "=N", Class::Serve, "Threads that answer requests, 1 to 64 [default: processors, 2 to 8]"),
+    (
+        "linger",
+        "=MICROSECONDS",
+        Class::Serve,
+        "How long to look for the next request before sleeping, while they come quickly [default: 50]",
+    ),
     (
         "passthrough",
         "=on|off",
@@ -275,7 +291,7 @@ impl UnionConfig {
         }
         match (form.is_empty(), raw) {
             (true, Some(_)) => return Err(error("takes no value", Some(key.into_owned()))),
-            (false, None | Some(b"")) if *class != Class::Ignored && !matches!(&*key, "threads" | "ttl") => {
+            (false, None | Some(b"")) if *class != Class::Ignored && !matches!(&*key, "threads" | "linger" | "ttl") => {
                 return Err(error(&format!("needs a value: {key}{form}"), None));
             }
             _ => {}
@@ -294,6 +310,7 @@ impl UnionConfig {
             "upperdir" => self.upper = Some(path()),
             "workdir" => self.work = Some(path()),
             "threads" => options.threads = number(&shown, &text, 1, 64)? as usize,
+            "linger" => options.linger = Duration::from_micros(number(&shown, &text, 0, 10_000)?),
             "passthrough" => options.passthrough = switch(&shown, &key, &text)?,
             "fsync" => options.fsync = switch(&shown, &key, &text)?,
             "volatile" => options.fsync = false,
@@ -499,7 +516,7 @@ mod tests {
             let value = match *word {
                 "uidmapping" | "gidmapping" => "=:0:0:65536:70000:70000:1",
                 "xattr_permissions" => "=0",
-                "threads" | "ttl" | "squash_to_uid" | "squash_to_gid" => "=1",
+                "threads" | "linger" | "ttl" | "squash_to_uid" | "squash_to_gid" => "=1",
                 "passthrough" | "fsync" => "=0",
                 _ if form.is_empty() => "",
                 _ => "=on",

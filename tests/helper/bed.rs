@@ -96,8 +96,16 @@ impl Bed {
         mount_table().unwrap().into_iter().rev().find(|entry| entry.mountpoint == place)
     }
 
+    /// The kernel lets go of a passthrough file behind close(2), when the daemon has answered the release: until then the mount is busy.
     pub fn unmount(&self) {
-        nix::mount::umount2(&self.at("mnt"), nix::mount::MntFlags::empty()).unwrap();
+        let once = || nix::mount::umount2(&self.at("mnt"), nix::mount::MntFlags::empty());
+        wait_until("the mount is not busy", || match once() {
+            Err(nix::errno::Errno::EBUSY) => false,
+            other => {
+                other.unwrap();
+                true
+            }
+        });
     }
 }
 
