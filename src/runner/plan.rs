@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::driver;
 use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
-use crate::stack;
+use crate::stack::{self, FileTotals};
 use crate::workload::{
     CacheState, Case, DriverVariant, Params, ProbeName, Workload, case_id, expand, format_size, hint, shuffle,
 };
@@ -55,6 +55,8 @@ pub struct Plan {
     pub cases: Vec<PlannedCase>,
     /// Seed of contents and order.
     pub seed: u64,
+    /// Bytes of the files of imported images, by store and name.
+    image_bytes: BTreeMap<(String, String), u64>,
 }
 
 /// Why nothing can be planned.
@@ -120,7 +122,7 @@ impl Plan {
         let folders: BTreeMap<&str, &Path> =
             stores.iter().map(|(label, path)| (label.as_str(), path.as_path())).collect();
         // Opening an image takes a while, and many cases are about the same one.
-        let mut files_of: BTreeMap<(String, &str), (u32, u64)> = BTreeMap::new();
+        let mut images: BTreeMap<(String, &str), FileTotals> = BTreeMap::new();
         let cases = cases
             .into_iter()
             .map(|mut case| {
@@ -128,12 +130,12 @@ impl Plan {
                     let folder = folders.get(case.store.as_str()).copied().unwrap_or(Path::new(""));
                     // A store that is not there has no image, nor has one that cannot be listed.
                     case.params.depth = stack::depth_of_image(folder, name.as_str()).ok().flatten().unwrap_or(0);
+                    // Of one that cannot be opened the case itself will say so.
+                    let found = images.entry((case.store.clone(), name.as_str())).or_insert_with(|| {
+                        stack::files_of_image(folder, name.as_str()).ok().flatten().unwrap_or_default()
+                    });
                     if case.probe == ProbeName::Jobs {
-                        // Of one that cannot be opened the case itself will say so.
-                        let found = files_of.entry((case.store.clone(), name.as_str())).or_insert_with(|| {
-                            stack::files_of_image(folder, name.as_str()).ok().flatten().unwrap_or((0, 0))
-                        });
-                        (case.params.files, case.params.file_size_bytes) = *found;
+                        (case.params.files, case.params.file_size_bytes) = (found.count, found.median_bytes);
                     }
                     let Case { workload, probe, driver, store, params, block, .. } = &case;
                     case.id = case_id(workload, *probe, &driver.label, store, params, *block);
@@ -143,7 +145,9 @@ impl Plan {
                 PlannedCase { case, readiness }
             })
             .collect();
-        Ok(Plan { host, stores: infos, workloads, drivers, cases, seed })
+        let image_bytes =
+            images.into_iter().map(|((store, name), files)| ((store, name.to_owned()), files.bytes)).collect();
+        Ok(Plan { host, stores: infos, workloads, drivers, cases, seed, image_bytes })
     }
 
     /// Bytes that the stacks of ready cases need and that are not there yet, per store, plus the largest case's scratch.
@@ -162,7 +166,7 @@ impl Plan {
                     }
                     seen.insert(key);
                 }
-                scratch = scratch.max(made_bytes(p));
+                scratch = scratch.max(self.made_bytes(&planned.case));
             }
             store.check_space(stacks + scratch)?;
         }
@@ -172,9 +176,24 @@ impl Plan {
     /// Page cache that the ready cases fill, in bytes: all stacks, and what the largest case makes, twice, since it is not gone at once.
     pub(super) fn memory_bytes(&self) -> u64 {
         let ready = || self.cases.iter().filter(|p| p.readiness == Readiness::Ready).map(|p| &p.case);
-        let made =
-            ready().map(|case| made_bytes(&case.params).saturating_mul(u64::from(case.params.containers.max(1))));
-        bytes_of(&ready().map(StackKey::of).collect()).saturating_add(made.max().unwrap_or(0).saturating_mul(2))
+        let made = ready().map(|case| self.made_bytes(case).saturating_mul(u64::from(case.params.containers.max(1))));
+        let images = self.image_bytes.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        bytes_of(&ready().map(StackKey::of).collect())
+            .saturating_add(images)
+            .saturating_add(made.max().unwrap_or(0).saturating_mul(2))
+    }
+
+    /// Bytes that a container of a case makes: a volume is a copy of the target files, or of a whole image, and copy_up makes one of the files. A
+    /// job on an image may copy all of it, and pack it as well.
+    fn made_bytes(&self, case: &Case) -> u64 {
+        let Params { stack, files, file_size_bytes, .. } = &case.params;
+        let files = u64::from(*files).saturating_mul(*file_size_bytes);
+        let Some(name) = stack else { return files };
+        let image = self.image_bytes.get(&(case.store.clone(), name.as_str().to_owned())).copied().unwrap_or(0);
+        match case.probe {
+            ProbeName::Jobs => image.saturating_mul(3),
+            _ => image.saturating_add(files),
+        }
     }
 
     /// What `--dry-run` prints: every case, and what it would take.
@@ -202,11 +221,6 @@ impl Plan {
         ));
         text
     }
-}
-
-/// Bytes that a container of a case makes: a volume is a copy of the target files, and copy_up makes one.
-fn made_bytes(params: &Params) -> u64 {
-    u64::from(params.files).saturating_mul(params.file_size_bytes)
 }
 
 /// Bytes of the files of stacks, imported ones left out.

@@ -43,7 +43,7 @@ pub use forms::LayerForm;
 pub use image::{Image, ImageLayer, Item, ItemKind, Name};
 pub use manifest::{FileRecord, LayerRecord, Manifest};
 pub use packages::PACKAGES;
-pub use select::Selection;
+pub use select::{FileTotals, Selection};
 pub use tree::{DATABASE, TREE};
 pub use verify::VerifyReport;
 pub use view::FileFact;
@@ -423,10 +423,10 @@ pub fn depth_of_image(store: &Path, name: &str) -> Result<Option<u32>, StackErro
     Ok(u32::try_from(Image::load(&folder)?.layers.len()).ok())
 }
 
-/// How many files the imported image of that name has in all, and the median of their sizes; `None` where the store has no such image.
-pub fn files_of_image(store: &Path, name: &str) -> Result<Option<(u32, u64)>, StackError> {
+/// The files of the imported image of that name; `None` where the store has no such image.
+pub fn files_of_image(store: &Path, name: &str) -> Result<Option<FileTotals>, StackError> {
     let Some(folder) = named(store, name)? else { return Ok(None) };
-    Ok(Some(LayerStack::open(&folder)?.file_count()))
+    Ok(Some(LayerStack::open(&folder)?.totals()))
 }
 
 /// Whether a folder holds a stack, built or imported.

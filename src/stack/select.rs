@@ -19,6 +19,17 @@ pub struct Selection {
     pub layer: Option<u32>,
 }
 
+/// Files in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FileTotals {
+    /// How many there are.
+    pub count: u32,
+    /// The median of their sizes.
+    pub median_bytes: u64,
+    /// The sum of their sizes.
+    pub bytes: u64,
+}
+
 impl LayerStack {
     /// Targets among the files of an imported image, all below one folder of the root: the one with most files that fit. Hits and the files
     /// that are only opened are different files; names that are nowhere lie in the folders of the hits; whiteouts are the image's own that
@@ -73,16 +84,19 @@ impl LayerStack {
         targets
     }
 
-    /// How many files the merged view has, and the median of their sizes.
-    pub fn file_count(&self) -> (u32, u64) {
+    /// The files of the merged view, in numbers.
+    pub fn totals(&self) -> FileTotals {
         let size = |(_, _, visible): (_, _, &Visible)| match visible {
             Visible::File(fact) => Some(fact.size_bytes),
             _ => None,
         };
         let mut sizes: Vec<u64> = self.view.entries().filter_map(size).collect();
         sizes.sort_unstable();
-        let median = sizes.get(sizes.len() / 2).copied().unwrap_or(0);
-        (u32::try_from(sizes.len()).unwrap_or(u32::MAX), median)
+        FileTotals {
+            count: u32::try_from(sizes.len()).unwrap_or(u32::MAX),
+            median_bytes: sizes.get(sizes.len() / 2).copied().unwrap_or(0),
+            bytes: sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)),
+        }
     }
 
     /// Paths below a folder that a whiteout hides, sorted.

@@ -7,7 +7,7 @@ use layerbench::workload::Job;
 
 use super::round_trip::{layers, open, packed};
 use super::writer::{E, Packed, dir, docker_files, file, layer, oci_files, symlink, write_archive, write_folder};
-use super::{Bed, is_root, text};
+use super::{Bed, inside, is_root, text};
 
 const DRIVERS: &str = "[[driver]]\nuse = 'bind'\n[[driver]]\nuse = 'overlay2'\n[[driver]]\nuse = 'overlay2'\noptions = ['volatile']\n\
     [[driver]]\nuse = 'fuse-union'\n";
@@ -55,7 +55,7 @@ fn jobs_are_done_on_all_of_an_image_and_everything_of_it_is_verified() {
     bed.prints(&["stack", "import", "oci", "--name", "app:1"]);
     let caches = if is_root() { "['fresh', 'warm', 'cold']" } else { "['fresh', 'warm']" };
     let run = run(&bed, &format!("cache = {caches}\njob = {:?}", on_images()));
-    let files = open(&bed, "app:1").file_count().0;
+    let files = open(&bed, "app:1").totals().count;
     let mut measured = 0;
     for case in run.last_attempts() {
         let (id, job) = (&case.case.id, case.case.params.job.unwrap());
@@ -91,6 +91,33 @@ fn jobs_are_done_on_all_of_an_image_and_everything_of_it_is_verified() {
     }
     // That section is about built trees.
     assert!(!page.contains("## Jobs"), "{page}");
+}
+
+#[test]
+fn copies_of_an_image_that_have_no_room_are_refused_before_anything_runs() {
+    if !inside(false) {
+        return;
+    }
+    let bed = Bed::new();
+    fs::create_dir(bed.at("store")).unwrap();
+    let mounted = nix::mount::mount(
+        Some("store"),
+        &bed.at("store"),
+        Some("tmpfs"),
+        nix::mount::MsFlags::empty(),
+        Some("size=4m"),
+    );
+    mounted.unwrap();
+    let content = vec![7; 1 << 20];
+    let files = docker_files(&["app:1"], &[(layer(&[file("large", &content)]), Packed::Plain)]);
+    write_archive(&bed.at("image.tar"), &files, Packed::Plain);
+    bed.prints(&["stack", "import", "image.tar"]);
+    fs::write(bed.at("w.toml"), workload("stack = 'app:1'\njob = 'copy'\ncache = 'fresh'")).unwrap();
+    let output = bed.layerbench(&["run", "w.toml"]);
+    // The job may copy everything, and pack it, beside the volume.
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("needs 3145728 bytes"), "{said}");
+    nix::mount::umount2(&bed.at("store"), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]
