@@ -94,8 +94,10 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         mount_ns: Vec::new(),
         notes: selected.into_iter().collect(),
     };
-    // Daemons inherit where they may run.
-    confine(&job.daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {:?}: {e}", job.daemon_cpus))?;
+    // Daemons inherit where they may run. Many processes have every processor, and so have the daemons then.
+    let alone = case.params.processes == 1;
+    let daemon_cpus = if alone { &job.daemon_cpus[..] } else { &[] };
+    confine(daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {daemon_cpus:?}: {e}"))?;
     let probe = probe::by_name(case.probe);
     let mount = |container: &Container, work: &Path, options: &[String]| {
         driver.mount(&MountRequest {
@@ -133,11 +135,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     }
     let options = mounts.first().map(|mount| mount.options().to_owned()).unwrap_or_default();
 
-    let cpus: Vec<u32> = match job.probe_cpu {
-        Some(cpu) if case.params.processes == 1 => vec![cpu],
-        Some(cpu) => job.daemon_cpus.iter().copied().chain([cpu]).collect(),
-        None => Vec::new(),
-    };
+    let cpus: Vec<u32> = job.probe_cpu.filter(|_| alone).into_iter().collect();
     confine(&cpus).map_err(|e| anyhow::anyhow!("confine the probe to CPUs {cpus:?}: {e}"))?;
     let daemons = mounts.iter().filter_map(driver::Mount::daemon_pid).collect();
 
