@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::counters::Kind;
 use super::node::lock;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
@@ -55,37 +56,42 @@ pub(super) struct Crew {
 struct Device {
     /// A descriptor of the session's.
     fd: OwnedFd,
+    /// What times are counted from.
     since: Instant,
-    /// How long to look for the next one.
-    linger: Duration,
+    /// How long to look for the next one, in nanoseconds.
+    linger: u64,
     /// When the last turn ended, in nanoseconds.
     ended: AtomicU64,
     /// How many requests have come in quick succession.
     brisk: AtomicU32,
 }
 
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 impl Device {
     fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanoseconds(self.since.elapsed())
     }
 
     /// Notes that a request has come. It may have had to wake its thread: what is twice as long as the thread looks still counts as quick.
     fn request(&self) {
         let gap = self.now().saturating_sub(self.ended.load(Ordering::Relaxed));
-        let quick = u128::from(gap) < 2 * self.linger.as_nanos();
+        let quick = gap < self.linger.saturating_mul(2);
         let brisk = if quick { self.brisk.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
         self.brisk.store(brisk, Ordering::Relaxed);
     }
 
     /// Looks for the next request for a while, if there may be one soon.
     fn linger(&self) {
-        let begun = Instant::now();
-        self.ended.store(self.now(), Ordering::Relaxed);
+        let begun = self.now();
+        self.ended.store(begun, Ordering::Relaxed);
         if self.brisk.load(Ordering::Relaxed) < BRISK {
             return;
         }
         let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
-        while begun.elapsed() < self.linger {
+        while self.now().saturating_sub(begun) < self.linger {
             // An error, too, is for the thread to find when it reads.
             if poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&nothing)) != Ok(0) {
                 return;
@@ -155,6 +161,17 @@ pub(super) enum Next {
     Works,
 }
 
+impl Next {
+    /// What follows the answer to a request of this kind.
+    pub(super) fn after(kind: Kind) -> Next {
+        match kind {
+            // The kernel asks for an attribute on the way to a write.
+            Kind::Getxattr => Next::Works,
+            _ => Next::Asks,
+        }
+    }
+}
+
 /// A thread is at something that can take long. It stays with its thread.
 #[derive(Debug)]
 #[must_use]
@@ -164,7 +181,7 @@ impl Crew {
     /// Where the requests come from, and how long to look for the next one. Until this is known nobody does.
     pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration) -> io::Result<()> {
         if linger > Duration::ZERO {
-            let (fd, since) = (device.try_clone_to_owned()?, Instant::now());
+            let (fd, since, linger) = (device.try_clone_to_owned()?, Instant::now(), nanoseconds(linger));
             let (ended, brisk) = (AtomicU64::new(0), AtomicU32::new(0));
             // Set once: a crew has one session.
             let _ = self.device.set(Device { fd, since, linger, ended, brisk });

@@ -107,9 +107,7 @@ impl Edge {
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
         self.0.counters.request(kind);
-        // The kernel asks for an attribute on the way to a write.
-        let next = if matches!(kind, Op::Getxattr) { Next::Works } else { Next::Asks };
-        self.0.crew.turn(req.pid(), next)
+        self.0.crew.turn(req.pid(), Next::after(kind))
     }
 
     /// The kernel may keep the attributes of a node unless they can change without it noticing.

@@ -64,11 +64,7 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     if let Some(file) = union.layers.file_to_probe() {
         union.passthrough.probe(session.as_fd(), file);
     }
-    if let Err(error) = union.crew.serves(session.as_fd(), config.options.linger) {
-        detach(&mountpoint, by_helper);
-        return Err(failed("start serving")(error));
-    }
-    let session = match session.spawn() {
+    let session = match union.crew.serves(session.as_fd(), config.options.linger).and_then(|()| session.spawn()) {
         Ok(session) => session,
         Err(error) => {
             detach(&mountpoint, by_helper);

@@ -42,11 +42,11 @@ impl Default for UnionOptions {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         UnionOptions {
             threads: processors.clamp(2, 8),
-            linger: Duration::from_micros(if nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN) == Ok(Some(1)) {
-                0
-            } else {
-                50
-            }),
+            // Of the machine, and not those that this process may run on: who asks may run on others.
+            linger: match nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN) {
+                Ok(Some(1)) => Duration::ZERO,
+                _ => Duration::from_micros(50),
+            },
             passthrough: true,
             fsync: false,
             ttl_seconds: 86_400,
