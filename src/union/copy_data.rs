@@ -17,8 +17,6 @@ use super::{Errno, Res};
 
 /// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
 const SMALL_BYTES: u64 = 64 << 10;
-/// From this on, a copy takes so long that others must not wait for its thread: about a millisecond.
-const LONG_BYTES: u64 = 4 << 20;
 /// A piece, where the kernel does not copy by itself.
 const PIECE_BYTES: usize = 128 << 10;
 /// What a pipe is to hold. Linux gives anybody up to 1 MiB (/proc/sys/fs/pipe-max-size).
@@ -55,7 +53,7 @@ impl Copier {
         if self.share(from, to) {
             return Ok(Moved::Shared(size));
         }
-        let _away = (size >= LONG_BYTES).then(|| crew.away());
+        let _away = crew.away_for(size);
         if dense {
             return copy_range(from, to, 0, size).map(|()| Moved::Copied(size));
         }
@@ -65,6 +63,11 @@ impl Copier {
             rustix::fs::ftruncate(to, size)?;
         }
         Ok(Moved::Copied(copied))
+    }
+
+    /// Whether the file system of `file`, which is open for writing, cannot share blocks. A file that is asked to share with itself stays as it is.
+    pub(super) fn cannot_share(&self, file: BorrowedFd<'_>) -> bool {
+        !self.share(file, file) && self.cannot_share.load(Ordering::Relaxed)
     }
 
     /// FICLONE: both files get the same blocks. Whether it worked.

@@ -6,7 +6,7 @@
 //!
 //! So as long as there is one caller, one thread waits. The others rest here, behind the request that they answered last, until
 //!
-//! - a thread begins what can take long ([`Crew::away`]), so that somebody waits meanwhile;
+//! - a thread begins what can take long ([`Crew::away`]), or has been at something for long ([`Patience`]), so that somebody waits meanwhile;
 //! - another caller asks than the one before: then there may be several at once;
 //! - the session ends. fuser has no word for that; a thread of it that ends is seen by what it keeps for itself being dropped.
 //!
@@ -35,6 +35,12 @@ const COMPANY: u32 = 16;
 
 /// Requests in quick succession, one behind the other, from which on it looks.
 const BRISK: u32 = 3;
+
+/// What handles so many bytes takes so long that others must not wait for its thread: about a millisecond, if they are copied.
+const LONG_BYTES: u64 = 4 << 20;
+
+/// How long others wait for a thread of which it is not known how long it will be.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The threads of a session. Those that have not answered any request yet are not known, and wait for one.
 #[derive(Debug, Default)]
@@ -177,6 +183,24 @@ impl Next {
 #[must_use]
 pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 
+/// For work of which only its course tells whether it takes long: most directories are read in microseconds, and to call another thread takes
+/// longer than that.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    crew: &'a Crew,
+    begun: Instant,
+    away: Option<Away<'a>>,
+}
+
+impl Patience<'_> {
+    /// To be called now and then. Goes away once it has taken long.
+    pub(super) fn check(&mut self) {
+        if self.away.is_none() && self.begun.elapsed() >= PATIENCE {
+            self.away = Some(self.crew.away());
+        }
+    }
+}
+
 impl Crew {
     /// Where the requests come from, and how long to look for the next one. Until this is known nobody does.
     pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration) -> io::Result<()> {
@@ -225,6 +249,16 @@ impl Crew {
             self.publish(&state);
         }
         Away(first.map(|_| self), PhantomData)
+    }
+
+    /// As [`away`](Crew::away), if so many bytes take long.
+    pub(super) fn away_for(&self, bytes: u64) -> Option<Away<'_>> {
+        (bytes >= LONG_BYTES).then(|| self.away())
+    }
+
+    /// What this thread does next usually takes no time.
+    pub(super) fn patience(&self) -> Patience<'_> {
+        Patience { crew: self, begun: Instant::now(), away: None }
     }
 
     /// Looks at how many reasons this thread has to be away; `None` if it is not of this crew.
@@ -409,6 +443,31 @@ mod tests {
         assert!(a.ended.recv_timeout(Duration::from_secs(20)).is_ok(), "called by 9");
         a.end();
         b.end();
+    }
+
+    #[test]
+    fn what_turns_out_to_take_long_calls_the_resting_thread_and_what_does_not_calls_nobody() {
+        let (crew, a, b) = one_of_two_rests();
+        a.requests
+            .send((7, |crew| {
+                crew.patience().check();
+                assert!(crew.away_for(LONG_BYTES - 1).is_none());
+                assert_eq!(lock(&crew.state).resting, 1, "nobody is called");
+                let mut patience = crew.patience();
+                std::thread::sleep(PATIENCE);
+                patience.check();
+                patience.check();
+                until(crew, |state| (state.ready, state.resting) == (1, 0));
+                drop(patience);
+                assert_eq!(lock(&crew.state).ready, 2, "it is back");
+            }))
+            .unwrap();
+        b.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        // Two are there now, and the one whose turn ends rests.
+        until(&crew, |state| (state.ready, state.resting) == (1, 1));
+        b.end();
+        drop(a.requests);
+        a.handle.join().unwrap();
     }
 
     #[test]

@@ -192,6 +192,7 @@ impl Union {
             self.attributes_changed(&open.node);
         }
         let node = open.node.id;
+        let _away = self.crew.away_for(open.node.goes_with());
         drop(open);
         self.table.collect(node);
     }
@@ -199,8 +200,8 @@ impl Union {
     /// Tells the kernel to forget the attributes of a node.
     pub(super) fn attributes_changed(&self, node: &Node) {
         if let Some(notifier) = self.notifier.get() {
-            // The kernel may wait for others here who wait for us.
-            let _away = self.crew.away();
+            // The kernel may wait here for pages that wait for us, unless it has them from elsewhere.
+            let _away = (!self.passthrough.is_on()).then(|| self.crew.away());
             // A failure means that the kernel has forgotten the node already.
             let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
         }
@@ -272,9 +273,17 @@ impl Union {
 
     pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, uid: u32) -> Res<usize> {
         let written = self.handle(to.0)?;
-        let (source, target) = (self.file(&*self.handle(from.0)?)?, self.file(&written)?);
+        let source_open = self.handle(from.0)?;
+        let (source, target) = (self.file(&source_open)?, self.file(&written)?);
+        if source_open.backing.is_some() && written.backing.is_some() && self.copier.cannot_share(target.as_fd()) {
+            // All that is left is to copy, which the kernel does without us, from one backing file to the other: it does not ask again.
+            return Err(Errno::NOSYS);
+        }
         let (mut off_in, mut off_out) = (from.1, to.1);
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        let there = (rustix::fs::fstat(&source)?.st_size as u64).saturating_sub(off_in);
+        let length = length.min(there).min(1 << 30);
+        let _away = self.crew.away_for(length);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
         self.take_set_id(&written.node, &target, uid)?;
         Ok(copied)

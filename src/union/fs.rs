@@ -224,7 +224,7 @@ impl fuser::Filesystem for Edge {
 
     fn forget(&self, req: &Request, ino: INodeNo, nlookup: u64) {
         let _turn = self.turn(req, Op::Forget);
-        self.0.table.forget(ino.0, nlookup);
+        self.0.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -257,7 +257,6 @@ impl fuser::Filesystem for Edge {
         reply: ReplyAttr,
     ) {
         let _turn = self.turn(req, Op::Setattr);
-        let _away = self.0.crew.away();
         let change = Change { mode, uid, gid, size, atime: atime.map(timespec), mtime: mtime.map(timespec) };
         // A handle that is gone is no reason to fail: the node is enough.
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
@@ -298,7 +297,6 @@ impl fuser::Filesystem for Edge {
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req, Op::Unlink);
-        let _away = self.0.crew.away();
         Self::empty(self.0.unlink(parent.0, name), reply);
     }
 
@@ -323,7 +321,6 @@ impl fuser::Filesystem for Edge {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn(req, Op::Rename);
-        let _away = self.0.crew.away();
         Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags), reply);
     }
 
@@ -586,7 +583,6 @@ impl fuser::Filesystem for Edge {
         reply: ReplyWrite,
     ) {
         let _turn = self.turn(req, Op::CopyFileRange);
-        let _away = self.0.crew.away();
         match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, req.uid()) {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),

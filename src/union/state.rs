@@ -121,6 +121,12 @@ impl Union {
         self.node(id).map(|node| Arc::clone(&node.inode))
     }
 
+    /// The kernel takes back `count` look-ups of a node.
+    pub(super) fn forget(&self, id: u64, count: u64) {
+        let _away = self.table.get(id).and_then(|node| self.crew.away_for(node.goes_with()));
+        self.table.forget(id, count);
+    }
+
     /// A name in the scratch directory that nobody else uses.
     pub(super) fn scratch_name(&self) -> OsString {
         OsString::from(format!("{:x}", self.next_scratch.fetch_add(1, Ordering::Relaxed)))
@@ -191,7 +197,7 @@ impl Union {
     }
 
     fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
-        let _away = self.crew.away();
+        let mut patience = self.crew.patience();
         let mut lowers = write(&dir.lowers);
         let upper = inode.is_upper().then_some(UPPER);
         let layers = upper
@@ -199,7 +205,7 @@ impl Union {
             .chain(lowers.iter().copied())
             .map(|layer| self.dir_fd(inode, layer).map(|fd| (layer, fd)))
             .collect::<Res<Vec<_>>>()?;
-        let (index, used) = DirIndex::build(&layers)?;
+        let (index, used) = DirIndex::build(&layers, || patience.check())?;
         lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
         Ok(index)
     }

@@ -124,6 +124,49 @@ fn a_later_write_costs_the_open_alone() {
 }
 
 #[test]
+fn the_kernel_copies_by_itself_what_cannot_share_its_blocks() {
+    if !here("counters::the_kernel_copies_by_itself_what_cannot_share_its_blocks") {
+        return;
+    }
+    for options in ["passthrough=on", "passthrough=off"] {
+        let bed = Bed::new();
+        let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+        fs::write(bed.at("base/source"), &content).unwrap();
+        bed.mount(options);
+        let source = fs::File::open(bed.at("mnt/source")).unwrap();
+        let copy = |to: &fs::File, (mut from, mut at): (u64, u64), length: usize| {
+            rustix::fs::copy_file_range(&source, Some(&mut from), to, Some(&mut at), length).unwrap()
+        };
+        for n in 0..5 {
+            let to = fs::File::create(bed.at(&format!("mnt/copy{n}"))).unwrap();
+            // All of it, though more is asked for; then a piece behind the end, and nothing from behind the end of the source.
+            assert_eq!(copy(&to, (0, 0), 1 << 30), content.len());
+            assert_eq!(copy(&to, (100, 300_000), 50), 50);
+            assert_eq!(copy(&to, (300_000, 0), 50), 0);
+        }
+        let shares = {
+            // In the upper, below the mount.
+            let file = |name: &str| fs::File::options().read(true).write(true).open(bed.at(name)).unwrap();
+            let _ = fs::File::create(bed.at("upper/probe")).unwrap();
+            rustix::fs::ioctl_ficlone(file("upper/probe"), file("upper/copy0")).is_ok()
+        };
+        let asked = number(&bed.new_counters(), "/requests_count/copy_file_range");
+        let asks = shares || options == "passthrough=off" || !real_root();
+        if asks {
+            assert!(asked >= 10, "{options}: {asked}");
+        } else {
+            assert_eq!(asked, 1, "{options}: once, and never again");
+        }
+        drop(source);
+        bed.unmount();
+        let wanted = [content.as_slice(), content.get(100..150).unwrap()].concat();
+        for n in 0..5 {
+            assert!(fs::read(bed.at(&format!("upper/copy{n}"))).unwrap() == wanted, "{options}: copy{n}");
+        }
+    }
+}
+
+#[test]
 fn a_report_is_replaced_as_a_whole() {
     if !here("counters::a_report_is_replaced_as_a_whole") {
         return;
