@@ -6,7 +6,7 @@ use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
 
 use super::copy_up::Data;
 use super::file::OpenFile;
-use super::layers::UPPER;
+use super::layers;
 use super::node::{Node, read};
 use super::state::Union;
 use super::{Errno, Res};
@@ -28,7 +28,7 @@ const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
 impl Union {
     pub(super) fn getattr(&self, node: &Node) -> Res<Stat> {
         let place = read(&node.inode.place);
-        self.target(&node.inode, place.layer, place.orphan.as_ref())?.stat()
+        self.target_of_attributes(&node.inode, &place)?.stat()
     }
 
     /// Changes what is asked for, on behalf of `uid`.
@@ -37,7 +37,7 @@ impl Union {
         let data = if change.size == Some(0) { Data::None } else { Data::Whole };
         self.copy_up(inode, data)?;
         let place = read(&inode.place);
-        let target = self.target(inode, UPPER, place.orphan.as_ref())?;
+        let target = self.target_of_attributes(inode, &place)?;
         if let Some(size) = change.size {
             let file = match handle.and_then(|handle| handle.upper_file()) {
                 Some(file) => file,
@@ -69,7 +69,7 @@ impl Union {
 
     /// Of the file system that takes the writes.
     pub(super) fn statfs(&self) -> Res<StatVfs> {
-        let layer = if self.layers.writable() { UPPER } else { 0 };
+        let layer = if self.layers.writable() { layers::UPPER } else { 0 };
         // Not every system call accepts O_PATH here.
         let root = rustix::fs::openat(
             self.layers.root(layer)?,

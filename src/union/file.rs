@@ -175,6 +175,9 @@ impl Union {
         writable: bool,
     ) -> Opened {
         self.counters.opened(backing.is_some());
+        if upper {
+            node.inode.opened(&file);
+        }
         let open = OpenFile {
             node: Arc::clone(node),
             file: RwLock::new(Held { file, upper }),

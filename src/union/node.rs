@@ -9,7 +9,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
@@ -58,6 +58,8 @@ pub(super) struct Inode {
     /// The node id that look-ups hand out.
     face: AtomicU64,
     names: Mutex<Vec<Name>>,
+    /// A descriptor of the file in the upper, while somebody has it open there.
+    open: Mutex<Weak<OwnedFd>>,
     /// Present for directories.
     pub(super) dir: Option<DirState>,
 }
@@ -99,6 +101,7 @@ impl Inode {
             copying: Mutex::new(()),
             face: AtomicU64::new(ino),
             names: Mutex::new(name.into_iter().collect()),
+            open: Mutex::new(Weak::new()),
             dir: None,
         }
     }
@@ -124,6 +127,16 @@ impl Inode {
 
     pub(super) fn set_face(&self, id: u64) {
         self.face.store(id, Ordering::Release);
+    }
+
+    /// Notes that somebody has the file open in the upper.
+    pub(super) fn opened(&self, file: &Arc<OwnedFd>) {
+        *lock(&self.open) = Arc::downgrade(file);
+    }
+
+    /// The file of the upper, if somebody has it open.
+    pub(super) fn open_file(&self) -> Option<Arc<OwnedFd>> {
+        lock(&self.open).upgrade()
     }
 
     /// One of the names, if any is known.

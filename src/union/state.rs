@@ -18,7 +18,7 @@ use super::file::OpenFile;
 use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
 use super::layers::{self, Layer, Layers, UPPER};
-use super::node::{CACHED_FDS, DirState, Inode, Node, Table, lock, read, write};
+use super::node::{CACHED_FDS, DirState, Inode, Node, Place, Table, lock, read, write};
 use super::refusal::PassthroughSwitch;
 use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
@@ -179,6 +179,14 @@ impl Union {
         }
         let (parent, name) = inode.name().ok_or(Errno::STALE)?;
         Ok(Target::At(self.dir_fd(&parent, layer)?, name))
+    }
+
+    /// As [`target`](Union::target), for attributes. Where somebody has the file open, the descriptor leads there without a path.
+    pub(super) fn target_of_attributes(&self, inode: &Inode, place: &Place) -> Res<Target> {
+        match inode.open_file() {
+            Some(file) if place.layer == UPPER => Ok(Target::Open(file)),
+            _ => self.target(inode, place.layer, place.orphan.as_ref()),
+        }
     }
 
     // --- directories -------------------------------------------------------------------------------------------------------------

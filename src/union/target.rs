@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Stat, Timestamps, Uid, XattrFlags};
 use rustix::fs::{
-    fgetxattr, flistxattr, fsetxattr, getxattr, lgetxattr, listxattr, llistxattr, lremovexattr, lsetxattr, removexattr,
-    setxattr,
+    fgetxattr, flistxattr, fremovexattr, fsetxattr, getxattr, lgetxattr, listxattr, llistxattr, lremovexattr,
+    lsetxattr, removexattr, setxattr,
 };
 
 use super::{Errno, Res};
@@ -92,7 +92,8 @@ impl Target {
     pub(super) fn remove_xattr(&self, name: &OsStr) -> Res<()> {
         match self {
             Target::At(..) => lremovexattr(self.proc_path(), name),
-            Target::Fd(_) | Target::Open(_) => removexattr(self.proc_path(), name),
+            Target::Fd(_) => removexattr(self.proc_path(), name),
+            Target::Open(fd) => fremovexattr(fd, name),
         }
     }
 

@@ -7,27 +7,26 @@ use rustix::fs::XattrFlags;
 use super::Errno;
 use super::Res;
 use super::copy_up::Data;
-use super::layers::UPPER;
 use super::node::{Node, read};
 use super::state::Union;
 
 impl Union {
     pub(super) fn getxattr(&self, node: &Node, name: &OsStr) -> Res<Vec<u8>> {
         let place = read(&node.inode.place);
-        let target = self.target(&node.inode, place.layer, place.orphan.as_ref())?;
+        let target = self.target_of_attributes(&node.inode, &place)?;
         target.xattr(name)?.ok_or(Errno::NODATA)
     }
 
     pub(super) fn listxattr(&self, node: &Node) -> Res<Vec<u8>> {
         let place = read(&node.inode.place);
-        let target = self.target(&node.inode, place.layer, place.orphan.as_ref())?;
+        let target = self.target_of_attributes(&node.inode, &place)?;
         target.list_xattrs()
     }
 
     pub(super) fn setxattr(&self, node: &Node, name: &OsStr, value: &[u8], flags: XattrFlags) -> Res<()> {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
-        let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
+        let target = self.target_of_attributes(&node.inode, &place)?;
         target.set_xattr(name, value, flags)?;
         // An ACL is a mode as well.
         self.face_changed(node);
@@ -39,7 +38,7 @@ impl Union {
         self.getxattr(node, name)?;
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
-        let target = self.target(&node.inode, UPPER, place.orphan.as_ref())?;
+        let target = self.target_of_attributes(&node.inode, &place)?;
         target.remove_xattr(name)?;
         self.face_changed(node);
         Ok(())
