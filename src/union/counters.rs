@@ -308,6 +308,8 @@ struct Now {
     open_files_count: u64,
     /// Descriptors of directories that are kept for the next use, in this process.
     cached_descriptors_count: u64,
+    /// Nodes whose lower file stays open for who opens it next; some may be open now, or forgotten.
+    kept_files_count: u64,
 }
 
 impl Union {
@@ -350,6 +352,7 @@ impl Union {
             now: Now {
                 nodes_count: self.table.count() as u64,
                 open_files_count: read(&self.handles).len() as u64,
+                kept_files_count: self.kept.count() as u64,
                 cached_descriptors_count: CACHED_FDS.load(Ordering::Relaxed) as u64,
             },
         }

@@ -90,16 +90,17 @@ impl Union {
             Err(errno) => return Err(errno),
         };
         let file = file.ok_or(Errno::IO)?;
+        let file = Arc::new(file);
         let serve = {
             let writer = Writer::of(flags, maker.caller);
-            lock(&found.node.io).open(file.as_fd(), true, writer, &self.passthrough, make)
+            lock(&found.node.io).open(&file, true, writer, &self.passthrough, make)
         };
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
             Serve::OtherNode => return Err(Errno::IO),
         };
-        let opened = self.opened(&found.node, Arc::new(file), true, backing, writable);
+        let opened = self.opened(&found.node, file, true, backing, writable);
         Ok((found, opened))
     }
 

@@ -103,9 +103,12 @@ impl Union {
             (Some(file), ..) => file,
             (None, true, true) => Arc::new(target.open(OFlags::RDWR | OFlags::NONBLOCK)?),
             (None, true, false) => Arc::new(target.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
-            (None, false, _) => Arc::new(open_quietly(&target)?),
+            (None, false, _) => match io.lower_file() {
+                Some(file) => file,
+                None => Arc::new(open_quietly(&target)?),
+            },
         };
-        let serve = io.open(file.as_fd(), upper, writer, &self.passthrough, make);
+        let serve = io.open(&file, upper, writer, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -120,7 +123,7 @@ impl Union {
         if truncate {
             // Only now: an open that goes to another node truncates there.
             if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.take_set_id(node, &file, uid)) {
-                io.release(writable);
+                io.release(writable, false);
                 return Err(errno);
             }
         }
@@ -191,7 +194,7 @@ impl Union {
 
     pub(super) fn release(&self, id: u64) {
         let Some(open) = write(&self.handles).remove(&id) else { return };
-        if lock(&open.node.io).release(open.writable) {
+        if self.release_io(&open.node, open.writable) {
             self.attributes_changed(&open.node);
         }
         let node = open.node.id;

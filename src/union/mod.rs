@@ -49,6 +49,7 @@ mod file;
 mod fs;
 mod hard_links;
 mod index;
+mod kept;
 mod layers;
 mod link;
 mod list;

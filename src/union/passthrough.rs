@@ -6,7 +6,7 @@
 //! gets another node for the same inode. The node with the old opens then only serves them.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use fuser::BackingId;
@@ -22,9 +22,22 @@ pub(super) struct NodeIo {
     opens: u32,
     /// Those of them that can write.
     writers: u32,
+    /// What the opens of a lower file read from. It and the backing may be there without an open: see `kept`.
+    lower: Option<Arc<OwnedFd>>,
     backing: Option<Backing>,
     /// Whether one of the opens so far may change attributes without the kernel's FUSE side noticing.
     unnoticed: bool,
+    /// Whether it is in the list of those that are kept.
+    listed: bool,
+}
+
+/// What a release leaves to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Released {
+    /// Attributes may have changed of which the kernel has to be told.
+    pub(super) tell: bool,
+    /// The node's file stays open, and belongs into the list of those.
+    pub(super) list: bool,
 }
 
 /// Who opens a file for writing.
@@ -84,6 +97,11 @@ impl NodeIo {
         self.writers > 0 && self.backing.is_some() && (self.unnoticed || after_write(mode) != mode)
     }
 
+    /// The lower file, if the node holds it open.
+    pub(super) fn lower_file(&self) -> Option<Arc<OwnedFd>> {
+        self.lower.clone()
+    }
+
     /// Counts one more open with the backing that is there.
     pub(super) fn share(&mut self) -> Option<Arc<BackingId>> {
         self.opens = self.opens.saturating_add(1);
@@ -94,34 +112,38 @@ impl NodeIo {
     /// refuses.
     pub(super) fn open(
         &mut self,
-        file: BorrowedFd<'_>,
+        file: &Arc<OwnedFd>,
         upper: bool,
         writer: Option<Writer>,
         switch: &PassthroughSwitch,
         make: MakeBacking<'_>,
     ) -> Serve {
-        if self.opens == 0 {
+        let kept = !upper && self.lower.is_some();
+        if self.opens == 0 && !kept {
             self.backing = None;
+            self.lower = (!upper).then(|| Arc::clone(file));
             self.unnoticed = false;
             if switch.is_on() {
                 // Who opens first decides for all who share it; a reader has no say.
                 let keeps_set_id = writer.is_some_and(|writer| writer.uid == 0);
                 // A lower file is not written, with whatever credentials.
-                let made = if keeps_set_id || !upper { make(file) } else { as_ordinary_writer(|| make(file)) };
+                let made =
+                    if keeps_set_id || !upper { make(file.as_fd()) } else { as_ordinary_writer(|| make(file.as_fd())) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
                     Err(error) => switch.refused(&error),
                 }
             }
         } else if let Some(backing) = &self.backing {
-            let keeps_what_must_go =
-                || backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(file);
+            let keeps_what_must_go = || {
+                backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(file.as_fd())
+            };
             if backing.upper != upper || keeps_what_must_go() {
                 return Serve::OtherNode;
             }
         }
         if let (Some(writer), Some(_)) = (writer, &self.backing) {
-            self.unnoticed |= writer.maps || may_hold_set_id(file);
+            self.unnoticed |= writer.maps || may_hold_set_id(file.as_fd());
         }
         self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {
@@ -130,15 +152,23 @@ impl NodeIo {
         }
     }
 
-    /// Takes back one open. Whether it may have changed attributes of which the kernel has to be told.
-    pub(super) fn release(&mut self, writable: bool) -> bool {
+    /// Takes back one open. With `keep`, what a lower file was served with stays for the next one.
+    pub(super) fn release(&mut self, writable: bool, keep: bool) -> Released {
         let tell = writable && self.unnoticed;
         self.writers = self.writers.saturating_sub(u32::from(writable));
         self.opens = self.opens.saturating_sub(1);
-        if self.opens == 0 {
-            self.backing = None;
+        let keep = keep && self.lower.is_some();
+        if self.opens == 0 && !keep {
+            (self.lower, self.backing) = (None, None);
         }
-        tell
+        let list = self.opens == 0 && keep && !std::mem::replace(&mut self.listed, true);
+        Released { tell, list }
+    }
+
+    /// Gives away what is only kept: the node has left the list.
+    pub(super) fn take_unused(&mut self) -> impl Sized + use<> {
+        self.listed = false;
+        if self.opens == 0 { (self.lower.take(), self.backing.take()) } else { (None, None) }
     }
 }
 

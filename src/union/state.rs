@@ -17,6 +17,7 @@ use super::crew::Crew;
 use super::file::OpenFile;
 use super::hard_links::{KnownLinks, LinkKey};
 use super::index::{DirIndex, Entry};
+use super::kept::Kept;
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Place, Table, lock, read, write};
 use super::refusal::PassthroughSwitch;
@@ -41,6 +42,7 @@ pub(super) struct Union {
     pub(super) sent_back: Mutex<HashSet<(u64, u32)>>,
     pub(super) handles: RwLock<FxHashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
+    pub(super) kept: Kept,
     pub(super) passthrough: PassthroughSwitch,
     pub(super) counters: Counters,
     pub(super) crew: Arc<Crew>,
@@ -82,6 +84,7 @@ impl Union {
             sent_back: Mutex::new(HashSet::new()),
             handles: RwLock::new(FxHashMap::default()),
             next_handle: AtomicU64::new(1),
+            kept: Kept::new(file_limit, config.options.ttl_seconds < UnionOptions::default().ttl_seconds),
             passthrough: PassthroughSwitch::new(config.options.passthrough),
             counters: Counters::new(),
             crew: Arc::default(),

@@ -167,6 +167,48 @@ fn the_kernel_copies_by_itself_what_cannot_share_its_blocks() {
 }
 
 #[test]
+fn so_many_files_stay_open_and_no_more() {
+    if !here("counters::so_many_files_stay_open_and_no_more") {
+        return;
+    }
+    // A quarter of 64 open files may be kept, and none where the layers may change.
+    for (options, most) in [("", 16), ("ttl=60", 0)] {
+        let bed = Bed::new();
+        let files: Vec<_> = (0..100).map(|n| format!("many/f{n}")).collect();
+        for file in &files {
+            crate::fixture::write_all(&bed.at("base"), &[(file, file)]);
+        }
+        let program = bed.program(&["-o", &bed.words(options), "mnt"]);
+        let status = std::process::Command::new("prlimit")
+            .args(["--nofile=64:64"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .current_dir(bed.at("."))
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let now = |field: &str| number(&bed.new_counters(), &format!("/now/{field}"));
+        for round in 1..=2 {
+            for file in &files {
+                assert_eq!(text(bed.at("mnt").join(file)), *file);
+            }
+            wait_until("all releases", || now("open_files_count") == 0);
+            assert_eq!(now("kept_files_count"), most, "{options}, round {round}");
+        }
+        let open: Vec<_> = fs::read_dir(format!("/proc/{}/fd", bed.pid()))
+            .unwrap()
+            .filter_map(|entry| fs::read_link(entry.unwrap().path()).ok())
+            .filter(|file| file.to_string_lossy().contains("/base/many/f"))
+            .collect();
+        assert_eq!(open.len() as u64, most, "{open:?}");
+        // A file that is kept can be replaced by its copy as any other.
+        fs::write(bed.at("mnt/many/f99"), "new").unwrap();
+        assert_eq!(text(bed.at("mnt/many/f99")), "new");
+        bed.unmount();
+    }
+}
+
+#[test]
 fn a_report_is_replaced_as_a_whole() {
     if !here("counters::a_report_is_replaced_as_a_whole") {
         return;

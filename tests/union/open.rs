@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Barrier;
 
 use crate::fixture::{Stack, each_mode, names, real_root, text, write_all};
@@ -53,6 +53,66 @@ fn every_kind_of_writing_open_works_while_a_reader_holds_the_lower() {
                     assert_eq!(text(s.lower(0).join(&name)), "old-data", "{name}");
                     assert_eq!(fs::metadata(&path).unwrap().len(), expected.len() as u64);
                 }
+            }
+        },
+    );
+}
+
+#[test]
+fn what_was_read_from_a_lower_and_closed_is_read_from_there_only_as_long_as_it_is_there() {
+    const TEST: &str = "open::what_was_read_from_a_lower_and_closed_is_read_from_there_only_as_long_as_it_is_there";
+    /// What changes a file, and what is read afterwards.
+    type Change = (&'static str, fn(&std::path::Path), &'static str);
+    let changes: [Change; 8] = [
+        ("written", |path| OpenOptions::new().append(true).open(path).unwrap().write_all(b"+").unwrap(), "old+"),
+        ("truncated", |path| File::create(path).unwrap().write_all(b"n").unwrap(), "n"),
+        ("cut", |path| OpenOptions::new().write(true).open(path).unwrap().set_len(1).unwrap(), "o"),
+        // Copied up without being opened.
+        ("mode", |path| fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap(), "old"),
+        ("made anew", |path| fs::remove_file(path).and_then(|()| fs::write(path, "anew")).unwrap(), "anew"),
+        (
+            "replaced",
+            |path| {
+                let other = path.with_extension("other");
+                fs::write(&other, "other").unwrap();
+                fs::rename(&other, path).unwrap();
+            },
+            "other",
+        ),
+        (
+            "moved there and back",
+            |path| {
+                let away = path.with_extension("away");
+                fs::rename(path, &away).unwrap();
+                assert_eq!(text(&away), "old");
+                fs::rename(&away, path).unwrap();
+            },
+            "old",
+        ),
+        ("left alone", |_| (), "old"),
+    ];
+    each_mode(
+        TEST,
+        1,
+        |s| {
+            for (name, ..) in changes {
+                write_all(&s.lower(0), &[(name, "old")]);
+            }
+        },
+        |s| {
+            for (name, change, expected) in changes {
+                let path = s.mnt().join(name);
+                for _ in 0..3 {
+                    assert_eq!(text(&path), "old", "{name}");
+                }
+                change(&path);
+                for _ in 0..3 {
+                    assert_eq!(text(&path), expected, "{name}");
+                }
+                // A writer works as well, whatever is kept open.
+                OpenOptions::new().append(true).open(&path).unwrap().write_all(b"!").unwrap();
+                assert_eq!(text(&path), format!("{expected}!"), "{name}");
+                assert_eq!(text(s.lower(0).join(name)), "old", "{name}");
             }
         },
     );
