@@ -6,11 +6,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use layerbench::sys;
+use layerbench::{probe, sys};
 
 use crate::common::Container;
 use crate::null::Mounted;
-use crate::table::{Table, Turns, Wanted};
+use crate::table::{Table, Turns, Wanted, microseconds};
 use crate::{Bench, mirror};
 
 /// Size of the pieces of sequential work.
@@ -179,5 +179,43 @@ pub fn one_copy(bench: &Bench, table: &mut Table) {
     }
     table.figure(QUESTION, "", &vec![frames.len() as f64 / pages as f64], Wanted::AtMost(1.0));
     drop(containers);
+    fs::remove_dir_all(lower).unwrap();
+}
+
+/// Opens and closes each file once more. Median in microseconds.
+fn open_again(folder: &Path, files: u32) -> f64 {
+    let paths: Vec<_> = (0..files).map(|n| folder.join(format!("f{n}"))).collect();
+    // Who comes a second time finds names, attributes and files known.
+    paths.iter().for_each(|path| drop(File::open(path).unwrap()));
+    let once = |path: &PathBuf| probe::timed(|| drop(File::open(path).unwrap())).0;
+    microseconds(&paths.iter().map(once).collect::<Vec<_>>())
+}
+
+pub fn opens(bench: &Bench, table: &mut Table) {
+    const QUESTION: &str = "open and close, warm";
+    if !bench.asks(QUESTION) {
+        return;
+    }
+    let files = bench.scale.of(1000);
+    let lower = bench.scratch.join("opened-lower");
+    fs::create_dir_all(&lower).unwrap();
+    (0..files).for_each(|n| fs::write(lower.join(format!("f{n}")), "x").unwrap());
+    let layers = std::slice::from_ref(&lower);
+    let containers =
+        [&bench.union, &bench.overlay].map(|side| Container::of(side.driver, &side.options, layers, &bench.scratch));
+    let least = Mounted::new(&bench.scratch, &[mirror::SERVE.as_ref(), lower.as_os_str()]);
+    let places = [&containers[0].merged, &containers[1].merged, &least.at];
+    let mut times = [const { Turns::new() }; 3];
+    for turn in 0..bench.scale.turns {
+        // Another one first in every turn.
+        for n in 0..places.len() {
+            let n = (n + turn) % places.len();
+            times[n].push(open_again(places[n], files));
+        }
+    }
+    let [ours, theirs, of_least] = &times;
+    table.ratio(&format!("{QUESTION}, to overlay2"), "us", ours, theirs, Wanted::Nothing);
+    table.ratio(&format!("{QUESTION}, to the least"), "us", ours, of_least, Wanted::Nothing);
+    drop((containers, least));
     fs::remove_dir_all(lower).unwrap();
 }

@@ -140,6 +140,8 @@ fn main() {
     trees::threads(&bench, &mut table);
     data::reads_and_writes(&bench, &mut table);
     data::one_copy(&bench, &mut table);
+    data::opens(&bench, &mut table);
     trees::mounting(&bench, &mut table);
+    trees::unpacking(&bench, &mut table);
     trees::jobs(&bench, &mut table);
 }

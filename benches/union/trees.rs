@@ -284,3 +284,38 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
         }
     }
 }
+
+/// Unpacks an archive and removes what it brought, in a container: what people do who build images. Nothing is copied up, all is made.
+pub fn unpacking(bench: &Bench, table: &mut Table) {
+    const UNPACK: &str = "tar x, 2,000 files";
+    const REMOVE: &str = "rm -r, 2,000 files";
+    if !bench.asks(UNPACK) && !bench.asks(REMOVE) {
+        return;
+    }
+    let files = bench.scale.of(2000);
+    let (packed, lower) = (bench.scratch.join("packed"), bench.scratch.join("unpack-lower"));
+    for n in 0..files {
+        let folder = packed.join(format!("d{:02}", n / 50));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("f{n:04}")), format!("{n}\n").repeat(400)).unwrap();
+    }
+    fs::create_dir_all(&lower).unwrap();
+    let archive = bench.scratch.join("packed.tar");
+    shell(&format!("tar cf {} .", archive.display()), &packed);
+    let layers = std::slice::from_ref(&lower);
+    let unpack = format!("tar xf {} && find . -type f | wc -l", archive.display());
+    let (mut unpacked, mut removed) = ([const { Turns::new() }; 2], [const { Turns::new() }; 2]);
+    for turn in 0..bench.scale.turns {
+        for n in 0..2 {
+            let n = (n + turn) % 2;
+            let side = [&bench.union, &bench.overlay][n];
+            let container = Container::of(side.driver, &side.options, layers, &bench.scratch);
+            let target = container.merged.join("target");
+            fs::create_dir(&target).unwrap();
+            unpacked[n].push(job(&unpack, &target, &files.to_string()));
+            removed[n].push(job("rm -r target && ls | wc -l", &container.merged, "0"));
+        }
+    }
+    table.ratio(&format!("{UNPACK}, to overlay2"), "ms", &unpacked[0], &unpacked[1], Wanted::Nothing);
+    table.ratio(&format!("{REMOVE}, to overlay2"), "ms", &removed[0], &removed[1], Wanted::Nothing);
+}
