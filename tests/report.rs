@@ -8,7 +8,7 @@ use layerbench::analysis::{Answer, ResultSet, Verdict, checklist, claims};
 use layerbench::chart;
 use layerbench::record::{DamagedLine, Observation, Outcome, Run, RunWriter, metric};
 use layerbench::report::{ReportError, render};
-use layerbench::workload::{CacheState, ProbeName};
+use layerbench::workload::{CacheState, Interned, ProbeName};
 
 #[path = "report/synthetic.rs"]
 mod synthetic;
@@ -311,6 +311,42 @@ fn jobs_are_told_where_a_run_has_them_and_nowhere_else() {
 }
 
 #[test]
+fn a_run_begins_with_what_it_measured() {
+    let mut processes = synthetic::run(&Spec { processes: vec![1, 8], ..small() });
+    for record in &mut processes.cases {
+        if let Outcome::Measured { observations, .. } = &mut record.outcome {
+            observations.retain(|observation| observation.metric.name == metric::WALL_NS.name);
+        }
+    }
+    let mut image = synthetic::run(&small());
+    image.cases.retain(|record| record.case.probe == ProbeName::Jobs);
+    for record in &mut image.cases {
+        record.case.params.stack = Some(Interned::new("debian:12"));
+    }
+    for (run, first, words) in [
+        (
+            &processes,
+            "## In parallel",
+            "The same work by 8 processes instead of one takes, over all that was done: bind ",
+        ),
+        (&image, "## Images", "debian:12 against a volume that holds a copy of it, the least and the most: overlay2 "),
+    ] {
+        let markdown = pages(run).markdown;
+        let sections: Vec<&str> = markdown.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(sections[0], "## In short");
+        assert!(sections[1].starts_with(first), "{sections:?}");
+        assert_eq!(sections[2], "## What Docker’s page on aufs says", "without a word on what was found");
+        for section in ["## Key figures", "## Cost model", "## Where the time of a first write goes"] {
+            assert!(!sections.contains(&section), "{section}");
+        }
+        let short = markdown.lines().find(|line| line.starts_with("- ")).unwrap();
+        assert!(short.contains(words), "{short}");
+        assert!(markdown.contains("\n- Not measured: what the first write to a file of a lower layer costs, "));
+        assert!(!markdown.contains("was measured with"), "no table of what was not measured");
+    }
+}
+
+#[test]
 fn numbers_of_processes_stand_side_by_side_where_a_run_has_several_and_nowhere_else() {
     for processes in [vec![], vec![1], vec![8]] {
         let pages = pages(&synthetic::run(&Spec { processes, ..small() }));
@@ -391,7 +427,7 @@ fn a_run_without_cases_and_a_run_of_skipped_cases_give_a_page() {
         assert!(pages.figures.is_empty());
         for text in [&pages.html, &pages.markdown] {
             assert!(text.contains("Nothing was measured in this run: ") && text.contains(sentence), "{text}");
-            assert!(text.contains("Not measured in this run: "));
+            assert!(text.contains("Not measured in this run:"));
         }
     }
     assert!(pages(&skipped).html.contains("is not in /proc/filesystems"));

@@ -131,6 +131,13 @@ pub struct Claim {
     pub findings: Vec<Finding>,
 }
 
+impl Claim {
+    /// Whether anything was found, with any driver.
+    pub fn is_measured(&self) -> bool {
+        self.findings.iter().any(|finding| finding.verdict != Verdict::NotMeasured)
+    }
+}
+
 /// The numbers of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Effect {

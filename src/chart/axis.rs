@@ -75,22 +75,27 @@ impl Axis {
             axis = Axis { low: low - room, high: high + room, ..axis };
         }
         axis.mesh = Vec::new();
-        axis.ticks = Vec::new();
-        // Labels that would run into one another are left out, the ends never are.
-        let distance = 0.035 + 0.0085 * values.iter().map(|v| quantity.write(*v).len()).max().unwrap_or(0) as f64;
-        let last = values.last().map(|v| axis.place(*v)).unwrap_or(1.0);
+        axis.ticks = values.iter().map(|value| (axis.place(*value), quantity.write(*value))).collect();
+        axis
+    }
+
+    /// The axis without the labels that would run into one another where a label takes `share` of its length; the last one stays, and
+    /// places keep their lines.
+    pub fn thinned(&self, share: impl Fn(&str) -> f64) -> Axis {
+        let Some((last, last_label)) = self.ticks.last() else { return self.clone() };
+        let last_from = last - share(last_label) / 2.0;
+        let (mut ticks, mut mesh) = (Vec::new(), self.mesh.clone());
         let mut free_from = f64::NEG_INFINITY;
-        for value in values {
-            let place = axis.place(*value);
-            let label = place == last || (place >= free_from && place + distance <= last);
-            if label {
-                free_from = place + distance;
-                axis.ticks.push((place, quantity.write(*value)));
+        for (place, label) in &self.ticks {
+            let half = share(label) / 2.0;
+            if place == last || (place - half >= free_from && place + half <= last_from) {
+                free_from = place + half;
+                ticks.push((*place, label.clone()));
             } else {
-                axis.mesh.push(place);
+                mesh.push(*place);
             }
         }
-        axis
+        Axis { ticks, mesh, ..self.clone() }
     }
 
     /// Percentiles on the scale 1 / (1 - p) up to `most`, which stretches the tail as HdrHistogram's plots do. Its values are
@@ -248,9 +253,15 @@ mod tests {
         assert_eq!(one.ticks, vec![(0.5, "5".to_owned())]);
         let crowded: Vec<f64> = (1..=120).map(f64::from).collect();
         let crowded = Axis::at("t", Quantity::Count, &crowded);
-        assert!(crowded.ticks.len() < 30 && labels(&crowded).contains(&"120"));
-        for pair in crowded.ticks.windows(2) {
-            assert!(pair[1].0 - pair[0].0 > 0.03, "{pair:?}");
+        assert_eq!(crowded.ticks.len(), 120);
+        let share = |label: &str| 0.02 * label.len() as f64;
+        let thin = crowded.thinned(share);
+        assert!((10..30).contains(&thin.ticks.len()) && labels(&thin).contains(&"120"));
+        for pair in thin.ticks.windows(2) {
+            let room = (share(&pair[0].1) + share(&pair[1].1)) / 2.0;
+            assert!(pair[1].0 - pair[0].0 >= room - 1e-9, "{pair:?}");
         }
+        assert_eq!(thin.ticks.len() + thin.mesh.len(), 120, "every value keeps its line");
+        assert_eq!(axis.thinned(share), axis, "where there is room all stay");
     }
 }

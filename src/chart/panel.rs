@@ -72,6 +72,13 @@ const BESIDE_MAX: usize = 26;
 /// Height of such a label.
 const BESIDE_ROW: i32 = 17;
 
+/// Room for the labels of the upright axis, and beside the panel.
+const LEFT: i32 = 76;
+const LEFT_MARGIN: i32 = 8;
+const RIGHT_MARGIN: i32 = 24;
+/// Least room between two labels of the other axis.
+const LABEL_GAP: i32 = 6;
+
 /// An axis as plotters wants it: places from 0 to 1, with our ticks.
 struct Places(Axis);
 
@@ -101,13 +108,17 @@ pub(super) fn draw_panel(root: &Area, area: &Area, panel: &Panel) -> Result<(), 
     let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
     let labels = panel.series.iter().filter_map(|series| series.label.as_deref());
     let beside = labels.map(|label| width(&short(label, BESIDE_MAX), 12) + 26).max().unwrap_or(0);
+    let length = area.dim_in_pixel().0 as i32 / at(1) - LEFT - LEFT_MARGIN - RIGHT_MARGIN - beside;
+    let x = panel.x.thinned(|label| f64::from(width(label, 12) + LABEL_GAP) / f64::from(length.max(1)));
     let mut builder = ChartBuilder::on(area);
     builder
         .margin_top(at(if panel.title.is_empty() { 8 } else { 30 }))
-        .margin_right(at(24 + beside))
-        .margin_left(at(8));
-    builder.set_label_area_size(LabelAreaPosition::Left, at(76)).set_label_area_size(LabelAreaPosition::Bottom, at(46));
-    let mut chart = builder.build_cartesian_2d(Places(panel.x.clone()), Places(panel.y.clone())).map_err(error)?;
+        .margin_right(at(RIGHT_MARGIN + beside))
+        .margin_left(at(LEFT_MARGIN));
+    builder
+        .set_label_area_size(LabelAreaPosition::Left, at(LEFT))
+        .set_label_area_size(LabelAreaPosition::Bottom, at(46));
+    let mut chart = builder.build_cartesian_2d(Places(x.clone()), Places(panel.y.clone())).map_err(error)?;
     let label = |axis: &Axis, place: &f64| -> String {
         axis.ticks.iter().find(|(tick, _)| tick == place).map(|(_, label)| label.clone()).unwrap_or_default()
     };
@@ -118,7 +129,7 @@ pub(super) fn draw_panel(root: &Area, area: &Area, panel: &Panel) -> Result<(), 
         .axis_style(GREY.stroke_width(2))
         .label_style(text(12, INK, HPos::Left, VPos::Top))
         .axis_desc_style(text(13, INK, HPos::Left, VPos::Top))
-        .x_label_formatter(&|place| label(&panel.x, place))
+        .x_label_formatter(&|place| label(&x, place))
         .y_label_formatter(&|place| label(&panel.y, place))
         .x_desc(panel.x.title.as_str())
         .y_desc(panel.y.title.as_str())

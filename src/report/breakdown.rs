@@ -13,20 +13,19 @@ const PARTS: [&str; 5] = ["look-up", "data", "sync", "attributes", "rename"];
 
 /// The sections.
 pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
-    let mut blocks = vec![section("breakdown", "Where the time of a first write goes")];
-    blocks.push(Block::Text(marked(
+    let text = Block::Text(marked(
         "Medians of fresh first writes. Parts of a driver that counts its own steps are means of what it counted (c); parts of the others are differences of cases: \
          the look-up of the name by itself, a full file less an empty one (data), waiting for the disk less `volatile` (sync). What no part explains is the rest: making \
          the file, its attributes and its name where they are not counted, the write itself, and for FUSE the round trips between kernel and daemon.",
-    )));
-    let before = blocks.len();
+    ));
+    let mut tables = Vec::new();
     for store in &results.stores {
         let found = breakdowns(results, store);
         if found.is_empty() {
             continue;
         }
         if results.several_stores() {
-            blocks.push(Block::Heading(format!("Store {store}")));
+            tables.push(Block::Heading(format!("Store {store}")));
         }
         let mut head = vec!["Driver".to_owned(), "File".to_owned(), "Whole".to_owned()];
         head.extend(PARTS.map(str::to_owned));
@@ -50,10 +49,12 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
             })
             .collect();
         let numeric = (1..head.len()).collect();
-        blocks.push(Block::Table(Table { head, rows, numeric }));
+        tables.push(Block::Table(Table { head, rows, numeric }));
     }
-    if blocks.len() == before {
-        blocks.push(Block::Text(plain("Not measured.")));
+    let mut blocks = Vec::new();
+    if !tables.is_empty() {
+        blocks.extend([section("breakdown", "Where the time of a first write goes"), text]);
+        blocks.extend(tables);
     }
     blocks.extend(processors(run, results));
     blocks
@@ -116,7 +117,7 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
     }
     let head = ["Driver", "Probe", "Caller, with its kernel time", "Daemon", "Daemon’s memory", "Cases"];
     vec![
-        Block::Heading("Processor time per operation".to_owned()),
+        section("processors", "Processor time per operation"),
         Block::Text(plain(
             "Median over the cases of a probe, all sizes, depths and caches together: processor time of the whole measured section, bookkeeping between \
              samples included, divided by its timed operations. What kernel threads did on behalf of either is not in it. Memory is what the daemon has for itself.",

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::page::{Block, Page, Span, Spans, Table, marked, plain};
 use super::{Plate, amplification, breakdown, headline, images, jobs, machine, method, model, parallel, verdicts};
-use crate::analysis::{PageView, ResultSet, human, operations};
+use crate::analysis::{Claim, PageView, ResultSet, claims, human, operations};
 use crate::record::{Feature, Guest, Outcome, Run, metric};
 
-/// The whole page.
+/// The whole page. A section in which nothing was measured is left out; what that was is said in short, and with the figures.
 pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     let manifest = &run.manifest;
     let mut blocks = warnings(run);
@@ -18,11 +18,19 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
         }
         blocks.push(Block::List(sentences.into_iter().map(plain).collect()));
     }
-    blocks.extend(verdicts::blocks(results));
+    let claims = claims(results);
+    let any_verdict = claims.iter().any(Claim::is_measured);
+    if any_verdict {
+        blocks.extend(verdicts::blocks(results, &claims));
+    }
     blocks.extend(key_figures(results));
     blocks.extend(jobs::blocks(results));
     blocks.extend(parallel::blocks(results));
     blocks.extend(images::blocks(results));
+    if !any_verdict {
+        // A run that measured something else begins with that.
+        blocks.extend(verdicts::none(&claims));
+    }
     blocks.extend(breakdown::blocks(run, results));
     blocks.extend(amplification::blocks(run, results));
     blocks.extend(model::blocks(results));
@@ -119,21 +127,23 @@ fn warnings(run: &Run) -> Vec<Block> {
 }
 
 fn key_figures(results: &ResultSet) -> Vec<Block> {
-    let mut blocks = vec![section("key-figures", "Key figures")];
     let confidence = human::percent(crate::analysis::CONFIDENCE);
-    blocks.push(Block::Text(plain(format!(
-        "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better. Drivers that were not \
-         measured are told of below."
-    ))));
+    let head = vec![
+        section("key-figures", "Key figures"),
+        Block::Text(plain(format!(
+            "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better. Drivers that were not \
+             measured are told of below."
+        ))),
+    ];
+    let mut tables = Vec::new();
     for store in &results.stores {
-        if results.several_stores() {
-            blocks.push(Block::Heading(format!("Store {store}")));
-        }
         let operations = operations(results, store);
         let pages = PageView::of(results, store);
         if operations.is_empty() && pages.is_none() {
-            blocks.push(Block::Text(plain("Not measured.")));
             continue;
+        }
+        if results.several_stores() {
+            tables.push(Block::Heading(format!("Store {store}")));
         }
         // Operations are rows while drivers are few enough to be columns; one without a figure would only push the others off the page.
         let drivers: Vec<&str> = results
@@ -163,9 +173,9 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
             }));
             rows.push(row);
         }
-        blocks.push(Block::Table(Table { head, rows, numeric }));
+        tables.push(Block::Table(Table { head, rows, numeric }));
     }
-    blocks
+    if tables.is_empty() { Vec::new() } else { head.into_iter().chain(tables).collect() }
 }
 
 fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) -> Spans {
@@ -180,6 +190,7 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
 
 fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {
     let mut blocks = vec![section("figures", "Figures")];
+    let mut missing = Vec::new();
     for plate in plates {
         let store = if results.several_stores() { format!(", store {}", plate.store) } else { String::new() };
         match &plate.figure {
@@ -192,11 +203,15 @@ fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {
                     sentences: figure.sentences.clone(),
                 });
             }
-            None => {
-                blocks.push(Block::Heading(format!("{}{store}", plate.chart.name())));
-                blocks.push(Block::Text(plain(format!("Not measured in this run: {}.", plate.chart.about()))));
-            }
+            None => missing.push(vec![
+                Span::Code(plate.chart.name().to_owned()),
+                Span::Text(format!("{store}: {}.", plate.chart.about())),
+            ]),
         }
+    }
+    if !missing.is_empty() {
+        blocks.push(Block::Text(plain("Not measured in this run:")));
+        blocks.push(Block::List(missing));
     }
     blocks
 }

@@ -1,9 +1,12 @@
 //! The page in a few sentences, for someone who runs containers. Each sentence is made from figures; what was not measured is said to
-//! be not measured.
+//! be not measured, all of it in one sentence behind the others.
 
-use crate::analysis::{Difference, PageView, ResultSet, View, compare, human};
+use super::jobs::ratio_alone;
+use crate::analysis::{
+    Comparison, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare, human,
+};
 use crate::chart::{self, change, each};
-use crate::record::metric;
+use crate::record::{Unit, metric};
 use crate::workload::{CacheState, ProbeName};
 
 /// The sentences by store; without a store when nothing was measured in any.
@@ -11,19 +14,36 @@ pub(super) fn sentences(results: &ResultSet) -> Vec<(Option<&str>, Vec<String>)>
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
         return vec![(None, vec!["Nothing was measured in this run.".to_owned()])];
     }
-    let mut sentences = Vec::new();
-    for store in &results.stores {
-        let writes = View::first_write(results, store);
-        let mut of_store = match &writes {
-            Some(view) => vec![first_write(results, view), by_size(results, view), by_depth(results, view)],
-            None => vec!["What the first write to a file of a lower layer costs was not measured.".to_owned()],
-        };
-        of_store.push(page_cache(results, store));
-        of_store.push(lookup(results, store));
-        of_store.push(volume(results, store, writes.as_ref()));
-        sentences.push((Some(store.as_str()), of_store));
+    results.stores.iter().map(|store| (Some(store.as_str()), of_store(results, store))).collect()
+}
+
+fn of_store(results: &ResultSet, store: &str) -> Vec<String> {
+    let writes = View::first_write(results, store);
+    let mut said: Vec<String> = writes
+        .iter()
+        .flat_map(|view| [first_write(results, view), by_size(results, view), by_depth(results, view)])
+        .collect();
+    let mut unsaid = Vec::new();
+    if writes.is_none() {
+        unsaid.push("what the first write to a file of a lower layer costs");
     }
-    sentences
+    for (subject, sentence) in [
+        ("whether containers share the page cache", page_cache(results, store)),
+        ("what a look-up costs through many layers", lookup(results, store)),
+        ("what a volume would save on writes", volume(results, store, writes.as_ref())),
+    ] {
+        match sentence {
+            Some(sentence) => said.push(sentence),
+            None => unsaid.push(subject),
+        }
+    }
+    said.extend(jobs(results, store));
+    said.extend(parallel(results, store));
+    said.extend(images(results, store));
+    if !unsaid.is_empty() {
+        said.push(format!("Not measured: {}.", human::list(&unsaid)));
+    }
+    said
 }
 
 /// The drivers of a view that are not the control.
@@ -91,12 +111,10 @@ fn by_depth(results: &ResultSet, view: &View) -> String {
     format!("Depth: {takes}{} instead of {shallow} {}.", layers(deep), change(&items))
 }
 
-fn page_cache(results: &ResultSet, store: &str) -> String {
-    let Some(view) = PageView::of(results, store) else {
-        return "Whether containers share the page cache was not measured.".to_owned();
-    };
+fn page_cache(results: &ResultSet, store: &str) -> Option<String> {
+    let view = PageView::of(results, store)?;
     let Some(n) = view.containers.last().copied().filter(|n| *n > 1) else {
-        return "Whether containers share the page cache was not measured: only one container read.".to_owned();
+        return Some("Whether containers share the page cache was not measured: only one container read.".to_owned());
     };
     let copies: Vec<(&str, f64)> = view
         .drivers
@@ -109,38 +127,36 @@ fn page_cache(results: &ResultSet, store: &str) -> String {
             (once > 0.0).then_some((*driver, resident / once))
         })
         .collect();
-    chart::copies(n, &copies)
+    Some(chart::copies(n, &copies))
 }
 
-fn lookup(results: &ResultSet, store: &str) -> String {
+fn lookup(results: &ResultSet, store: &str) -> Option<String> {
     // The coldest state that was measured: a name that is cached costs the same through any stack.
     let view = [CacheState::Cold, CacheState::Fresh, CacheState::Warm]
         .into_iter()
-        .find_map(|c| View::of(results, store, ProbeName::Lookup, &metric::LOOKUP_HIT_NS.name, Some(c)));
-    let Some(view) = view else { return "What a look-up costs through many layers was not measured.".to_owned() };
+        .find_map(|c| View::of(results, store, ProbeName::Lookup, &metric::LOOKUP_HIT_NS.name, Some(c)))?;
     let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
     let drivers = drivers(results, &view);
     let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
     if values.is_empty() {
-        return format!("A look-up through {} was measured with no driver.", layers(deep));
+        return Some(format!("A look-up through {} was measured with no driver.", layers(deep)));
     }
     let subject = format!("Looking up a name ({} caches) through {}", view.cache.as_str(), layers(deep));
     let takes = format!("{subject} takes {}", each(&values, human::ns));
     if shallow == deep {
-        return format!("{takes}; other depths were not measured.");
+        return Some(format!("{takes}; other depths were not measured."));
     }
     let items: Vec<_> = drivers
         .iter()
         .map(|d| (*d, view.at(d, deep, bytes).zip(view.at(d, shallow, bytes)).and_then(|(a, b)| compare(a, b))))
         .collect();
-    format!("{takes}; that many instead of {shallow} {}.", change(&items))
+    Some(format!("{takes}; that many instead of {shallow} {}.", change(&items)))
 }
 
-fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
-    let not_measured = "What a volume would save was not measured.".to_owned();
-    let (Some(view), Some(bind)) = (writes, results.baseline()) else { return not_measured };
+fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<String> {
+    let (view, bind) = (writes?, results.baseline()?);
     let (depth, large) = (view.shallow(), view.large());
-    let Some(base) = view.at(bind, depth, large) else { return not_measured };
+    let base = view.at(bind, depth, large)?;
     let compared: Vec<_> = drivers(results, view)
         .into_iter()
         .filter_map(|driver| Some((driver, compare(view.at(driver, depth, large)?, base)?)))
@@ -148,19 +164,19 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
     let slower: Vec<(&str, f64)> =
         compared.iter().filter(|(_, c)| c.difference == Difference::Higher).map(|(d, c)| (*d, c.ratio)).collect();
     if compared.is_empty() {
-        return not_measured;
+        return None;
     }
     let bytes = size(large);
     if slower.is_empty() {
         // "Not slower" has to have been found; few blocks find nothing.
         if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
-            return format!(
+            return Some(format!(
                 "There are too few blocks to say what a volume would save on the first write to a file of {bytes}."
-            );
+            ));
         }
-        return format!(
+        return Some(format!(
             "These figures give no reason for a volume: the first write to a file of {bytes} is not slower than on {bind}."
-        );
+        ));
     }
     let again = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None);
     let again: Vec<_> = again
@@ -177,8 +193,75 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> String {
         format!("For the second write to the same file a driver instead of {bind} {}", change(&again))
     };
     let files = if view.small() == large { "files" } else { "large files" };
-    format!(
+    Some(format!(
         "Better put in a volume: {files} that are written to; the first write to one of {bytes} costs, against {bind}, {}. {second}.",
         each(&slower, human::ratio)
-    )
+    ))
+}
+
+/// The least and the most of some ratios by driver: `overlay2 ≈1.02× (tar) to 9.68× (chown)`. `None` without any.
+fn spans<'a>(
+    results: &'a ResultSet,
+    ratio: impl Fn(&'a str) -> Vec<(&'a str, Comparison)>,
+    name: impl Fn(&str) -> String,
+) -> Option<String> {
+    let of = |driver: &'a str| {
+        let ratios = ratio(driver);
+        let by = |a: &&(&str, Comparison), b: &&(&str, Comparison)| a.1.ratio.total_cmp(&b.1.ratio);
+        let (least, most) = (ratios.iter().min_by(by)?, ratios.iter().max_by(by)?);
+        let words = |(label, comparison): &(&str, Comparison)| format!("{}{}", ratio_alone(comparison), name(label));
+        Some(match ratios.len() {
+            1 => format!("{driver} {}", words(least)),
+            _ => format!("{driver} {} to {}", words(least), words(most)),
+        })
+    };
+    let drivers: Vec<String> = results.drivers.iter().filter_map(|driver| of(&driver.label)).collect();
+    (!drivers.is_empty()).then(|| drivers.join("; "))
+}
+
+/// Every operation in time that a driver and the control have, with the ratio of the two.
+fn against_volume<'a, 'b: 'a>(
+    results: &'a ResultSet,
+    operations: impl Iterator<Item = &'a Operation<'b>>,
+    driver: &str,
+) -> Vec<(&'a str, Comparison)> {
+    let Some(bind) = results.baseline().filter(|bind| *bind != driver) else { return Vec::new() };
+    operations.filter_map(|o| Some((o.label.as_str(), compare(o.of(driver)?, o.of(bind)?)?))).collect()
+}
+
+/// A label in brackets, behind its figure.
+fn bracketed(label: &str) -> String {
+    format!(" ({label})")
+}
+
+fn jobs(results: &ResultSet, store: &str) -> Option<String> {
+    let view = JobView::of(results, store)?;
+    let operations = || view.jobs.iter().map(|(_, operation)| operation);
+    let spans = spans(results, |driver| against_volume(results, operations(), driver), bracketed)?;
+    Some(format!("Whole programs against the same on a volume, the least and the most: {spans}."))
+}
+
+fn parallel(results: &ResultSet, store: &str) -> Option<String> {
+    let views = ParallelView::all(results, store);
+    let most = views.iter().filter_map(|view| view.points.last()).map(|(count, _)| *count).max()?;
+    let ratios = |driver: &str| {
+        let of = |view: &ParallelView| {
+            let (_, many) = view.points.last().filter(|(count, _)| *count == most)?;
+            compare(many.of(driver)?, view.alone()?.of(driver)?)
+        };
+        views.iter().filter_map(of).map(|comparison| ("", comparison)).collect()
+    };
+    let spans = spans(results, ratios, |_| String::new())?;
+    Some(format!("The same work by {most} processes instead of one takes, over all that was done: {spans}."))
+}
+
+fn images(results: &ResultSet, store: &str) -> Vec<String> {
+    let say = |view: &ImageView| {
+        // A part is told with its whole.
+        let whole = |o: &&Operation| !o.label.starts_with("of that, ");
+        let operations = || view.operations.iter().filter(|(unit, _)| *unit == Unit::Ns).map(|(_, o)| o).filter(whole);
+        let spans = spans(results, |driver| against_volume(results, operations(), driver), bracketed)?;
+        Some(format!("{} against a volume that holds a copy of it, the least and the most: {spans}.", view.name))
+    };
+    ImageView::all(results, store).iter().filter_map(say).collect()
 }

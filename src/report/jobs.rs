@@ -61,9 +61,14 @@ fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans
 
 /// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.
 pub(super) fn ratio(c: &Comparison) -> String {
+    format!("{}, {}", ratio_alone(c), human::interval(c.interval, human::ratio))
+}
+
+/// As [`ratio`], without the interval.
+pub(super) fn ratio_alone(c: &Comparison) -> String {
     let mark = match c.difference {
         Difference::WithinInterval | Difference::WithinNoise => "≈",
         _ => "",
     };
-    format!("{mark}{}, {}", human::ratio(c.ratio), human::interval(c.interval, human::ratio))
+    format!("{mark}{}", human::ratio(c.ratio))
 }

@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
-use crate::analysis::{CostModel, Estimate, ResultSet, human};
+use crate::analysis::{CostModel, Estimate, ResultSet, View, human};
 use crate::workload::Durability;
 
 /// Bytes in a MiB.
@@ -10,6 +10,9 @@ const MIB: f64 = 1_048_576.0;
 
 /// The section.
 pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
+    if View::first_writes(results).is_empty() {
+        return Vec::new();
+    }
     let mut blocks = vec![section("cost-model", "Cost model")];
     blocks.push(Block::Text(plain(
         "time of a first write = fixed + a × depth + b × bytes + c × depth × bytes, fitted to the blocks’ medians by relative error, robustly, for \

@@ -2,11 +2,11 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{Answer, Finding, ResultSet, Verdict, checklist, claims, human};
+use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist, human};
 use crate::record::{Feature, Run};
 
 /// The section of the verdicts.
-pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
+pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
     let mut blocks = vec![section("verdicts", "What Docker’s page on aufs says, and what was found")];
     blocks.push(Block::Text(plain(
         "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
@@ -15,10 +15,9 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
          less there, the verdict is undecided and names both ends.",
     )));
     blocks.extend(aufs_is_missing(results).map(|text| Block::Warning(marked(&text))));
-    let claims = claims(results);
-    blocks.push(overview(results, &claims));
+    blocks.push(overview(results, claims));
     let mut quoted = "";
-    for claim in &claims {
+    for claim in claims {
         if claim.quote != quoted {
             blocks.push(Block::Quote(claim.quote.to_owned()));
             quoted = claim.quote;
@@ -28,12 +27,13 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
             blocks.push(Block::Text(plain("No driver but the control was asked for.")));
             continue;
         }
-        // Not measured for the same reason is told once.
-        if let [first, rest @ ..] = &claim.findings[..]
-            && first.verdict == Verdict::NotMeasured
-            && rest.iter().all(|finding| (finding.verdict, &finding.words) == (first.verdict, &first.words))
-        {
-            blocks.push(Block::Text(marked(&format!("Not measured with any driver. {}", first.words))));
+        if !claim.is_measured() {
+            // A reason that holds for most is told once; which drivers are not here is told elsewhere.
+            let told = |words: &str| claim.findings.iter().filter(|finding| finding.words == words).count();
+            let reason = claim.findings.iter().map(|finding| &finding.words).max_by_key(|words| told(words));
+            let reason = reason.filter(|words| 2 * told(words) > claim.findings.len());
+            let reason = reason.map(|words| format!(" {words}")).unwrap_or_default();
+            blocks.push(Block::Text(marked(&format!("Not measured with any driver.{reason}"))));
             continue;
         }
         let rows = claim.findings.iter().map(|finding| row(results, finding)).collect();
@@ -43,8 +43,25 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     blocks
 }
 
+/// The section where no claim has a verdict.
+pub(super) fn none(claims: &[Claim]) -> Vec<Block> {
+    vec![
+        section("verdicts", "What Docker’s page on aufs says"),
+        Block::Text(plain(
+            "This run has no verdict on what Docker’s documentation of its aufs storage driver says of speed and space: the claims are about \
+             stacks of a known depth with files of a known size, one process at a time, which workloads/study.toml measures. Not measured here:",
+        )),
+        Block::List(
+            claims
+                .iter()
+                .map(|claim| vec![Span::Text(format!("{} ", claim.question)), Span::Code(claim.id.to_owned())])
+                .collect(),
+        ),
+    ]
+}
+
 /// How often each verdict was found, a row a claim.
-fn overview(results: &ResultSet, claims: &[crate::analysis::Claim]) -> Block {
+fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
     let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotMeasured];
     let mut head = vec!["Claim".to_owned()];
     head.extend(verdicts.map(|verdict| verdict.words().to_owned()));
