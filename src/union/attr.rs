@@ -43,7 +43,6 @@ impl Union {
                 Some(file) => file,
                 None => Arc::new(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?),
             };
-            let _away = self.crew.away_for((rustix::fs::fstat(&*file)?.st_size as u64).saturating_sub(size));
             rustix::fs::ftruncate(&*file, size)?;
             self.take_set_id(node, &file, uid)?;
         }

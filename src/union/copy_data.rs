@@ -12,7 +12,6 @@ use rustix::fs::{SeekFrom, Stat};
 use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, SpliceFlags, splice};
 
-use super::crew::Crew;
 use super::{Errno, Res};
 
 /// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
@@ -40,7 +39,7 @@ pub(super) enum Moved {
 
 impl Copier {
     /// Copies the content of `from`, whose attributes are given, to the empty file `to`.
-    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat, crew: &Crew) -> Res<Moved> {
+    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<Moved> {
         let size = stat.st_size as u64;
         // In units of 512 bytes, whatever the file system's own are (stat(2)).
         let dense = (stat.st_blocks as u64).saturating_mul(512) >= size;
@@ -53,7 +52,6 @@ impl Copier {
         if self.share(from, to) {
             return Ok(Moved::Shared(size));
         }
-        let _away = crew.away_for(size);
         if dense {
             return copy_range(from, to, 0, size).map(|()| Moved::Copied(size));
         }

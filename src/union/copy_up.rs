@@ -141,6 +141,7 @@ impl Union {
 
     /// Copies and commits.
     fn copy_up_once(&self, inode: &Arc<Inode>, data: Data, clock: &mut CopyUpClock<'_>) -> Res<Attempt> {
+        self.crew.watch();
         let (name, source, layer) = {
             let place = read(&inode.place);
             (inode.name(), self.target(inode, place.layer, place.orphan.as_ref())?, place.layer)
@@ -252,7 +253,7 @@ impl Union {
         if (data == Data::Whole || stat.st_nlink > 1)
             && let (Target::Open(from), Some(to)) = (source, fresh.file())
         {
-            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat, &self.crew)?);
+            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
             if self.options.fsync && stat.st_size > 0 {
                 clock.lap(Step::Data);
                 let _away = self.crew.away();

@@ -6,7 +6,10 @@
 //!
 //! So as long as there is one caller, one thread waits. The others rest here, behind the request that they answered last, until
 //!
-//! - a thread begins what can take long ([`Crew::away`]), or has been at something for long ([`Patience`]), so that somebody waits meanwhile;
+//! - a thread begins what does take long ([`Crew::away`]), so that somebody waits meanwhile;
+//! - a thread is held up in what usually does not ([`Crew::watch`]): as long as such things are done, one of the resting threads looks every few
+//!   milliseconds whether there was any request since, and joins if there was none and all are at work. To call it each time
+//!   would take longer than most of what is done;
 //! - another caller asks than the one before: then there may be several at once;
 //! - the session ends. fuser has no word for that; a thread of it that ends is seen by what it keeps for itself being dropped.
 //!
@@ -21,7 +24,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,11 +39,8 @@ const COMPANY: u32 = 16;
 /// Requests in quick succession, one behind the other, from which on it looks.
 const BRISK: u32 = 3;
 
-/// What handles so many bytes takes so long that others must not wait for its thread: about a millisecond, if they are copied.
-const LONG_BYTES: u64 = 4 << 20;
-
-/// How long others wait for a thread of which it is not known how long it will be.
-const PATIENCE: Duration = Duration::from_millis(1);
+/// How often a resting thread looks whether the others are held up. As long may somebody have to wait for them.
+const WATCH: Duration = Duration::from_millis(2);
 
 /// The threads of a session. Those that have not answered any request yet are not known, and wait for one.
 #[derive(Debug, Default)]
@@ -50,6 +50,10 @@ pub(super) struct Crew {
     /// As in the state, to be seen without its lock. An old value costs time and nothing else.
     ready: AtomicUsize,
     resting: AtomicUsize,
+    watched: AtomicBool,
+    /// Turns that have begun, and those that have ended.
+    begun: AtomicUsize,
+    ended: AtomicUsize,
     /// Thread that asked last.
     caller: AtomicU32,
     /// Requests that are left of [`COMPANY`].
@@ -114,8 +118,13 @@ struct State {
     /// Those that wait for requests or are at one that does not take long.
     ready: usize,
     resting: usize,
+    /// Those that are at what takes long.
+    away: usize,
     /// How many of the resting ones have been called.
     called: usize,
+    /// One of the resting ones is to look after the others, and one does.
+    watched: bool,
+    watcher: bool,
     /// A thread has left: all will.
     over: bool,
 }
@@ -183,24 +192,6 @@ impl Next {
 #[must_use]
 pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 
-/// For work of which only its course tells whether it takes long: most directories are read in microseconds, and to call another thread takes
-/// longer than that.
-#[derive(Debug)]
-pub(super) struct Patience<'a> {
-    crew: &'a Crew,
-    begun: Instant,
-    away: Option<Away<'a>>,
-}
-
-impl Patience<'_> {
-    /// To be called now and then. Goes away once it has taken long.
-    pub(super) fn check(&mut self) {
-        if self.away.is_none() && self.begun.elapsed() >= PATIENCE {
-            self.away = Some(self.crew.away());
-        }
-    }
-}
-
 impl Crew {
     /// Where the requests come from, and how long to look for the next one. Until this is known nobody does.
     pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration) -> io::Result<()> {
@@ -224,6 +215,7 @@ impl Crew {
                 *member = Some(Member { crew: Arc::clone(self), away: Cell::new(0) });
             }
         });
+        self.begun.fetch_add(1, Ordering::Relaxed);
         if let Some(device) = self.device.get() {
             device.request();
         }
@@ -243,6 +235,7 @@ impl Crew {
         if first == Some(true) {
             let mut state = lock(&self.state);
             state.ready = state.ready.saturating_sub(1);
+            state.away += 1;
             if state.ready + state.called == 0 {
                 state.call_one(&self.call);
             }
@@ -251,14 +244,50 @@ impl Crew {
         Away(first.map(|_| self), PhantomData)
     }
 
-    /// As [`away`](Crew::away), if so many bytes take long.
-    pub(super) fn away_for(&self, bytes: u64) -> Option<Away<'_>> {
-        (bytes >= LONG_BYTES).then(|| self.away())
+    /// What this thread does in this turn usually takes no time, but can be held up: by a disk, a journal, a large file. If it is, a resting thread
+    /// joins.
+    pub(super) fn watch(&self) {
+        if self.watched.load(Ordering::Relaxed) || self.resting.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut state = lock(&self.state);
+        if !state.watched && state.resting > 0 {
+            state.watched = true;
+            self.publish(&state);
+            self.call.notify_one();
+        }
     }
 
-    /// What this thread does next usually takes no time.
-    pub(super) fn patience(&self) -> Patience<'_> {
-        Patience { crew: self, begun: Instant::now(), away: None }
+    /// How many threads have a turn and are not away.
+    fn at_work(&self, state: &State) -> usize {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.begun.load(Ordering::Relaxed).wrapping_sub(ended).saturating_sub(state.away)
+    }
+
+    /// Looks after the others until they are held up (true), nobody is at work any more, or this thread is called.
+    fn look_after<'a>(&self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
+        let mut seen = self.begun.load(Ordering::Relaxed);
+        loop {
+            let timeout;
+            (state, timeout) = self.call.wait_timeout(state, WATCH).unwrap_or_else(PoisonError::into_inner);
+            if state.called > 0 || state.over {
+                return (state, false);
+            }
+            let begun = self.begun.load(Ordering::Relaxed);
+            let moved = std::mem::replace(&mut seen, begun) != begun;
+            if !timeout.timed_out() || moved {
+                continue;
+            }
+            match self.at_work(&state) {
+                0 => {
+                    state.watched = false;
+                    self.publish(&state);
+                    return (state, false);
+                }
+                at_work if at_work >= state.ready => return (state, true),
+                _ => {}
+            }
+        }
     }
 
     /// Looks at how many reasons this thread has to be away; `None` if it is not of this crew.
@@ -279,13 +308,36 @@ impl Crew {
         }
         state.ready -= 1;
         state.resting += 1;
+        // Those that are at work may be held up already.
+        state.watched |= self.at_work(&state) > 0;
         self.publish(&state);
-        while state.called == 0 && !state.over {
-            state = self.wait(state);
+        loop {
+            if state.called > 0 {
+                state.called -= 1;
+                break;
+            }
+            if state.over {
+                break;
+            }
+            if state.watched && !state.watcher {
+                let held_up;
+                state.watcher = true;
+                (state, held_up) = self.look_after(state);
+                state.watcher = false;
+                if held_up {
+                    break;
+                }
+            } else {
+                state = self.wait(state);
+            }
         }
-        state.called = state.called.saturating_sub(1);
         state.resting -= 1;
         state.ready += 1;
+        // Whoever goes on resting goes on looking.
+        if state.watched && !state.watcher {
+            state.watched = state.resting > 0;
+            self.call.notify_one();
+        }
         self.publish(&state);
     }
 
@@ -296,12 +348,14 @@ impl Crew {
     fn publish(&self, state: &State) {
         self.ready.store(state.ready, Ordering::Relaxed);
         self.resting.store(state.resting, Ordering::Relaxed);
+        self.watched.store(state.watched, Ordering::Relaxed);
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Turn { crew, next, .. } = self;
+        crew.ended.fetch_add(1, Ordering::Relaxed);
         if crew.ready.load(Ordering::Relaxed) <= 1 {
             if let Some(device) = crew.device.get().filter(|_| *next == Next::Asks) {
                 device.linger();
@@ -321,6 +375,7 @@ impl Drop for Away<'_> {
         if crew.reasons(|away| away.replace(away.get().saturating_sub(1)) == 1) == Some(true) {
             let mut state = lock(&crew.state);
             state.ready += 1;
+            state.away = state.away.saturating_sub(1);
             crew.publish(&state);
         }
     }
@@ -333,6 +388,9 @@ mod tests {
     use std::thread::JoinHandle;
 
     use super::*;
+
+    /// What holds a thread up, in the one test that needs it.
+    static HELD: Mutex<Option<Receiver<()>>> = Mutex::new(None);
 
     /// Who asks, and what is done meanwhile.
     type Request = (u32, fn(&Crew));
@@ -446,28 +504,62 @@ mod tests {
     }
 
     #[test]
-    fn what_turns_out_to_take_long_calls_the_resting_thread_and_what_does_not_calls_nobody() {
+    fn a_resting_thread_joins_when_the_others_are_held_up_and_not_before() {
         let (crew, a, b) = one_of_two_rests();
+        // Many that are not held up: nobody joins, and after a while nobody looks any more.
+        for _ in 0..50 {
+            a.requests.send((7, Crew::watch)).unwrap();
+            a.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        }
+        assert!(lock(&crew.state).watched);
+        until(&crew, |state| !state.watched && !state.watcher);
+        assert_eq!(lock(&crew.state).resting, 1);
+        assert!(b.ended.try_recv().is_err());
+        // One that is.
         a.requests
             .send((7, |crew| {
-                crew.patience().check();
-                assert!(crew.away_for(LONG_BYTES - 1).is_none());
-                assert_eq!(lock(&crew.state).resting, 1, "nobody is called");
-                let mut patience = crew.patience();
-                std::thread::sleep(PATIENCE);
-                patience.check();
-                patience.check();
-                until(crew, |state| (state.ready, state.resting) == (1, 0));
-                drop(patience);
-                assert_eq!(lock(&crew.state).ready, 2, "it is back");
+                crew.watch();
+                until(crew, |state| (state.ready, state.resting, state.watched) == (2, 0, false));
             }))
             .unwrap();
         b.ended.recv_timeout(Duration::from_secs(20)).unwrap();
-        // Two are there now, and the one whose turn ends rests.
         until(&crew, |state| (state.ready, state.resting) == (1, 1));
+        // The one that rests now is as good.
+        b.requests.send((7, |crew| (crew.watch(), until(crew, |state| state.resting == 0)).1)).unwrap();
+        a.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        until(&crew, |state| (state.ready, state.resting) == (1, 1));
+        a.end();
         b.end();
-        drop(a.requests);
-        a.handle.join().unwrap();
+    }
+
+    #[test]
+    fn who_goes_to_rest_while_another_is_held_up_looks_after_it() {
+        let crew = Arc::new(Crew::default());
+        let (a, b) = (thread(&crew), thread(&crew));
+        // Both are ready, so that nobody can be asked to watch.
+        b.answer(7);
+        let (go, wait) = channel::<()>();
+        *lock(&HELD) = Some(wait);
+        a.requests
+            .send((7, |crew| {
+                crew.watch();
+                let wait = lock(&HELD).take().unwrap();
+                wait.recv_timeout(Duration::from_secs(20)).unwrap();
+            }))
+            .unwrap();
+        until(&crew, |state| state.ready == 2);
+        for _ in 0..COMPANY {
+            b.answer(if crew.company.load(Ordering::Relaxed) > 0 { 7 } else { break });
+        }
+        b.ask(7);
+        // It rested, looked, and came back.
+        b.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        b.ask(7);
+        b.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        go.send(()).unwrap();
+        // The one that rests ends with the other.
+        b.end();
+        a.end();
     }
 
     #[test]

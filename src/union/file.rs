@@ -198,7 +198,10 @@ impl Union {
             self.attributes_changed(&open.node);
         }
         let node = open.node.id;
-        let _away = self.crew.away_for(open.node.goes_with());
+        if open.node.inode.is_orphan() {
+            // A file goes with its last open.
+            self.crew.watch();
+        }
         drop(open);
         self.table.collect(node);
     }
@@ -286,10 +289,7 @@ impl Union {
             return Err(Errno::NOSYS);
         }
         let (mut off_in, mut off_out) = (from.1, to.1);
-        let there = (rustix::fs::fstat(&source)?.st_size as u64).saturating_sub(off_in);
-        let length = length.min(there).min(1 << 30);
-        let _away = self.crew.away_for(length);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
         self.take_set_id(&written.node, &target, uid)?;
         Ok(copied)

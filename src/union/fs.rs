@@ -92,6 +92,25 @@ fn attributes(ino: u64, stat: &Stat) -> FileAttr {
     }
 }
 
+/// Whether a request of this kind changes files below, so that a journal or a disk can hold it up. Those that wait for them by nature are away.
+fn changes_files(kind: Op) -> bool {
+    matches!(
+        kind,
+        Op::Setattr
+            | Op::Mknod
+            | Op::Mkdir
+            | Op::Unlink
+            | Op::Rmdir
+            | Op::Symlink
+            | Op::Rename
+            | Op::Link
+            | Op::Create
+            | Op::Setxattr
+            | Op::Removexattr
+            | Op::CopyFileRange
+    )
+}
+
 /// A device number in the 32-bit form of the FUSE protocol (new_encode_dev in include/linux/kdev_t.h).
 fn kernel_device(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -107,7 +126,11 @@ impl Edge {
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
         self.0.counters.request(kind);
-        self.0.crew.turn(req.pid(), Next::after(kind))
+        let turn = self.0.crew.turn(req.pid(), Next::after(kind));
+        if changes_files(kind) {
+            self.0.crew.watch();
+        }
+        turn
     }
 
     /// The kernel may keep the attributes of a node unless they can change without it noticing.

@@ -96,8 +96,8 @@ pub(super) struct DirIndex {
 
 impl DirIndex {
     /// Reads a directory in the given layers, top first. Returns the index and how many of the layers count: those below an opaque
-    /// one do not. `progress` is told of every step.
-    pub(super) fn build(layers: &[(Layer, Arc<OwnedFd>)], mut progress: impl FnMut()) -> Res<(DirIndex, usize)> {
+    /// one do not.
+    pub(super) fn build(layers: &[(Layer, Arc<OwnedFd>)]) -> Res<(DirIndex, usize)> {
         let mut index = DirIndex::default();
         // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
         let mut sealed: HashSet<OsString> = HashSet::new();
@@ -107,15 +107,11 @@ impl DirIndex {
             let mut opaque = false;
             let mut whiteouts = Vec::new();
             let mut real = Vec::new();
-            progress();
-            read_dir(fd.as_fd(), |name, kind| {
-                progress();
-                match meaning(name) {
-                    Meaning::Real => real.push((name.to_os_string(), kind)),
-                    Meaning::Whiteout(hidden) => whiteouts.push(hidden.to_os_string()),
-                    Meaning::Opaque => opaque = true,
-                    Meaning::Reserved => {}
-                }
+            read_dir(fd.as_fd(), |name, kind| match meaning(name) {
+                Meaning::Real => real.push((name.to_os_string(), kind)),
+                Meaning::Whiteout(hidden) => whiteouts.push(hidden.to_os_string()),
+                Meaning::Opaque => opaque = true,
+                Meaning::Reserved => {}
             })?;
             for (name, kind) in real {
                 let kind = if kind == FileType::Unknown { file_type_at(fd.as_fd(), &name)? } else { kind };

@@ -121,6 +121,11 @@ impl Inode {
         read(&self.place).layer == UPPER
     }
 
+    /// Whether it has lost its last known name.
+    pub(super) fn is_orphan(&self) -> bool {
+        read(&self.place).orphan.is_some()
+    }
+
     pub(super) fn face(&self) -> u64 {
         self.face.load(Ordering::Acquire)
     }
@@ -186,17 +191,6 @@ impl Node {
     /// Whether look-ups hand out another node for the inode by now.
     pub(super) fn superseded(&self) -> bool {
         self.inode.face() != self.id
-    }
-
-    /// What the file system below gives back when this node goes: bytes of a file that has no name any more.
-    pub(super) fn goes_with(&self) -> u64 {
-        if self.inode.kind != FileType::RegularFile {
-            return 0;
-        }
-        let place = read(&self.inode.place);
-        let stat = place.orphan.as_ref().and_then(|file| rustix::fs::fstat(&**file).ok());
-        // In units of 512 bytes (stat(2)).
-        stat.filter(|stat| stat.st_nlink == 0).map_or(0, |stat| (stat.st_blocks as u64).saturating_mul(512))
     }
 
     pub(super) fn is_looked_up(&self) -> bool {

@@ -126,7 +126,10 @@ impl Union {
 
     /// The kernel takes back `count` look-ups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        let _away = self.table.get(id).and_then(|node| self.crew.away_for(node.goes_with()));
+        if self.table.get(id).is_some_and(|node| node.inode.is_orphan()) {
+            // A file goes with its node.
+            self.crew.watch();
+        }
         self.table.forget(id, count);
     }
 
@@ -208,7 +211,7 @@ impl Union {
     }
 
     fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
-        let mut patience = self.crew.patience();
+        self.crew.watch();
         let mut lowers = write(&dir.lowers);
         let upper = inode.is_upper().then_some(UPPER);
         let layers = upper
@@ -216,7 +219,7 @@ impl Union {
             .chain(lowers.iter().copied())
             .map(|layer| self.dir_fd(inode, layer).map(|fd| (layer, fd)))
             .collect::<Res<Vec<_>>>()?;
-        let (index, used) = DirIndex::build(&layers, || patience.check())?;
+        let (index, used) = DirIndex::build(&layers)?;
         lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
         Ok(index)
     }

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use layerbench::union::{UnionConfig, serve};
 use nix::sys::signal::Signal;
 
-use crate::bed::{Bed, has_ended, signal, wait_until};
-use crate::fixture::{self, errno, here, text};
+use crate::bed::{Bed, has, has_ended, run, signal, wait_until};
+use crate::fixture::{self, errno, here, real_root, text};
 
 #[test]
 fn a_signal_unmounts_and_is_a_good_end() {
@@ -180,4 +180,85 @@ fn a_panic_ends_the_daemon_and_callers_are_told() {
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{said}");
     assert!(said.contains("on purpose") && said.contains("fault of fuse-union"), "{said}");
     assert_eq!(errno(fs::metadata(bed.at("mnt/b"))), libc::ENOTCONN);
+}
+
+/// A new ext4 in a file, that can be frozen: what changes it waits until it is thawed.
+struct Frozen(std::path::PathBuf);
+
+impl Frozen {
+    fn new(image: &std::path::Path, at: &std::path::Path) -> Result<Frozen, String> {
+        fs::File::create(image).and_then(|file| file.set_len(64 << 20)).unwrap();
+        fs::create_dir(at).unwrap();
+        let (image, place) = (image.to_str().unwrap(), at.to_str().unwrap());
+        for (program, arguments) in [("mkfs.ext4", vec!["-q", image]), ("mount", vec!["-o", "loop", image, place])] {
+            let output = std::process::Command::new(program).args(arguments).output().map_err(|e| e.to_string())?;
+            if !output.status.success() {
+                return Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+        }
+        Ok(Frozen(at.to_owned()))
+    }
+
+    fn set(&self, frozen: bool) -> bool {
+        run("fsfreeze", &[if frozen { "-f" } else { "-u" }, self.0.to_str().unwrap()]).status.success()
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.set(false);
+        nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH).ok();
+    }
+}
+
+#[test]
+fn who_is_held_up_by_a_disk_holds_up_nobody_else() {
+    if !here("end::who_is_held_up_by_a_disk_holds_up_nobody_else") {
+        return;
+    }
+    if !real_root() || !has("fsfreeze") || !has("mkfs.ext4") {
+        eprintln!("skipped: to freeze a file system takes root, fsfreeze and mkfs.ext4");
+        return;
+    }
+    let bed = Bed::new();
+    let frozen = match Frozen::new(&bed.at("image"), &bed.at("disk")) {
+        Ok(frozen) => frozen,
+        Err(reason) => return eprintln!("skipped: no loop device: {reason}"),
+    };
+    for name in ["upper", "work"] {
+        fs::create_dir(bed.at("disk").join(name)).unwrap();
+    }
+    let words = "lowerdir=top:base,upperdir=disk/upper,workdir=disk/work,counters=c.json,threads=2";
+    assert!(bed.program(&["-o", words, "mnt"]).status().unwrap().success());
+    fs::create_dir(bed.at("mnt/e")).unwrap();
+    // One caller for a while, so that one of the two threads rests; then the same caller is held up.
+    let (mount, (held, begun)) = (bed.at("mnt"), std::sync::mpsc::channel());
+    let (frozen_at, done) = std::sync::mpsc::channel::<()>();
+    let caller = std::thread::spawn({
+        let mount = mount.clone();
+        move || {
+            for n in 0..100 {
+                fs::metadata(mount.join(format!("missing{n}"))).unwrap_err();
+            }
+            held.send(()).unwrap();
+            done.recv().unwrap();
+            // Not where the others look: names of a directory wait for one another, as everywhere.
+            fs::create_dir(mount.join("e/made"))
+        }
+    });
+    begun.recv().unwrap();
+    assert!(frozen.set(true));
+    frozen_at.send(()).unwrap();
+    wait_until("the caller's request", || {
+        // The counters lie elsewhere.
+        bed.new_counters().pointer("/requests_count/mkdir").and_then(serde_json::Value::as_u64) == Some(2)
+    });
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || answer.send(fs::read_to_string(mount.join("d/low")).unwrap()).unwrap());
+    let text = answered.recv_timeout(std::time::Duration::from_secs(10));
+    assert!(!caller.is_finished(), "it is still held up");
+    assert!(frozen.set(false));
+    assert_eq!(text.as_deref(), Ok("12345678"), "while another one was held up");
+    caller.join().unwrap().unwrap();
+    bed.unmount();
 }
