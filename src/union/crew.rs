@@ -47,7 +47,7 @@ const WATCH: Duration = Duration::from_millis(2);
 pub(super) struct Crew {
     state: Mutex<State>,
     call: Condvar,
-    /// As in the state, to be seen without its lock. An old value costs time and nothing else.
+    /// As in the state, to be seen without its lock. An old value costs time and nothing else, but for those that [`Crew::watch`] looks at.
     ready: AtomicUsize,
     resting: AtomicUsize,
     watched: AtomicBool,
@@ -215,7 +215,7 @@ impl Crew {
                 *member = Some(Member { crew: Arc::clone(self), away: Cell::new(0) });
             }
         });
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::SeqCst);
         if let Some(device) = self.device.get() {
             device.request();
         }
@@ -247,7 +247,8 @@ impl Crew {
     /// What this thread does in this turn usually takes no time, but can be held up: by a disk, a journal, a large file. If it is, a resting thread
     /// joins.
     pub(super) fn watch(&self) {
-        if self.watched.load(Ordering::Relaxed) || self.resting.load(Ordering::Relaxed) == 0 {
+        // This turn has been counted before: who stops looking, or begins to rest, says so first and looks at the turns then.
+        if self.watched.load(Ordering::SeqCst) || self.resting.load(Ordering::SeqCst) == 0 {
             return;
         }
         let mut state = lock(&self.state);
@@ -261,19 +262,19 @@ impl Crew {
     /// How many threads have a turn and are not away.
     fn at_work(&self, state: &State) -> usize {
         let ended = self.ended.load(Ordering::Relaxed);
-        self.begun.load(Ordering::Relaxed).wrapping_sub(ended).saturating_sub(state.away)
+        self.begun.load(Ordering::SeqCst).wrapping_sub(ended).saturating_sub(state.away)
     }
 
     /// Looks after the others until they are held up (true), nobody is at work any more, or this thread is called.
     fn look_after<'a>(&self, mut state: MutexGuard<'a, State>) -> (MutexGuard<'a, State>, bool) {
-        let mut seen = self.begun.load(Ordering::Relaxed);
+        let mut seen = self.begun.load(Ordering::SeqCst);
         loop {
             let timeout;
             (state, timeout) = self.call.wait_timeout(state, WATCH).unwrap_or_else(PoisonError::into_inner);
             if state.called > 0 || state.over {
                 return (state, false);
             }
-            let begun = self.begun.load(Ordering::Relaxed);
+            let begun = self.begun.load(Ordering::SeqCst);
             let moved = std::mem::replace(&mut seen, begun) != begun;
             if !timeout.timed_out() || moved {
                 continue;
@@ -282,7 +283,11 @@ impl Crew {
                 0 => {
                     state.watched = false;
                     self.publish(&state);
-                    return (state, false);
+                    if self.at_work(&state) == 0 {
+                        return (state, false);
+                    }
+                    state.watched = true;
+                    self.publish(&state);
                 }
                 at_work if at_work >= state.ready => return (state, true),
                 _ => {}
@@ -308,6 +313,7 @@ impl Crew {
         }
         state.ready -= 1;
         state.resting += 1;
+        self.publish(&state);
         // Those that are at work may be held up already.
         state.watched |= self.at_work(&state) > 0;
         self.publish(&state);
@@ -347,8 +353,8 @@ impl Crew {
 
     fn publish(&self, state: &State) {
         self.ready.store(state.ready, Ordering::Relaxed);
-        self.resting.store(state.resting, Ordering::Relaxed);
-        self.watched.store(state.watched, Ordering::Relaxed);
+        self.resting.store(state.resting, Ordering::SeqCst);
+        self.watched.store(state.watched, Ordering::SeqCst);
     }
 }
 
