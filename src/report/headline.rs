@@ -39,9 +39,12 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<String> {
     }
     said.extend(jobs(results, store));
     said.extend(parallel(results, store));
-    said.extend(images(results, store));
+    let images = images(results, store);
+    // An image's own files are neither below a known depth nor of a known size.
+    let place = if images.is_empty() { "" } else { " on stacks of known depth and size" };
+    said.extend(images);
     if !unsaid.is_empty() {
-        said.push(format!("Not measured: {}.", human::list(&unsaid)));
+        said.push(format!("Not measured{place}: {}.", human::list(&unsaid)));
     }
     said
 }

@@ -13,10 +13,10 @@
 //! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
 //! - `hard_links`: finds all names of a lower file, and gives them to its copy.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
-//! - `passthrough`: which file the kernel reads and writes by itself for a node.
+//! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `owners`: maps of user and group ids, for user namespaces.
-//! - `fs`: the edge to fuser; decodes, calls, replies.
+//! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests.
 //! - `refusal`: what the kernel said when it refused passthrough; said once. `counters`: what was done, in numbers.
 //! - `options`: the words of `-o`. `mount`: mounting and unmounting. `serve`: a daemon's signals, counters and end.
 //!
@@ -27,6 +27,8 @@
 //!
 //! # What differs from a plain file system
 //! - `rename(2)` of a directory that has anything in a lower layer is EXDEV.
+//! - `st_ino` is a number of the mount: it does not change while the mount lasts (copy_up, rename), but the next mount of the same layers
+//!   may show another one. Programs that remember it between mounts take files for changed: git reads them all once.
 //! - `st_nlink` of a lower file counts its names in that layer, also those that are hidden or removed; from its copy_up on it counts the
 //!   names that the merged tree shows. All names stay one file throughout; a daemon that dies in the middle of a copy_up may leave
 //!   some names with the copy and some with the lower file, of the same content.
