@@ -10,7 +10,7 @@ use layerbench::{probe, sys};
 
 use crate::common::Container;
 use crate::null::Mounted;
-use crate::table::{Table, Turns, Wanted, microseconds};
+use crate::table::{Table, Turns, Wanted, in_rotation, microseconds};
 use crate::{Bench, mirror};
 
 /// Size of the pieces of sequential work.
@@ -205,17 +205,9 @@ pub fn opens(bench: &Bench, table: &mut Table) {
         [&bench.union, &bench.overlay].map(|side| Container::of(side.driver, &side.options, layers, &bench.scratch));
     let least = Mounted::new(&bench.scratch, &[mirror::SERVE.as_ref(), lower.as_os_str()]);
     let places = [&containers[0].merged, &containers[1].merged, &least.at];
-    let mut times = [const { Turns::new() }; 3];
-    for turn in 0..bench.scale.turns {
-        // Another one first in every turn.
-        for n in 0..places.len() {
-            let n = (n + turn) % places.len();
-            times[n].push(open_again(places[n], files));
-        }
-    }
-    let [ours, theirs, of_least] = &times;
-    table.ratio(&format!("{QUESTION}, to overlay2"), "us", ours, theirs, Wanted::Nothing);
-    table.ratio(&format!("{QUESTION}, to the least"), "us", ours, of_least, Wanted::Nothing);
+    let times = in_rotation(bench.scale.turns, places.len(), |n| open_again(places[n], files));
+    table.ratio(&format!("{QUESTION}, to overlay2"), "us", &times[0], &times[1], Wanted::Nothing);
+    table.ratio(&format!("{QUESTION}, to the least"), "us", &times[0], &times[2], Wanted::Nothing);
     drop((containers, least));
     fs::remove_dir_all(lower).unwrap();
 }

@@ -70,17 +70,20 @@ pub fn microseconds(samples: &[u64]) -> f64 {
     median(&mut samples.iter().map(|ns| *ns as f64 / 1e3).collect::<Vec<_>>())
 }
 
-/// Runs two sides in turns, each first in half of them.
-pub fn in_turns(turns: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> (Turns, Turns) {
-    let (mut a, mut b) = (Vec::new(), Vec::new());
+/// Runs sides in turns, another one first in each. What each gave, by side.
+pub fn in_rotation<T>(turns: usize, sides: usize, mut one: impl FnMut(usize) -> T) -> Vec<Vec<T>> {
+    let mut results: Vec<Vec<T>> = (0..sides).map(|_| Vec::new()).collect();
     for turn in 0..turns {
-        if turn % 2 == 0 {
-            a.push(ours());
-            b.push(theirs());
-        } else {
-            b.push(theirs());
-            a.push(ours());
+        for n in 0..sides {
+            let n = (n + turn) % sides;
+            results[n].push(one(n));
         }
     }
-    (a, b)
+    results
+}
+
+/// As [`in_rotation`], for two sides.
+pub fn in_turns(turns: usize, mut ours: impl FnMut() -> f64, mut theirs: impl FnMut() -> f64) -> (Turns, Turns) {
+    let mut results = in_rotation(turns, 2, |side| if side == 0 { ours() } else { theirs() }).into_iter();
+    (results.next().unwrap(), results.next().unwrap())
 }

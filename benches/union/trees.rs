@@ -13,7 +13,7 @@ use layerbench::{probe, sys};
 use crate::common::{Container, names, open_dir};
 use crate::mirror;
 use crate::null::{self, Mounted};
-use crate::table::{Table, Turns, Wanted, in_turns, microseconds};
+use crate::table::{Table, Turns, Wanted, in_rotation, in_turns, microseconds};
 use crate::{Bench, Side};
 
 const SIZE: u64 = 4 << 10;
@@ -268,17 +268,10 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
             job(script, place, expected.trim());
             job(script, place, expected.trim());
         }
-        let mut times = [const { Turns::new() }; 3];
-        for turn in 0..bench.scale.turns {
-            // Another one first in every turn.
-            for n in 0..places.len() {
-                let n = (n + turn) % places.len();
-                times[n].push(job(script, places[n], expected.trim()));
-            }
-        }
-        let [ours, theirs, least] = &times;
+        let times = in_rotation(bench.scale.turns, places.len(), |n| job(script, places[n], expected.trim()));
+        let (ours, theirs) = (&times[0], &times[1]);
         table.ratio(question, "ms", ours, theirs, Wanted::AtMost(1.3));
-        if !least.is_empty() {
+        if let Some(least) = times.get(2) {
             table.ratio(&format!("{question}, to the least"), "ms", ours, least, Wanted::Nothing);
             table.ratio(&format!("{question}, the least to overlay2"), "ms", least, theirs, Wanted::Nothing);
         }
@@ -304,18 +297,17 @@ pub fn unpacking(bench: &Bench, table: &mut Table) {
     shell(&format!("tar cf {} .", archive.display()), &packed);
     let layers = std::slice::from_ref(&lower);
     let unpack = format!("tar xf {} && find . -type f | wc -l", archive.display());
-    let (mut unpacked, mut removed) = ([const { Turns::new() }; 2], [const { Turns::new() }; 2]);
-    for turn in 0..bench.scale.turns {
-        for n in 0..2 {
-            let n = (n + turn) % 2;
-            let side = [&bench.union, &bench.overlay][n];
-            let container = Container::of(side.driver, &side.options, layers, &bench.scratch);
-            let target = container.merged.join("target");
-            fs::create_dir(&target).unwrap();
-            unpacked[n].push(job(&unpack, &target, &files.to_string()));
-            removed[n].push(job("rm -r target && ls | wc -l", &container.merged, "0"));
-        }
+    let sides = [&bench.union, &bench.overlay];
+    let times = in_rotation(bench.scale.turns, sides.len(), |n| {
+        let container = Container::of(sides[n].driver, &sides[n].options, layers, &bench.scratch);
+        let target = container.merged.join("target");
+        fs::create_dir(&target).unwrap();
+        let unpacked = job(&unpack, &target, &files.to_string());
+        (unpacked, job("rm -r target && ls | wc -l", &container.merged, "0"))
+    });
+    let column = |side: usize, which: fn(&(f64, f64)) -> f64| times[side].iter().map(which).collect::<Turns>();
+    for (question, which) in [(UNPACK, (|t| t.0) as fn(&(f64, f64)) -> f64), (REMOVE, |t| t.1)] {
+        let question = format!("{question}, to overlay2");
+        table.ratio(&question, "ms", &column(0, which), &column(1, which), Wanted::Nothing);
     }
-    table.ratio(&format!("{UNPACK}, to overlay2"), "ms", &unpacked[0], &unpacked[1], Wanted::Nothing);
-    table.ratio(&format!("{REMOVE}, to overlay2"), "ms", &removed[0], &removed[1], Wanted::Nothing);
 }

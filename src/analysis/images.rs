@@ -8,6 +8,9 @@ use super::results::{Group, ResultSet};
 use crate::record::{Metric, Unit, metric};
 use crate::workload::{CacheState, Interned, Job, Params, ProbeName};
 
+/// How the label of a part begins, which stands below its whole.
+const PART: &str = "of that, ";
+
 /// What is shown of each probe, in order, and what it is called.
 const SHOWN: [(ProbeName, Metric, &str); 18] = [
     (ProbeName::Start, metric::START_NS, "start"),
@@ -57,6 +60,12 @@ impl<'a> ImageView<'a> {
             operations: operations(results, &groups),
         };
         images.into_iter().map(view).filter(|view| !view.operations.is_empty()).collect()
+    }
+
+    /// What takes time, without the parts of what is there as a whole.
+    pub fn whole_times(&self) -> impl Iterator<Item = &Operation<'a>> + Clone {
+        let times = self.operations.iter().filter(|(unit, _)| *unit == Unit::Ns).map(|(_, operation)| operation);
+        times.filter(|operation| !operation.label.starts_with(PART))
     }
 }
 

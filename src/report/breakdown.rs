@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::content::section;
+use super::content::{headed, section};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use crate::analysis::{ResultSet, Source, breakdowns, human, median};
 use crate::record::{Outcome, Run, Unit};
@@ -51,11 +51,7 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
         let numeric = (1..head.len()).collect();
         tables.push(Block::Table(Table { head, rows, numeric }));
     }
-    let mut blocks = Vec::new();
-    if !tables.is_empty() {
-        blocks.extend([section("breakdown", "Where the time of a first write goes"), text]);
-        blocks.extend(tables);
-    }
+    let mut blocks = headed([section("breakdown", "Where the time of a first write goes"), text], tables);
     blocks.extend(processors(run, results));
     blocks
 }

@@ -70,6 +70,11 @@ pub(super) fn section(id: &'static str, title: &str) -> Block {
     Block::Section { id, title: title.to_owned() }
 }
 
+/// A section with its head; nothing where it has nothing to show.
+pub(super) fn headed(head: [Block; 2], body: Vec<Block>) -> Vec<Block> {
+    if body.is_empty() { body } else { head.into_iter().chain(body).collect() }
+}
+
 pub(super) fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "unknown" } else { text }
 }
@@ -128,7 +133,7 @@ fn warnings(run: &Run) -> Vec<Block> {
 
 fn key_figures(results: &ResultSet) -> Vec<Block> {
     let confidence = human::percent(crate::analysis::CONFIDENCE);
-    let head = vec![
+    let head = [
         section("key-figures", "Key figures"),
         Block::Text(plain(format!(
             "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better. Drivers that were not \
@@ -175,7 +180,7 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
         }
         tables.push(Block::Table(Table { head, rows, numeric }));
     }
-    if tables.is_empty() { Vec::new() } else { head.into_iter().chain(tables).collect() }
+    headed(head, tables)
 }
 
 fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) -> Spans {

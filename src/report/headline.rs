@@ -1,12 +1,12 @@
 //! The page in a few sentences, for someone who runs containers. Each sentence is made from figures; what was not measured is said to
 //! be not measured, all of it in one sentence behind the others.
 
-use super::jobs::ratio_alone;
+use super::jobs::{against_volume, ratio_alone};
 use crate::analysis::{
     Comparison, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare, human,
 };
 use crate::chart::{self, change, each};
-use crate::record::{Unit, metric};
+use crate::record::metric;
 use crate::workload::{CacheState, ProbeName};
 
 /// The sentences by store; without a store when nothing was measured in any.
@@ -202,17 +202,13 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Str
     ))
 }
 
-/// The least and the most of some ratios by driver: `overlay2 ≈1.02× (tar) to 9.68× (chown)`. `None` without any.
-fn spans<'a>(
-    results: &'a ResultSet,
-    ratio: impl Fn(&'a str) -> Vec<(&'a str, Comparison)>,
-    name: impl Fn(&str) -> String,
-) -> Option<String> {
+/// The least and the most of some ratios by driver, each with what stands behind it: `overlay2 ≈1.02× (tar) to 9.68× (chown)`. `None` without any.
+fn spans<'a>(results: &'a ResultSet, ratios: impl Fn(&'a str) -> Vec<(String, Comparison)>) -> Option<String> {
     let of = |driver: &'a str| {
-        let ratios = ratio(driver);
-        let by = |a: &&(&str, Comparison), b: &&(&str, Comparison)| a.1.ratio.total_cmp(&b.1.ratio);
+        let ratios = ratios(driver);
+        let by = |a: &&(String, Comparison), b: &&(String, Comparison)| a.1.ratio.total_cmp(&b.1.ratio);
         let (least, most) = (ratios.iter().min_by(by)?, ratios.iter().max_by(by)?);
-        let words = |(label, comparison): &(&str, Comparison)| format!("{}{}", ratio_alone(comparison), name(label));
+        let words = |(behind, comparison): &(String, Comparison)| format!("{}{behind}", ratio_alone(comparison));
         Some(match ratios.len() {
             1 => format!("{driver} {}", words(least)),
             _ => format!("{driver} {} to {}", words(least), words(most)),
@@ -222,25 +218,17 @@ fn spans<'a>(
     (!drivers.is_empty()).then(|| drivers.join("; "))
 }
 
-/// Every operation in time that a driver and the control have, with the ratio of the two.
-fn against_volume<'a, 'b: 'a>(
-    results: &'a ResultSet,
-    operations: impl Iterator<Item = &'a Operation<'b>>,
-    driver: &str,
-) -> Vec<(&'a str, Comparison)> {
-    let Some(bind) = results.baseline().filter(|bind| *bind != driver) else { return Vec::new() };
-    operations.filter_map(|o| Some((o.label.as_str(), compare(o.of(driver)?, o.of(bind)?)?))).collect()
-}
-
-/// A label in brackets, behind its figure.
-fn bracketed(label: &str) -> String {
-    format!(" ({label})")
+/// As [`spans`], of operations against the same on a volume, each with its label.
+fn spans_of<'a>(results: &ResultSet, operations: impl Iterator<Item = &'a Operation<'a>> + Clone) -> Option<String> {
+    spans(results, |driver| {
+        let ratio = |o: &Operation| Some((format!(" ({})", o.label), against_volume(results, o, driver)?));
+        operations.clone().filter_map(ratio).collect()
+    })
 }
 
 fn jobs(results: &ResultSet, store: &str) -> Option<String> {
     let view = JobView::of(results, store)?;
-    let operations = || view.jobs.iter().map(|(_, operation)| operation);
-    let spans = spans(results, |driver| against_volume(results, operations(), driver), bracketed)?;
+    let spans = spans_of(results, view.jobs.iter().map(|(_, operation)| operation))?;
     Some(format!("Whole programs against the same on a volume, the least and the most: {spans}."))
 }
 
@@ -252,18 +240,15 @@ fn parallel(results: &ResultSet, store: &str) -> Option<String> {
             let (_, many) = view.points.last().filter(|(count, _)| *count == most)?;
             compare(many.of(driver)?, view.alone()?.of(driver)?)
         };
-        views.iter().filter_map(of).map(|comparison| ("", comparison)).collect()
+        views.iter().filter_map(of).map(|comparison| (String::new(), comparison)).collect()
     };
-    let spans = spans(results, ratios, |_| String::new())?;
+    let spans = spans(results, ratios)?;
     Some(format!("The same work by {most} processes instead of one takes, over all that was done: {spans}."))
 }
 
 fn images(results: &ResultSet, store: &str) -> Vec<String> {
     let say = |view: &ImageView| {
-        // A part is told with its whole.
-        let whole = |o: &&Operation| !o.label.starts_with("of that, ");
-        let operations = || view.operations.iter().filter(|(unit, _)| *unit == Unit::Ns).map(|(_, o)| o).filter(whole);
-        let spans = spans(results, |driver| against_volume(results, operations(), driver), bracketed)?;
+        let spans = spans_of(results, view.whole_times())?;
         Some(format!("{} against a volume that holds a copy of it, the least and the most: {spans}.", view.name))
     };
     ImageView::all(results, store).iter().filter_map(say).collect()

@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
-use crate::analysis::{Comparison, Data, Difference, JobView, Operation, ResultSet, compare, human};
+use crate::analysis::{Comparison, Difference, JobView, Operation, ResultSet, compare, human};
 use crate::record::Unit;
 
 /// The section; nothing where the run has no jobs.
@@ -52,11 +52,16 @@ fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans
         Unit::Count => data.p50().to_string(),
     };
     let mut spans = vec![Span::Strong(figure)];
-    let bind = results.baseline().filter(|bind| *bind != driver).and_then(|bind| job.of(bind));
-    if let Some(comparison) = bind.and_then(|bind: &Data| compare(data, bind)) {
+    if let Some(comparison) = against_volume(results, job, driver) {
         spans.push(Span::Text(format!(" [{}]", ratio(&comparison))));
     }
     spans
+}
+
+/// What a driver takes over what a volume takes. `None` for the volume itself, and where one of the two was not measured.
+pub(super) fn against_volume(results: &ResultSet, operation: &Operation, driver: &str) -> Option<Comparison> {
+    let bind = results.baseline().filter(|bind| *bind != driver)?;
+    compare(operation.of(driver)?, operation.of(bind)?)
 }
 
 /// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.

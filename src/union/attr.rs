@@ -6,7 +6,7 @@ use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
 
 use super::copy_up::Data;
 use super::file::OpenFile;
-use super::layers;
+use super::layers::UPPER;
 use super::node::{Node, read};
 use super::state::Union;
 use super::{Errno, Res};
@@ -68,7 +68,7 @@ impl Union {
 
     /// Of the file system that takes the writes.
     pub(super) fn statfs(&self) -> Res<StatVfs> {
-        let layer = if self.layers.writable() { layers::UPPER } else { 0 };
+        let layer = if self.layers.writable() { UPPER } else { 0 };
         // Not every system call accepts O_PATH here.
         let root = rustix::fs::openat(
             self.layers.root(layer)?,

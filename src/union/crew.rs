@@ -169,7 +169,7 @@ pub(super) struct Turn<'a> {
 
 /// What a caller does once it has its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+enum Next {
     /// Nothing that takes long: its next request may be there soon.
     Asks,
     /// Something of its own, for which it needs a processor, and perhaps the one that it shares with us.
@@ -178,13 +178,32 @@ pub(super) enum Next {
 
 impl Next {
     /// What follows the answer to a request of this kind.
-    pub(super) fn after(kind: Kind) -> Next {
+    fn after(kind: Kind) -> Next {
         match kind {
             // The kernel asks for an attribute on the way to a write.
             Kind::Getxattr => Next::Works,
             _ => Next::Asks,
         }
     }
+}
+
+/// Whether a request of this kind changes files below, so that a journal or a disk can hold it up. Those that wait for them by nature are away.
+fn changes_files(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Setattr
+            | Kind::Mknod
+            | Kind::Mkdir
+            | Kind::Unlink
+            | Kind::Rmdir
+            | Kind::Symlink
+            | Kind::Rename
+            | Kind::Link
+            | Kind::Create
+            | Kind::Setxattr
+            | Kind::Removexattr
+            | Kind::CopyFileRange
+    )
 }
 
 /// A thread is at something that can take long. It stays with its thread.
@@ -204,8 +223,8 @@ impl Crew {
         Ok(())
     }
 
-    /// This thread has got a request of the thread `caller`; 0 where nobody waits for the answer.
-    pub(super) fn turn(self: &Arc<Crew>, caller: u32, next: Next) -> Turn<'_> {
+    /// This thread has got a request of this kind and of the thread `caller`; 0 where nobody waits for the answer.
+    pub(super) fn turn(self: &Arc<Crew>, caller: u32, kind: Kind) -> Turn<'_> {
         MEMBER.with_borrow_mut(|member| {
             if member.as_ref().is_none_or(|member| !Arc::ptr_eq(&member.crew, self)) {
                 let mut state = lock(&self.state);
@@ -226,7 +245,10 @@ impl Crew {
                 state.call_one(&self.call);
             }
         }
-        Turn { crew: self, next, thread: PhantomData }
+        if changes_files(kind) {
+            self.watch();
+        }
+        Turn { crew: self, next: Next::after(kind), thread: PhantomData }
     }
 
     /// What this thread does next can take long: another one waits for requests until that ends. Nothing to a thread that has no turn here.
@@ -415,7 +437,7 @@ mod tests {
         let crew = Arc::clone(crew);
         let handle = std::thread::spawn(move || {
             for (caller, work) in coming {
-                let turn = crew.turn(caller, Next::Asks);
+                let turn = crew.turn(caller, Kind::Lookup);
                 work(&crew);
                 drop(turn);
                 done.send(()).unwrap();

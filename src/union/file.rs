@@ -98,14 +98,14 @@ impl Union {
             // What else has the file open cannot be told from here.
             return Err(Errno::TXTBSY);
         }
-        let target = self.target(inode, place.layer, place.orphan.as_ref())?;
+        let target = || self.target(inode, place.layer, place.orphan.as_ref());
         let file = match (fresh, upper, writable || truncate) {
             (Some(file), ..) => file,
-            (None, true, true) => Arc::new(target.open(OFlags::RDWR | OFlags::NONBLOCK)?),
-            (None, true, false) => Arc::new(target.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
+            (None, true, true) => Arc::new(target()?.open(OFlags::RDWR | OFlags::NONBLOCK)?),
+            (None, true, false) => Arc::new(target()?.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
             (None, false, _) => match io.lower_file() {
                 Some(file) => file,
-                None => Arc::new(open_quietly(&target)?),
+                None => Arc::new(open_quietly(&target()?)?),
             },
         };
         let serve = io.open(&file, upper, writer, &self.passthrough, make);
@@ -198,10 +198,7 @@ impl Union {
             self.attributes_changed(&open.node);
         }
         let node = open.node.id;
-        if open.node.inode.is_orphan() {
-            // A file goes with its last open.
-            self.crew.watch();
-        }
+        self.may_go(&open.node.inode);
         drop(open);
         self.table.collect(node);
     }

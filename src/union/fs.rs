@@ -18,7 +18,7 @@ use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Times
 use super::attr::Change;
 use super::counters::Kind as Op;
 use super::create::{Maker, New};
-use super::crew::{Next, Turn};
+use super::crew::Turn;
 use super::list::Room;
 use super::node::{Node, lock};
 use super::state::{Found, Union};
@@ -92,25 +92,6 @@ fn attributes(ino: u64, stat: &Stat) -> FileAttr {
     }
 }
 
-/// Whether a request of this kind changes files below, so that a journal or a disk can hold it up. Those that wait for them by nature are away.
-fn changes_files(kind: Op) -> bool {
-    matches!(
-        kind,
-        Op::Setattr
-            | Op::Mknod
-            | Op::Mkdir
-            | Op::Unlink
-            | Op::Rmdir
-            | Op::Symlink
-            | Op::Rename
-            | Op::Link
-            | Op::Create
-            | Op::Setxattr
-            | Op::Removexattr
-            | Op::CopyFileRange
-    )
-}
-
 /// A device number in the 32-bit form of the FUSE protocol (new_encode_dev in include/linux/kdev_t.h).
 fn kernel_device(device: u64) -> u32 {
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
@@ -126,11 +107,7 @@ impl Edge {
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
         self.0.counters.request(kind);
-        let turn = self.0.crew.turn(req.pid(), Next::after(kind));
-        if changes_files(kind) {
-            self.0.crew.watch();
-        }
-        turn
+        self.0.crew.turn(req.pid(), kind)
     }
 
     /// The kernel may keep the attributes of a node unless they can change without it noticing.

@@ -121,11 +121,6 @@ impl Inode {
         read(&self.place).layer == UPPER
     }
 
-    /// Whether it has lost its last known name.
-    pub(super) fn is_orphan(&self) -> bool {
-        read(&self.place).orphan.is_some()
-    }
-
     pub(super) fn face(&self) -> u64 {
         self.face.load(Ordering::Acquire)
     }

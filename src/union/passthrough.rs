@@ -118,6 +118,7 @@ impl NodeIo {
         switch: &PassthroughSwitch,
         make: MakeBacking<'_>,
     ) -> Serve {
+        let fd = file.as_fd();
         let kept = !upper && self.lower.is_some();
         if self.opens == 0 && !kept {
             self.backing = None;
@@ -127,23 +128,21 @@ impl NodeIo {
                 // Who opens first decides for all who share it; a reader has no say.
                 let keeps_set_id = writer.is_some_and(|writer| writer.uid == 0);
                 // A lower file is not written, with whatever credentials.
-                let made =
-                    if keeps_set_id || !upper { make(file.as_fd()) } else { as_ordinary_writer(|| make(file.as_fd())) };
+                let made = if keeps_set_id || !upper { make(fd) } else { as_ordinary_writer(|| make(fd)) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
                     Err(error) => switch.refused(&error),
                 }
             }
         } else if let Some(backing) = &self.backing {
-            let keeps_what_must_go = || {
-                backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(file.as_fd())
-            };
+            let keeps_what_must_go =
+                || backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(fd);
             if backing.upper != upper || keeps_what_must_go() {
                 return Serve::OtherNode;
             }
         }
         if let (Some(writer), Some(_)) = (writer, &self.backing) {
-            self.unnoticed |= writer.maps || may_hold_set_id(file.as_fd());
+            self.unnoticed |= writer.maps || may_hold_set_id(fd);
         }
         self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {

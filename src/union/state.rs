@@ -126,11 +126,17 @@ impl Union {
 
     /// The kernel takes back `count` look-ups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        if self.table.get(id).is_some_and(|node| node.inode.is_orphan()) {
-            // A file goes with its node.
-            self.crew.watch();
+        if let Some(node) = self.table.get(id) {
+            self.may_go(&node.inode);
         }
         self.table.forget(id, count);
+    }
+
+    /// A node or an open of this inode goes next. If it has no name, the file below may go with it, which takes long for a large one.
+    pub(super) fn may_go(&self, inode: &Inode) {
+        if read(&inode.place).orphan.is_some() {
+            self.crew.watch();
+        }
     }
 
     /// A name in the scratch directory that nobody else uses.

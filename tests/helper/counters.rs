@@ -1,11 +1,12 @@
 //! What is counted, exactly, for a known sequence of operations.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, has_ended, wait_until};
-use crate::fixture::{here, real_root, text};
+use crate::fixture::{here, real_root, text, write_all};
 
 fn number(counters: &Value, path: &str) -> u64 {
     counters.pointer(path).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {path} in {counters}"))
@@ -147,7 +148,7 @@ fn the_kernel_copies_by_itself_what_cannot_share_its_blocks() {
         let shares = {
             // In the upper, below the mount.
             let file = |name: &str| fs::File::options().read(true).write(true).open(bed.at(name)).unwrap();
-            let _ = fs::File::create(bed.at("upper/probe")).unwrap();
+            fs::File::create(bed.at("upper/probe")).unwrap();
             rustix::fs::ioctl_ficlone(file("upper/probe"), file("upper/copy0")).is_ok()
         };
         let asked = number(&bed.new_counters(), "/requests_count/copy_file_range");
@@ -176,10 +177,10 @@ fn so_many_files_stay_open_and_no_more() {
         let bed = Bed::new();
         let files: Vec<_> = (0..100).map(|n| format!("many/f{n}")).collect();
         for file in &files {
-            crate::fixture::write_all(&bed.at("base"), &[(file, file)]);
+            write_all(&bed.at("base"), &[(file, file)]);
         }
         let program = bed.program(&["-o", &bed.words(options), "mnt"]);
-        let status = std::process::Command::new("prlimit")
+        let status = Command::new("prlimit")
             .args(["--nofile=64:64"])
             .arg(program.get_program())
             .args(program.get_args())

@@ -3,8 +3,10 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use layerbench::union::{UnionConfig, serve};
 use nix::sys::signal::Signal;
@@ -183,15 +185,16 @@ fn a_panic_ends_the_daemon_and_callers_are_told() {
 }
 
 /// A new ext4 in a file, that can be frozen: what changes it waits until it is thawed.
-struct Frozen(std::path::PathBuf);
+struct Frozen(PathBuf);
 
 impl Frozen {
-    fn new(image: &std::path::Path, at: &std::path::Path) -> Result<Frozen, String> {
+    fn new(image: &Path, at: &Path) -> Result<Frozen, String> {
         fs::File::create(image).and_then(|file| file.set_len(64 << 20)).unwrap();
         fs::create_dir(at).unwrap();
         let (image, place) = (image.to_str().unwrap(), at.to_str().unwrap());
-        for (program, arguments) in [("mkfs.ext4", vec!["-q", image]), ("mount", vec!["-o", "loop", image, place])] {
-            let output = std::process::Command::new(program).args(arguments).output().map_err(|e| e.to_string())?;
+        let (mkfs, mount) = (["-q", image], ["-o", "loop", image, place]);
+        for (program, arguments) in [("mkfs.ext4", &mkfs[..]), ("mount", &mount[..])] {
+            let output = run(program, arguments);
             if !output.status.success() {
                 return Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr)));
             }
@@ -232,8 +235,8 @@ fn who_is_held_up_by_a_disk_holds_up_nobody_else() {
     assert!(bed.program(&["-o", words, "mnt"]).status().unwrap().success());
     fs::create_dir(bed.at("mnt/e")).unwrap();
     // One caller for a while, so that one of the two threads rests; then the same caller is held up.
-    let (mount, (held, begun)) = (bed.at("mnt"), std::sync::mpsc::channel());
-    let (frozen_at, done) = std::sync::mpsc::channel::<()>();
+    let (mount, (held, begun)) = (bed.at("mnt"), channel());
+    let (frozen_at, done) = channel::<()>();
     let caller = std::thread::spawn({
         let mount = mount.clone();
         move || {
@@ -253,9 +256,9 @@ fn who_is_held_up_by_a_disk_holds_up_nobody_else() {
         // The counters lie elsewhere.
         bed.new_counters().pointer("/requests_count/mkdir").and_then(serde_json::Value::as_u64) == Some(2)
     });
-    let (answer, answered) = std::sync::mpsc::channel();
+    let (answer, answered) = channel();
     std::thread::spawn(move || answer.send(fs::read_to_string(mount.join("d/low")).unwrap()).unwrap());
-    let text = answered.recv_timeout(std::time::Duration::from_secs(10));
+    let text = answered.recv_timeout(Duration::from_secs(10));
     assert!(!caller.is_finished(), "it is still held up");
     assert!(frozen.set(false));
     assert_eq!(text.as_deref(), Ok("12345678"), "while another one was held up");
