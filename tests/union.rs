@@ -18,6 +18,8 @@ mod merge;
 mod metadata;
 #[path = "union/model.rs"]
 mod model;
+#[path = "union/numbers.rs"]
+mod numbers;
 #[path = "union/open.rs"]
 mod open;
 #[path = "union/owners.rs"]

@@ -241,8 +241,9 @@ fn job(script: &str, merged: &Path, expected: &str) -> f64 {
 
 pub fn jobs(bench: &Bench, table: &mut Table) {
     const STATUS: &str = "git status, 50,000 files, warm";
+    const FIRST: &str = "git status, 50,000 files, first in a new mount";
     const TAR: &str = "tar c, 50,000 files, warm";
-    if !bench.asks(STATUS) && !bench.asks(TAR) {
+    if ![STATUS, FIRST, TAR].iter().any(|question| bench.asks(question)) {
         return;
     }
     if Command::new("git").arg("--version").output().is_err() {
@@ -264,7 +265,7 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
     ] {
         let expected = shell(script, &lower);
         for place in places {
-            // git notices that the inodes are others, and reads everything once.
+            // git notices that the inodes are others than before the mount, and reads everything once.
             job(script, place, expected.trim());
             job(script, place, expected.trim());
         }
@@ -276,6 +277,20 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
             table.ratio(&format!("{question}, the least to overlay2"), "ms", least, theirs, Wanted::Nothing);
         }
     }
+    // The second mount decides: the first one writes down what it sees.
+    let sides = [&bench.union, &bench.overlay];
+    let indexes = [0, 1].map(|side| bench.scratch.join(format!("index.{side}")));
+    let in_a_new_mount = |side: usize| {
+        let container = Container::of(sides[side].driver, &sides[side].options, &lowers, &bench.scratch);
+        let script = format!("GIT_INDEX_FILE={} git status --porcelain | wc -l", indexes[side].display());
+        job(&script, &container.merged, "0")
+    };
+    for (side, index) in indexes.iter().enumerate() {
+        fs::copy(lower.join(".git/index"), index).unwrap();
+        in_a_new_mount(side);
+    }
+    let times = in_rotation(bench.scale.turns, sides.len(), in_a_new_mount);
+    table.ratio(&format!("{FIRST}, to overlay2"), "ms", &times[0], &times[1], Wanted::Nothing);
 }
 
 /// Unpacks an archive and removes what it brought, in a container: what people do who build images. Nothing is copied up, all is made.

@@ -125,13 +125,18 @@ impl Union {
             file
         };
         let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let ino = self.table.fresh();
-        index.put(name, new.kind(), ino, false);
         let own_name = Some((Arc::clone(&parent), name.to_os_string()));
-        let inode = self.table.inode(ino, || match new {
-            New::Directory => Inode::directory(ino, UPPER, Vec::new(), own_name),
-            _ => Inode::file(ino, new.kind(), UPPER, own_name),
-        });
+        let number = self.table.number(&parent, name);
+        // An inode of this number is an older file.
+        let inode = self.table.inode(
+            number,
+            |_| false,
+            |ino| match new {
+                New::Directory => Inode::directory(ino, UPPER, Vec::new(), own_name),
+                _ => Inode::file(ino, new.kind(), UPPER, own_name),
+            },
+        );
+        index.put(name, new.kind(), inode.ino, false);
         if let Some(state) = &inode.dir {
             *write(&state.index) = Some(DirIndex::default());
         }

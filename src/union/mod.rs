@@ -27,8 +27,9 @@
 //!
 //! # What differs from a plain file system
 //! - `rename(2)` of a directory that has anything in a lower layer is EXDEV.
-//! - `st_ino` is a number of the mount: it does not change while the mount lasts (copy_up, rename), but the next mount of the same layers
-//!   may show another one. Programs that remember it between mounts take files for changed: git reads them all once.
+//! - `st_ino` does not change while the mount lasts (copy_up, rename). The next mount of the same layers shows the same ones, but for files
+//!   that were renamed, for the further names of a hard link, and for a file that was made at once where another one had been removed:
+//!   their numbers are those of their paths from then on.
 //! - `st_nlink` of a lower file counts its names in that layer, also those that are hidden or removed; from its copy_up on it counts the
 //!   names that the merged tree shows. All names stay one file throughout; a daemon that dies in the middle of a copy_up may leave
 //!   some names with the copy and some with the lower file, of the same content.

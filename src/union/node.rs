@@ -3,15 +3,21 @@
 //! Usually an inode has one node, and the node's id is the inode's number. Only the kernel's rule that all passthrough opens of a
 //! node share one backing file makes a second one necessary: see `passthrough`.
 //!
-//! Inode numbers come from a counter and are kept in the index of the parent directory, so that a file keeps its number when it is
-//! copied up, renamed, or forgotten and looked up again, as long as its directory is known. They are never used twice in a mount.
+//! # Inode numbers
+//! A file's number is made of its path, so that the next mount of the layers shows the same one, whatever file systems they lie on. It is
+//! kept in the index of the parent directory: a file keeps it when it is copied up, renamed, or forgotten and looked up again, as long as
+//! its directory is known. A number that a file took with it to another name is not given to the next file at the old one. Where a number is
+//! in use, because an older file of this name is still open or because two paths meet in one number, and for second nodes, a counter
+//! gives another.
 
+use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use rustix::fs::FileType;
 
 use super::index::DirIndex;
@@ -163,7 +169,7 @@ impl Inode {
         first
     }
 
-    /// Removes a name; true if it was the last one.
+    /// Removes a name; true if it was the last one known.
     pub(super) fn remove_name(&self, parent: &Inode, name: &OsStr) -> bool {
         let mut names = lock(&self.names);
         names.retain(|(p, n)| p.ino != parent.ino || n != name);
@@ -193,24 +199,62 @@ impl Node {
     }
 }
 
+/// The least number that is made of a path; those of the counter are below it. All are less than 2^53, since many programs keep numbers in
+/// floating point (JavaScript, jq).
+const FIRST_OF_PATHS: u64 = 1 << 52;
+
+/// The number of a name in the directory of number `parent`, which is that of its own path: the same in every mount.
+fn number_of_path(parent: u64, name: &OsStr) -> u64 {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&parent.to_le_bytes()).update(name.as_bytes());
+    let [a, b, c, d, e, f, g, h, ..] = *hash.finalize().as_bytes();
+    FIRST_OF_PATHS | u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 12
+}
+
 /// All nodes. The id of the root is 1, as FUSE demands.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// The numbers are ours, so that nobody can choose them to collide: the fastest hash will do.
+    /// The fastest hash will do: who chooses names for their numbers makes nothing but his own look-ups slower.
     nodes: RwLock<FxHashMap<u64, Arc<Node>>>,
     next: AtomicU64,
+    /// Numbers of paths whose file has another name by now.
+    away: Mutex<FxHashSet<u64>>,
+    /// Whether all numbers come from the counter, which makes small ones.
+    small: bool,
 }
 
 impl Table {
-    pub(super) fn new(root: Inode) -> Table {
-        let table = Table { nodes: RwLock::new(FxHashMap::default()), next: AtomicU64::new(2) };
+    /// `small` numbers are counted and do not outlast the mount.
+    pub(super) fn new(root: Inode, small: bool) -> Table {
+        let table = Table { nodes: RwLock::default(), next: AtomicU64::new(2), away: Mutex::default(), small };
         table.insert_new(1, Arc::new(root), 1);
         table
     }
 
     /// A number that was never used.
-    pub(super) fn fresh(&self) -> u64 {
+    fn fresh(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The number for a file of this name that has none yet. It may be in use: see [`inode`](Table::inode).
+    pub(super) fn number(&self, parent: &Inode, name: &OsStr) -> u64 {
+        if self.small {
+            return self.fresh();
+        }
+        let number = number_of_path(parent.ino, name);
+        if lock(&self.away).contains(&number) { self.fresh() } else { number }
+    }
+
+    /// Notes that an inode goes on without this name.
+    pub(super) fn left(&self, inode: &Inode, parent: &Inode, name: &OsStr) {
+        if inode.ino >= FIRST_OF_PATHS && inode.ino == number_of_path(parent.ino, name) {
+            lock(&self.away).insert(inode.ino);
+        }
+    }
+
+    /// Notes that an inode has lost its last name. Its number is free when nobody uses it any more.
+    pub(super) fn gone(&self, inode: &Inode) {
+        lock(&self.away).remove(&inode.ino);
     }
 
     /// How many nodes there are.
@@ -222,14 +266,26 @@ impl Table {
         read(&self.nodes).get(&id).cloned()
     }
 
-    /// The inode of this number, made by `make` if there is none.
-    pub(super) fn inode(&self, ino: u64, make: impl FnOnce() -> Inode) -> Arc<Inode> {
-        if let Some(node) = self.get(ino) {
-            return Arc::clone(&node.inode);
+    /// The inode of this number. If there is none it is made; and if there is one and `is_it` says that it is another file, with another number.
+    pub(super) fn inode(
+        &self,
+        ino: u64,
+        is_it: impl Fn(&Inode) -> bool,
+        make: impl FnOnce(u64) -> Inode,
+    ) -> Arc<Inode> {
+        let mut ino = ino;
+        loop {
+            if let Some(node) = self.get(ino) {
+                if is_it(&node.inode) {
+                    return Arc::clone(&node.inode);
+                }
+                ino = self.fresh();
+            }
+            // Somebody else may have been faster: then it is asked again.
+            if let Entry::Vacant(place) = write(&self.nodes).entry(ino) {
+                return Arc::clone(&place.insert(new_node(ino, Arc::new(make(ino)), 0)).inode);
+            }
         }
-        let mut nodes = write(&self.nodes);
-        let node = nodes.entry(ino).or_insert_with(|| new_node(ino, Arc::new(make()), 0));
-        Arc::clone(&node.inode)
     }
 
     /// Another node for an inode, which look-ups hand out from now on.
@@ -295,7 +351,21 @@ impl Table {
                 // the next one, and the older node must not come back then.
                 ids.push(node.inode.ino);
             } else {
+                self.forget_numbers_below(&node.inode);
                 ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));
+            }
+        }
+    }
+
+    /// A directory goes, and its index with it: its files will get their numbers anew.
+    fn forget_numbers_below(&self, inode: &Inode) {
+        let Some(dir) = &inode.dir else { return };
+        if let Some(index) = &*read(&dir.index) {
+            let mut away = lock(&self.away);
+            if !away.is_empty() {
+                for number in index.numbers() {
+                    away.remove(&number);
+                }
             }
         }
     }
@@ -310,15 +380,15 @@ mod tests {
     use super::*;
 
     fn table() -> (Table, Arc<Inode>) {
-        let table = Table::new(Inode::directory(1, UPPER, Vec::new(), None));
+        let table = Table::new(Inode::directory(1, UPPER, Vec::new(), None), false);
         let root = Arc::clone(&table.get(1).unwrap().inode);
         (table, root)
     }
 
     fn child(table: &Table, parent: &Arc<Inode>, name: &str) -> u64 {
-        let ino = table.fresh();
+        let number = table.number(parent, OsStr::new(name));
         let name = Some((Arc::clone(parent), OsString::from(name)));
-        let inode = table.inode(ino, || Inode::directory(ino, UPPER, Vec::new(), name));
+        let inode = table.inode(number, |_| false, |ino| Inode::directory(ino, UPPER, Vec::new(), name));
         table.look_up(&inode).id
     }
 
@@ -369,5 +439,39 @@ mod tests {
         assert!(table.get(old).is_some(), "its inode has another node");
         table.forget(new, 1);
         assert!(table.get(new).is_none() && table.get(old).is_none());
+    }
+
+    #[test]
+    fn a_number_is_that_of_the_path_unless_its_file_is_still_known_or_took_it_away() {
+        let (table, root) = table();
+        let dir = child(&table, &root, "dir");
+        // What earlier mounts showed, and git may have written down.
+        assert_eq!((dir, number_of_path(dir, OsStr::new("file"))), (4_691_580_415_660_908, 5_744_524_499_119_627));
+        let first = child(&table, &root, "file");
+        assert!((FIRST_OF_PATHS..1 << 53).contains(&first));
+        let second = child(&table, &root, "file");
+        assert!(second < FIRST_OF_PATHS, "the first one is in use");
+        table.forget(first, 1);
+        assert_eq!(child(&table, &root, "file"), first);
+        let inode = Arc::clone(&table.get(first).unwrap().inode);
+        table.left(&inode, &root, OsStr::new("other"));
+        assert_eq!(table.number(&root, OsStr::new("file")), first);
+        table.left(&inode, &root, OsStr::new("file"));
+        assert!(table.number(&root, OsStr::new("file")) < FIRST_OF_PATHS, "it lives elsewhere");
+        table.gone(&inode);
+        assert_eq!(table.number(&root, OsStr::new("file")), first);
+    }
+
+    #[test]
+    fn a_file_whose_number_another_file_has_gets_another_one() {
+        let (table, root) = table();
+        let one = child(&table, &root, "one");
+        let find = |name: &'static str| {
+            let own_name = Some((Arc::clone(&root), OsString::from(name)));
+            let is_it = |inode: &Inode| inode.is_named(&root, OsStr::new(name));
+            table.inode(one, is_it, |ino| Inode::file(ino, FileType::RegularFile, UPPER, own_name)).ino
+        };
+        assert_eq!(find("one"), one);
+        assert_ne!(find("two"), one);
     }
 }

@@ -29,6 +29,9 @@ pub struct UnionOptions {
     pub fsync: bool,
     /// How long the kernel may keep names and attributes, in seconds; `ttl=N`. Default one day: nobody else changes the layers.
     pub ttl_seconds: u64,
+    /// Inode numbers of 32 bits, which old programs need; `inode32`. They are counted, so that the next mount shows others. Default: off, a
+    /// file's number is made of its path.
+    pub inode32: bool,
     /// Where [`serve`](super::serve) writes its counters; `counters=FILE`. A relative path is seen from where the daemon was started.
     pub counters: Option<PathBuf>,
     /// Whose the files are; `uidmapping=`, `gidmapping=` and `squash_to_uid=` and its like. Default: whose they are in the layers.
@@ -50,6 +53,7 @@ impl Default for UnionOptions {
             passthrough: true,
             fsync: false,
             ttl_seconds: 86_400,
+            inode32: false,
             counters: None,
             owners: Owners::default(),
             mount: MountOptions::default(),
@@ -126,6 +130,8 @@ const WORDS: &[Word] = &[
     ("fsync", "=on|off", Class::Serve, "Flush each copy_up to the device before it is visible [default: off]"),
     ("volatile", "", Class::Serve, "The same as fsync=off"),
     ("ttl", "=SECONDS", Class::Serve, "How long the kernel may keep names and attributes [default: 86400]"),
+    ("inode32", "", Class::Serve, "Inode numbers of 32 bits, for old programs; they change from mount to mount"),
+    ("inode64", "", Class::Serve, "Inode numbers that the next mount shows again [default]"),
     ("counters", "=FILE", Class::Serve, "Write counters to FILE, as JSON: at the mount, at SIGUSR1, and at the end"),
     ("ro", "", Class::Mount, "Read-only"),
     ("rw", "", Class::Mount, ""),
@@ -315,6 +321,8 @@ impl UnionConfig {
             "fsync" => options.fsync = switch(&shown, &key, &text)?,
             "volatile" => options.fsync = false,
             "ttl" => options.ttl_seconds = number(&shown, &text, 0, 1_000_000_000)?,
+            "inode32" => options.inode32 = true,
+            "inode64" => options.inode32 = false,
             "counters" => options.counters = Some(path()),
             "allow_other" => options.mount.allow_other = true,
             "fsname" => options.mount.source = OsString::from_vec(unescape(raw)),
@@ -468,6 +476,7 @@ mod tests {
         assert_eq!(options, wanted);
         assert_eq!(UnionOptions::parse([""]).unwrap(), UnionOptions::default());
         assert!(!UnionOptions::parse(["fsync=1,volatile"]).unwrap().fsync);
+        assert!(UnionOptions::parse(["inode64,inode32"]).unwrap().inode32);
         assert_eq!(UnionOptions::parse(["counters=/a\\,b"]).unwrap().counters, Some("/a,b".into()));
     }
 

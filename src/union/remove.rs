@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, remove_whiteout};
@@ -45,10 +45,7 @@ impl Union {
         if inode.remove_name(&parent, name) {
             place.orphan = Some(Arc::new(last));
         }
-        if in_upper && stat.st_nlink <= 1 {
-            // The number can be used again below.
-            lock(&self.links).remove(&LinkKey::new(UPPER, &stat));
-        }
+        self.name_gone(&inode, &parent, name, LinkKey::new(layer, &stat), stat.st_nlink > 1);
         Ok(())
     }
 
@@ -85,6 +82,7 @@ impl Union {
         inode.remove_name(&parent, name);
         place.orphan = Some(last);
         state.drop_fds();
+        self.table.gone(&inode);
         Ok(())
     }
 
@@ -104,7 +102,7 @@ impl Union {
     }
 
     /// Bookkeeping for an inode whose name was taken over by another one.
-    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, gone: Option<LinkKey>) {
+    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, (last, stat): (OwnedFd, &Stat)) {
         let mut place = write(&inode.place);
         if inode.remove_name(parent, name) {
             place.orphan = Some(Arc::new(last));
@@ -112,8 +110,17 @@ impl Union {
         if let Some(state) = &inode.dir {
             state.drop_fds();
         }
-        if let Some(gone) = gone {
-            lock(&self.links).remove(&gone);
+        let key = LinkKey::new(place.layer, stat);
+        self.name_gone(inode, parent, name, key, inode.dir.is_none() && stat.st_nlink > 1);
+    }
+
+    /// A file has lost a name. If it has no other, its numbers can be used again, the one below and ours.
+    fn name_gone(&self, inode: &Inode, parent: &Inode, name: &OsStr, key: LinkKey, has_others: bool) {
+        if has_others {
+            self.table.left(inode, parent, name);
+        } else {
+            self.table.gone(inode);
+            lock(&self.links).remove(&key);
         }
     }
 }

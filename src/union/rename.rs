@@ -8,14 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use fuser::RenameFlags;
-use rustix::fs::{AtFlags, FileType, RenameFlags as Renameat};
+use rustix::fs::{FileType, RenameFlags as Renameat, Stat};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, mark_opaque, remove_whiteout};
-use super::hard_links::LinkKey;
 use super::index::Entry;
 use super::layers::{self, UPPER};
-use super::node::{Inode, lock, write};
+use super::node::{Inode, lock, read, write};
 use super::remove::open_path;
 use super::state::{IndexWrite, Union};
 use super::{Errno, Res};
@@ -87,7 +86,7 @@ impl Union {
         }
         let last = match &replaced {
             None => None,
-            Some(inode) => Some(self.last_way(&target, inode, new.in_upper)?),
+            Some(inode) => Some(self.last_way(&target, inode)?),
         };
         if old.in_lower {
             make_whiteout(source.fd.as_fd(), source.name)?;
@@ -101,8 +100,8 @@ impl Union {
         if new.whiteout {
             remove_whiteout(target.fd.as_fd(), target.name);
         }
-        if let (Some(inode), Some((last, gone))) = (replaced, last) {
-            self.replaced(&inode, &target.parent, target.name, last, gone);
+        if let (Some(inode), Some((last, stat))) = (replaced, last) {
+            self.replaced(&inode, &target.parent, target.name, (last, &stat));
         }
         indexes.get(0).take(source.name, old.in_lower);
         indexes.get(1).put(target.name, kind, moved.ino, false);
@@ -151,17 +150,12 @@ impl Union {
         self.child(&end.parent, end.name, entry).map(|(inode, _)| inode)
     }
 
-    /// The way to an inode that is about to lose this name, and what it is in the upper if that goes with the name.
-    fn last_way(&self, end: &End<'_>, inode: &Inode, in_upper: bool) -> Res<(OwnedFd, Option<LinkKey>)> {
-        if in_upper {
-            let stat = rustix::fs::statat(&*end.fd, end.name, AtFlags::SYMLINK_NOFOLLOW)?;
-            return Ok((
-                open_path(end.fd.as_fd(), end.name)?,
-                (stat.st_nlink <= 1).then(|| LinkKey::new(UPPER, &stat)),
-            ));
-        }
-        let layer = super::node::read(&inode.place).layer;
-        Ok((open_path(self.dir_fd(&end.parent, layer)?.as_fd(), end.name)?, None))
+    /// The way to an inode that is about to lose this name, and its attributes before that.
+    fn last_way(&self, end: &End<'_>, inode: &Inode) -> Res<(OwnedFd, Stat)> {
+        let dir = self.dir_fd(&end.parent, read(&inode.place).layer)?;
+        let file = open_path(dir.as_fd(), end.name)?;
+        let stat = rustix::fs::fstat(&file)?;
+        Ok((file, stat))
     }
 
     /// The rename itself, in the upper, and the new name of the inode.
@@ -178,6 +172,7 @@ impl Union {
         }
         moved.add_name(&target.parent, target.name);
         moved.remove_name(&source.parent, source.name);
+        self.table.left(moved, &source.parent, source.name);
         Ok(())
     }
 
@@ -213,6 +208,8 @@ impl Union {
             other.add_name(&source.parent, source.name);
             other.remove_name(&target.parent, target.name);
         }
+        self.table.left(moved, &source.parent, source.name);
+        self.table.left(&other, &target.parent, target.name);
         indexes.get(0).put(source.name, new_kind, other.ino, old.whiteout);
         indexes.get(1).put(target.name, old_kind, moved.ino, new.whiteout);
         Ok(())

@@ -76,7 +76,7 @@ impl Union {
         let union = Union {
             layers,
             options: config.options.clone(),
-            table: Table::new(root),
+            table: Table::new(root, config.options.inode32),
             tree: RwLock::new(()),
             two_dirs: Mutex::new(()),
             links: Mutex::new(HashMap::new()),
@@ -253,29 +253,47 @@ impl Union {
             // Somebody changed the layer behind our back.
             return Err(Errno::STALE);
         }
-        let ino = match LinkKey::of(layer, kind, &stat) {
-            Some(key) => {
-                let ino = *lock(&self.links).entry(key).or_insert_with(|| entry.ino(|| self.table.fresh()));
-                entry.set_ino(ino);
-                ino
-            }
-            None => entry.ino(|| self.table.fresh()),
-        };
+        let number = || entry.ino(|| self.table.number(parent, name));
         let own_name = || Some((Arc::clone(parent), name.to_os_string()));
         let inode = if kind == FileType::Directory {
             let mut lowers = entry.dirs().to_vec();
             if layer == UPPER && !lowers.is_empty() && is_opaque(fd.as_fd(), name)? {
                 lowers.clear();
             }
-            self.table.inode(ino, || Inode::directory(ino, layer, lowers, own_name()))
+            let is_it = |inode: &Inode| inode.is_named(parent, name);
+            self.table.inode(number(), is_it, |ino| Inode::directory(ino, layer, lowers, own_name()))
         } else {
-            self.table.inode(ino, || Inode::file(ino, kind, layer, own_name()))
+            let key = LinkKey::new(layer, &stat);
+            let linked = {
+                let fresh = (stat.st_nlink > 1).then(number);
+                let mut links = lock(&self.links);
+                match fresh {
+                    Some(fresh) => Some(*links.entry(key).or_insert(fresh)),
+                    // It may have had others, and one that has gone may be open.
+                    None => links.get(&key).copied(),
+                }
+            };
+            let is_it = |inode: &Inode| inode.is_named(parent, name) || linked.is_some() && self.is_at(inode, key);
+            let inode =
+                self.table.inode(linked.unwrap_or_else(number), is_it, |ino| Inode::file(ino, kind, layer, own_name()));
+            if linked.is_some_and(|ino| ino != inode.ino) {
+                lock(&self.links).insert(key, inode.ino);
+            }
+            inode
         };
+        entry.set_ino(inode.ino);
         if inode.add_name(parent, name) {
             // It had lost all names that were known: this is another one.
             write(&inode.place).orphan = None;
         }
         Ok((inode, stat))
+    }
+
+    /// Whether an inode is this file of this layer.
+    fn is_at(&self, inode: &Inode, key: LinkKey) -> bool {
+        let place = read(&inode.place);
+        let stat = self.target(inode, place.layer, place.orphan.as_ref()).and_then(|target| target.stat());
+        stat.is_ok_and(|stat| LinkKey::new(place.layer, &stat) == key)
     }
 
     /// Looks a name up and counts it for the kernel.

@@ -167,61 +167,6 @@ fn holes_stay_holes_and_data_arrives_where_it_was() {
 }
 
 #[test]
-fn an_inode_keeps_its_number_through_copy_up_and_rename() {
-    each_mode(
-        "metadata::an_inode_keeps_its_number_through_copy_up_and_rename",
-        1,
-        |s| {
-            write_all(&s.lower(0), &[("f", "1"), ("held", "1"), ("d/x", "")]);
-        },
-        |s| {
-            let mnt = s.mnt();
-            let ino = |name: &str| fs::metadata(mnt.join(name)).unwrap().ino();
-            let (f, held, d) = (ino("f"), ino("held"), ino("d"));
-            fs::write(mnt.join("f"), "2").unwrap();
-            assert_eq!(ino("f"), f);
-            fs::rename(mnt.join("f"), mnt.join("g")).unwrap();
-            assert_eq!(ino("g"), f);
-            let reader = File::open(mnt.join("held")).unwrap();
-            fs::write(mnt.join("held"), "2").unwrap();
-            assert_eq!(ino("held"), held);
-            assert_eq!(reader.metadata().unwrap().ino(), held);
-            fs::write(mnt.join("d/y"), "").unwrap();
-            assert_eq!(ino("d"), d);
-            // Two names of one file are one inode.
-            fs::hard_link(mnt.join("g"), mnt.join("h")).unwrap();
-            assert_eq!((ino("g"), ino("h")), (f, f));
-            assert_eq!(fs::metadata(mnt.join("g")).unwrap().nlink(), 2);
-            fs::write(mnt.join("h"), "through h").unwrap();
-            assert_eq!(text(mnt.join("g")), "through h");
-            fs::remove_file(mnt.join("g")).unwrap();
-            assert_eq!(fs::metadata(mnt.join("h")).unwrap().nlink(), 1);
-            assert_eq!(text(mnt.join("h")), "through h");
-        },
-    );
-}
-
-#[test]
-fn links_of_the_upper_are_one_inode_also_after_a_new_mount() {
-    each_mode(
-        "metadata::links_of_the_upper_are_one_inode_also_after_a_new_mount",
-        1,
-        |s| {
-            write_all(&s.upper(), &[("a/x", "1"), ("b/", "")]);
-            fs::hard_link(s.upper().join("a/x"), s.upper().join("b/y")).unwrap();
-        },
-        |s| {
-            let ino = |path: &str| fs::metadata(s.mnt().join(path)).unwrap().ino();
-            assert_eq!(ino("a/x"), ino("b/y"));
-            fs::write(s.mnt().join("a/x"), "longer than before").unwrap();
-            assert_eq!(text(s.mnt().join("b/y")), "longer than before");
-            fs::remove_file(s.mnt().join("a/x")).unwrap();
-            assert_eq!(text(s.mnt().join("b/y")), "longer than before");
-        },
-    );
-}
-
-#[test]
 fn new_files_belong_to_who_makes_them_and_take_the_group_of_a_setgid_directory() {
     each_mode(
         "metadata::new_files_belong_to_who_makes_them_and_take_the_group_of_a_setgid_directory",
