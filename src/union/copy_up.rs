@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamp
 
 use super::counters::{CopyUpClock, Step};
 use super::create::set_umask;
-use super::hard_links::LinkKey;
+use super::hard_links::has_names;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
 use super::privileges::SET_ID;
@@ -159,7 +159,7 @@ impl Union {
         };
         let committed = self.fill(&source, &fresh, (&stat, data), clock).and_then(|()| {
             let committed = match name {
-                _ if LinkKey::of(layer, inode.kind, &stat).is_some() => self.commit_links(inode, layer, &stat, &fresh),
+                _ if has_names(inode.kind, &stat) => self.commit_links(inode, layer, &stat, &fresh),
                 Some((parent, name)) => self.commit(inode, &parent, &name, &fresh),
                 None => self.commit_orphan(inode, &fresh),
             };

@@ -14,6 +14,7 @@ use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::node::{Inode, lock, write};
+use super::numbers::FileKey;
 use super::passthrough::{MakeBacking, Serve, Writer};
 use super::privileges::{SET_GID, SET_ID};
 use super::state::{Found, Union};
@@ -126,7 +127,7 @@ impl Union {
         };
         let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let own_name = Some((Arc::clone(&parent), name.to_os_string()));
-        let number = self.table.number(&parent, name);
+        let number = self.table.numbers.for_name(&parent, name);
         // An inode of this number is an older file.
         let inode = self.table.inode(
             number,
@@ -136,6 +137,7 @@ impl Union {
                 _ => Inode::file(ino, new.kind(), UPPER, own_name),
             },
         );
+        self.table.numbers.note_unless_of(&parent, name, FileKey::new(UPPER, &stat), inode.ino);
         index.put(name, new.kind(), inode.ino, false);
         if let Some(state) = &inode.dir {
             *write(&state.index) = Some(DirIndex::default());

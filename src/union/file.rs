@@ -179,7 +179,7 @@ impl Union {
     ) -> Opened {
         self.counters.opened(backing.is_some());
         if upper {
-            node.inode.opened(&file);
+            node.inode.opened(&file, writable);
         }
         let open = OpenFile {
             node: Arc::clone(node),
@@ -194,8 +194,12 @@ impl Union {
 
     pub(super) fn release(&self, id: u64) {
         let Some(open) = write(&self.handles).remove(&id) else { return };
+        open.node.inode.released(open.writable);
         if self.release_io(&open.node, open.writable) {
             self.attributes_changed(&open.node);
+        }
+        if open.writable {
+            self.face_changed(&open.node);
         }
         let node = open.node.id;
         self.may_go(&open.node.inode);

@@ -112,7 +112,8 @@ impl Edge {
 
     /// The kernel may keep the attributes of a node unless they can change without it noticing.
     fn attr_ttl(&self, node: &Node, stat: &Stat) -> Duration {
-        if node.superseded() || lock(&node.io).changes_unnoticed(stat.st_mode) { Duration::ZERO } else { self.0.ttl() }
+        let unnoticed = || lock(&node.io).changes_unnoticed(stat.st_mode, node.inode.writers());
+        if node.superseded() || unnoticed() { Duration::ZERO } else { self.0.ttl() }
     }
 
     fn entry(&self, found: Result<Found, rustix::io::Errno>, reply: ReplyEntry) {

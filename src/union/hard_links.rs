@@ -18,26 +18,13 @@ use rustix::fs::{AtFlags, FileType, Stat};
 use super::copy_up::{Data, Fresh, keeping_times};
 use super::layers::{self, Layer, Meaning, UPPER, meaning};
 use super::node::{Inode, Name, lock, write};
+use super::numbers::{FileKey, ROOT};
 use super::state::Union;
 use super::{Errno, Res};
 
-/// One file of one layer. The device belongs to it: a layer may hold mount points, or subvolumes of btrfs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct LinkKey {
-    layer: Layer,
-    device: u64,
-    ino: u64,
-}
-
-impl LinkKey {
-    pub(super) fn new(layer: Layer, stat: &Stat) -> LinkKey {
-        LinkKey { layer, device: stat.st_dev, ino: stat.st_ino }
-    }
-
-    /// The key of what has, or may get, several names; `None` for a directory and for a file with one name.
-    pub(super) fn of(layer: Layer, kind: FileType, stat: &Stat) -> Option<LinkKey> {
-        (kind != FileType::Directory && stat.st_nlink > 1).then(|| LinkKey::new(layer, stat))
-    }
+/// Whether all that has this name may be found under others too.
+pub(super) fn has_names(kind: FileType, stat: &Stat) -> bool {
+    kind != FileType::Directory && stat.st_nlink > 1
 }
 
 /// The files of a lower that have several names in it: inode number to paths. Two devices may use one number, so that a path found here
@@ -51,9 +38,9 @@ impl Union {
     /// Gives the finished copy of a file with several links all the names under which the lower file is visible. `stat` is the lower's.
     /// To be called with nothing but `inode.copying` held. False is not possible: names that go meanwhile are simply not given.
     pub(super) fn commit_links(&self, inode: &Arc<Inode>, layer: Layer, stat: &Stat, fresh: &Fresh) -> Res<bool> {
-        let copy = LinkKey::new(UPPER, &fresh.stat(self.layers.scratch()?)?);
+        let copy = FileKey::new(UPPER, &fresh.stat(self.layers.scratch()?)?);
         // Before the first name leads to the copy: a look-up of it has to find this inode.
-        lock(&self.links).insert(copy, inode.ino);
+        self.table.numbers.note(copy, inode.ino);
         let mut linked = Vec::new();
         let done = self.link_names(inode, layer, stat, fresh, &mut linked);
         if done.is_err() {
@@ -63,13 +50,13 @@ impl Union {
             }
         }
         if !matches!(done, Ok(true)) {
-            lock(&self.links).remove(&copy);
+            self.table.numbers.forget(copy);
         }
         if !done? {
             // All names went while the file was copied, and none can come back.
             return self.commit_orphan(inode, fresh);
         }
-        lock(&self.links).remove(&LinkKey::new(layer, stat));
+        self.table.numbers.forget(FileKey::new(layer, stat));
         // Names that other layers hide counted until now.
         if let Some(node) = self.table.get(inode.face()) {
             self.attributes_changed(&node);
@@ -126,13 +113,13 @@ impl Union {
     }
 
     /// Undoes `link_copy`, unless the name has become something else meanwhile.
-    fn unlink_copy(&self, parent: &Arc<Inode>, name: &OsStr, copy: LinkKey) -> Res<()> {
+    fn unlink_copy(&self, parent: &Arc<Inode>, name: &OsStr, copy: FileKey) -> Res<()> {
         let mut index = self.write_index(parent)?;
         let Some(entry) = index.get_mut(name).filter(|entry| entry.upper.is_some() && entry.lower.is_some()) else {
             return Ok(());
         };
         let dir = self.dir_fd(parent, UPPER)?;
-        if LinkKey::new(UPPER, &rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?) == copy {
+        if FileKey::new(UPPER, &rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?) == copy {
             rustix::fs::unlinkat(&*dir, name, AtFlags::empty())?;
             entry.upper = None;
         }
@@ -179,7 +166,7 @@ impl Union {
             return Ok(());
         }
         let there = rustix::fs::statat(&*self.dir_fd(&name.0, layer)?, &name.1, AtFlags::SYMLINK_NOFOLLOW)?;
-        if LinkKey::new(layer, &there) == LinkKey::new(layer, stat) {
+        if FileKey::new(layer, &there) == FileKey::new(layer, stat) {
             names.push(name);
         }
         Ok(())
@@ -188,7 +175,7 @@ impl Union {
     /// The directory that a path of a layer leads to in the merged tree, and the last name; `None` if the path leads nowhere.
     fn shown_at(&self, path: &Path) -> Res<Option<Name>> {
         let Some(last) = path.file_name() else { return Ok(None) };
-        let mut dir = self.inode(1)?;
+        let mut dir = self.inode(ROOT)?;
         for part in path.parent().into_iter().flatten() {
             let child = {
                 let index = match self.read_index(&dir) {

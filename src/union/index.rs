@@ -211,11 +211,6 @@ impl DirIndex {
         self.order.clear();
     }
 
-    /// The inode numbers that were given away.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
-        self.names.values().map(|entry| entry.ino.load(Ordering::Acquire)).filter(|ino| *ino != 0)
-    }
-
     /// The last cookie that was given away.
     pub(super) fn newest(&self) -> u64 {
         self.last_cookie

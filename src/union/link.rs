@@ -8,9 +8,9 @@ use rustix::fs::{AtFlags, FileType};
 
 use super::copy_up::Data;
 use super::create::remove_whiteout;
-use super::hard_links::LinkKey;
 use super::layers::{self, UPPER};
-use super::node::{Node, lock, read};
+use super::node::{Node, read};
+use super::numbers::FileKey;
 use super::state::{Found, Union};
 use super::target::Target;
 use super::{Errno, Res};
@@ -41,7 +41,7 @@ impl Union {
             remove_whiteout(dir.as_fd(), name);
         }
         let stat = rustix::fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?;
-        lock(&self.links).insert(LinkKey::new(UPPER, &stat), inode.ino);
+        self.table.numbers.note(FileKey::new(UPPER, &stat), inode.ino);
         index.put(name, inode.kind, inode.ino, false);
         inode.add_name(&parent, name);
         Ok(Found { node: self.table.look_up(inode), stat })

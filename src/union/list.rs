@@ -119,7 +119,7 @@ impl Union {
             if place > at.end {
                 break;
             }
-            let ino = entry.ino(|| self.table.number(inode, name));
+            let ino = entry.ino(|| self.table.numbers.for_name(inode, name));
             if take(&Listed { cookie: cookie(place), name, kind, ino }, Some(entry)) == Room::None {
                 break;
             }

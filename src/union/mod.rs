@@ -7,7 +7,7 @@
 //! - `layers`: the opened branches and the names that aufs reserves (`.wh.<name>`, `.wh..wh..opq`).
 //! - `index`: the merged content of one directory, read once from all layers. Lowers are immutable and the upper is changed only by
 //!   this daemon, so that a look-up afterwards costs no search, at any depth.
-//! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting, inode numbers.
+//! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting. `numbers`: inode numbers.
 //! - `state`: the union itself; finds a child, an attribute, a descriptor.
 //! - `target`: a way to one file of one layer, and the system calls on it.
 //! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
@@ -58,6 +58,7 @@ mod link;
 mod list;
 mod mount;
 mod node;
+mod numbers;
 mod options;
 mod owners;
 mod passthrough;

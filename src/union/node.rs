@@ -2,26 +2,19 @@
 //!
 //! Usually an inode has one node, and the node's id is the inode's number. Only the kernel's rule that all passthrough opens of a
 //! node share one backing file makes a second one necessary: see `passthrough`.
-//!
-//! # Inode numbers
-//! A file's number is made of its path, so that the next mount of the layers shows the same one, whatever file systems they lie on. It is
-//! kept in the index of the parent directory: a file keeps it when it is copied up, renamed, or forgotten and looked up again, as long as
-//! its directory is known. A number that a file took with it to another name is not given to the next file at the old one. Where a number is
-//! in use, because an older file of this name is still open or because two paths meet in one number, and for second nodes, a counter
-//! gives another.
 
 use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
 
 use super::index::DirIndex;
 use super::layers::{Layer, UPPER};
+use super::numbers::{Numbers, ROOT};
 use super::passthrough::NodeIo;
 
 /// Locks a mutex also after a panic elsewhere: every critical section leaves the data usable, and a file system has to go on.
@@ -66,6 +59,8 @@ pub(super) struct Inode {
     names: Mutex<Vec<Name>>,
     /// A descriptor of the file in the upper, while somebody has it open there.
     open: Mutex<Weak<OwnedFd>>,
+    /// How many opens can write, through whichever node.
+    writers: AtomicU32,
     /// Present for directories.
     pub(super) dir: Option<DirState>,
 }
@@ -108,6 +103,7 @@ impl Inode {
             face: AtomicU64::new(ino),
             names: Mutex::new(name.into_iter().collect()),
             open: Mutex::new(Weak::new()),
+            writers: AtomicU32::new(0),
             dir: None,
         }
     }
@@ -136,8 +132,18 @@ impl Inode {
     }
 
     /// Notes that somebody has the file open in the upper.
-    pub(super) fn opened(&self, file: &Arc<OwnedFd>) {
+    pub(super) fn opened(&self, file: &Arc<OwnedFd>, writable: bool) {
         *lock(&self.open) = Arc::downgrade(file);
+        self.writers.fetch_add(u32::from(writable), Ordering::AcqRel);
+    }
+
+    /// Notes that one of those is closed.
+    pub(super) fn released(&self, writable: bool) {
+        self.writers.fetch_sub(u32::from(writable), Ordering::AcqRel);
+    }
+
+    pub(super) fn writers(&self) -> u32 {
+        self.writers.load(Ordering::Acquire)
     }
 
     /// The file of the upper, if somebody has it open.
@@ -199,62 +205,19 @@ impl Node {
     }
 }
 
-/// The least number that is made of a path; those of the counter are below it. All are less than 2^53, since many programs keep numbers in
-/// floating point (JavaScript, jq).
-const FIRST_OF_PATHS: u64 = 1 << 52;
-
-/// The number of a name in the directory of number `parent`, which is that of its own path: the same in every mount.
-fn number_of_path(parent: u64, name: &OsStr) -> u64 {
-    let mut hash = blake3::Hasher::new();
-    hash.update(&parent.to_le_bytes()).update(name.as_bytes());
-    let [a, b, c, d, e, f, g, h, ..] = *hash.finalize().as_bytes();
-    FIRST_OF_PATHS | u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> 12
-}
-
-/// All nodes. The id of the root is 1, as FUSE demands.
+/// All nodes.
 #[derive(Debug)]
 pub(super) struct Table {
     /// The fastest hash will do: who chooses names for their numbers makes nothing but his own look-ups slower.
     nodes: RwLock<FxHashMap<u64, Arc<Node>>>,
-    next: AtomicU64,
-    /// Numbers of paths whose file has another name by now.
-    away: Mutex<FxHashSet<u64>>,
-    /// Whether all numbers come from the counter, which makes small ones.
-    small: bool,
+    pub(super) numbers: Numbers,
 }
 
 impl Table {
-    /// `small` numbers are counted and do not outlast the mount.
-    pub(super) fn new(root: Inode, small: bool) -> Table {
-        let table = Table { nodes: RwLock::default(), next: AtomicU64::new(2), away: Mutex::default(), small };
-        table.insert_new(1, Arc::new(root), 1);
+    pub(super) fn new(root: Inode, numbers: Numbers) -> Table {
+        let table = Table { nodes: RwLock::default(), numbers };
+        table.insert_new(root.ino, Arc::new(root), 1);
         table
-    }
-
-    /// A number that was never used.
-    fn fresh(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// The number for a file of this name that has none yet. It may be in use: see [`inode`](Table::inode).
-    pub(super) fn number(&self, parent: &Inode, name: &OsStr) -> u64 {
-        if self.small {
-            return self.fresh();
-        }
-        let number = number_of_path(parent.ino, name);
-        if lock(&self.away).contains(&number) { self.fresh() } else { number }
-    }
-
-    /// Notes that an inode goes on without this name.
-    pub(super) fn left(&self, inode: &Inode, parent: &Inode, name: &OsStr) {
-        if inode.ino >= FIRST_OF_PATHS && inode.ino == number_of_path(parent.ino, name) {
-            lock(&self.away).insert(inode.ino);
-        }
-    }
-
-    /// Notes that an inode has lost its last name. Its number is free when nobody uses it any more.
-    pub(super) fn gone(&self, inode: &Inode) {
-        lock(&self.away).remove(&inode.ino);
     }
 
     /// How many nodes there are.
@@ -279,7 +242,7 @@ impl Table {
                 if is_it(&node.inode) {
                     return Arc::clone(&node.inode);
                 }
-                ino = self.fresh();
+                ino = self.numbers.count();
             }
             // Somebody else may have been faster: then it is asked again.
             if let Entry::Vacant(place) = write(&self.nodes).entry(ino) {
@@ -290,7 +253,7 @@ impl Table {
 
     /// Another node for an inode, which look-ups hand out from now on.
     pub(super) fn supersede(&self, inode: &Arc<Inode>) -> Arc<Node> {
-        let node = self.insert_new(self.fresh(), Arc::clone(inode), 0);
+        let node = self.insert_new(self.numbers.count(), Arc::clone(inode), 0);
         inode.set_face(node.id);
         node
     }
@@ -338,7 +301,7 @@ impl Table {
                 // Counts of one mean: only the table. Open files hold their node; children hold their directory's inode.
                 let idle = |node: &Arc<Node>| {
                     let inode_users = if node.id == node.inode.ino { 1 } else { usize::MAX };
-                    id != 1
+                    id != ROOT
                         && !node.is_looked_up()
                         && Arc::strong_count(node) == 1
                         && Arc::strong_count(&node.inode) <= inode_users
@@ -351,21 +314,7 @@ impl Table {
                 // the next one, and the older node must not come back then.
                 ids.push(node.inode.ino);
             } else {
-                self.forget_numbers_below(&node.inode);
                 ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));
-            }
-        }
-    }
-
-    /// A directory goes, and its index with it: its files will get their numbers anew.
-    fn forget_numbers_below(&self, inode: &Inode) {
-        let Some(dir) = &inode.dir else { return };
-        if let Some(index) = &*read(&dir.index) {
-            let mut away = lock(&self.away);
-            if !away.is_empty() {
-                for number in index.numbers() {
-                    away.remove(&number);
-                }
             }
         }
     }
@@ -380,13 +329,13 @@ mod tests {
     use super::*;
 
     fn table() -> (Table, Arc<Inode>) {
-        let table = Table::new(Inode::directory(1, UPPER, Vec::new(), None), false);
-        let root = Arc::clone(&table.get(1).unwrap().inode);
+        let table = Table::new(Inode::directory(ROOT, UPPER, Vec::new(), None), Numbers::new(false));
+        let root = Arc::clone(&table.get(ROOT).unwrap().inode);
         (table, root)
     }
 
     fn child(table: &Table, parent: &Arc<Inode>, name: &str) -> u64 {
-        let number = table.number(parent, OsStr::new(name));
+        let number = table.numbers.for_name(parent, OsStr::new(name));
         let name = Some((Arc::clone(parent), OsString::from(name)));
         let inode = table.inode(number, |_| false, |ino| Inode::directory(ino, UPPER, Vec::new(), name));
         table.look_up(&inode).id
@@ -405,8 +354,8 @@ mod tests {
         table.forget(file, 1);
         assert!(table.get(file).is_none());
         assert!(table.get(dir).is_none(), "nobody needs it any more");
-        table.forget(1, 1);
-        assert!(table.get(1).is_some(), "the root never goes");
+        table.forget(ROOT, 1);
+        assert!(table.get(ROOT).is_some(), "the root never goes");
     }
 
     #[test]
@@ -442,27 +391,6 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_that_of_the_path_unless_its_file_is_still_known_or_took_it_away() {
-        let (table, root) = table();
-        let dir = child(&table, &root, "dir");
-        // What earlier mounts showed, and git may have written down.
-        assert_eq!((dir, number_of_path(dir, OsStr::new("file"))), (4_691_580_415_660_908, 5_744_524_499_119_627));
-        let first = child(&table, &root, "file");
-        assert!((FIRST_OF_PATHS..1 << 53).contains(&first));
-        let second = child(&table, &root, "file");
-        assert!(second < FIRST_OF_PATHS, "the first one is in use");
-        table.forget(first, 1);
-        assert_eq!(child(&table, &root, "file"), first);
-        let inode = Arc::clone(&table.get(first).unwrap().inode);
-        table.left(&inode, &root, OsStr::new("other"));
-        assert_eq!(table.number(&root, OsStr::new("file")), first);
-        table.left(&inode, &root, OsStr::new("file"));
-        assert!(table.number(&root, OsStr::new("file")) < FIRST_OF_PATHS, "it lives elsewhere");
-        table.gone(&inode);
-        assert_eq!(table.number(&root, OsStr::new("file")), first);
-    }
-
-    #[test]
     fn a_file_whose_number_another_file_has_gets_another_one() {
         let (table, root) = table();
         let one = child(&table, &root, "one");
@@ -473,5 +401,9 @@ mod tests {
         };
         assert_eq!(find("one"), one);
         assert_ne!(find("two"), one);
+        let again = child(&table, &root, "one");
+        assert_ne!(again, one, "the first file of this name is still known");
+        table.forget(one, 1);
+        assert_eq!(child(&table, &root, "one"), one);
     }
 }

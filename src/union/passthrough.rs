@@ -91,10 +91,12 @@ impl NodeIo {
         self.opens > 0 && self.backing.as_ref().is_some_and(|backing| !backing.upper)
     }
 
-    /// Whether attributes with this mode may change without this daemon, and the FUSE side of the kernel, noticing: by writes through a mapping,
-    /// and by writes that take set-id bits away from the file below.
-    pub(super) fn changes_unnoticed(&self, mode: u32) -> bool {
-        self.writers > 0 && self.backing.is_some() && (self.unnoticed || after_write(mode) != mode)
+    /// Whether attributes with this mode may change without this daemon, and what the kernel knows of this node, noticing: by writes through
+    /// another node (`writers` is how many opens of all nodes can write) or through a mapping, and by writes that take set-id bits away
+    /// from the file below.
+    pub(super) fn changes_unnoticed(&self, mode: u32, writers: u32) -> bool {
+        writers > self.writers
+            || self.writers > 0 && self.backing.is_some() && (self.unnoticed || after_write(mode) != mode)
     }
 
     /// The lower file, if the node holds it open.
@@ -135,9 +137,10 @@ impl NodeIo {
                 }
             }
         } else if let Some(backing) = &self.backing {
-            let keeps_what_must_go =
-                || backing.keeps_set_id && writer.is_some_and(|writer| writer.uid != 0) && may_hold_set_id(fd);
-            if backing.upper != upper || keeps_what_must_go() {
+            // Of root's writes and those of others, one would be as the other must be.
+            let other_writer =
+                || writer.is_some_and(|writer| (writer.uid == 0) != backing.keeps_set_id) && may_hold_set_id(fd);
+            if backing.upper != upper || other_writer() {
                 return Serve::OtherNode;
             }
         }

@@ -10,9 +10,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, remove_whiteout};
-use super::hard_links::LinkKey;
+use super::hard_links::has_names;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, write};
+use super::numbers::FileKey;
 use super::state::Union;
 use super::{Errno, Res};
 
@@ -45,7 +46,10 @@ impl Union {
         if inode.remove_name(&parent, name) {
             place.orphan = Some(Arc::new(last));
         }
-        self.name_gone(&inode, &parent, name, LinkKey::new(layer, &stat), stat.st_nlink > 1);
+        if !has_names(inode.kind, &stat) {
+            // The number can be used again below.
+            self.table.numbers.forget(FileKey::new(layer, &stat));
+        }
         Ok(())
     }
 
@@ -58,7 +62,7 @@ impl Union {
         let entry = index.visible(name).ok_or(Errno::NOENT)?;
         let (in_upper, hides, layer) =
             (entry.upper.is_some(), entry.lower.is_some(), entry.layer().ok_or(Errno::NOENT)?);
-        let (inode, _) = self.child(&parent, name, entry)?;
+        let (inode, stat) = self.child(&parent, name, entry)?;
         let state = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
         let mut content = self.write_index(&inode)?;
         if !content.is_empty() {
@@ -82,7 +86,7 @@ impl Union {
         inode.remove_name(&parent, name);
         place.orphan = Some(last);
         state.drop_fds();
-        self.table.gone(&inode);
+        self.table.numbers.forget(FileKey::new(layer, &stat));
         Ok(())
     }
 
@@ -102,7 +106,7 @@ impl Union {
     }
 
     /// Bookkeeping for an inode whose name was taken over by another one.
-    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, (last, stat): (OwnedFd, &Stat)) {
+    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, stat: &Stat) {
         let mut place = write(&inode.place);
         if inode.remove_name(parent, name) {
             place.orphan = Some(Arc::new(last));
@@ -110,17 +114,8 @@ impl Union {
         if let Some(state) = &inode.dir {
             state.drop_fds();
         }
-        let key = LinkKey::new(place.layer, stat);
-        self.name_gone(inode, parent, name, key, inode.dir.is_none() && stat.st_nlink > 1);
-    }
-
-    /// A file has lost a name. If it has no other, its numbers can be used again, the one below and ours.
-    fn name_gone(&self, inode: &Inode, parent: &Inode, name: &OsStr, key: LinkKey, has_others: bool) {
-        if has_others {
-            self.table.left(inode, parent, name);
-        } else {
-            self.table.gone(inode);
-            lock(&self.links).remove(&key);
+        if !has_names(inode.kind, stat) {
+            self.table.numbers.forget(FileKey::new(place.layer, stat));
         }
     }
 }

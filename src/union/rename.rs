@@ -15,6 +15,7 @@ use super::create::{make_whiteout, mark_opaque, remove_whiteout};
 use super::index::Entry;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
+use super::numbers::FileKey;
 use super::remove::open_path;
 use super::state::{IndexWrite, Union};
 use super::{Errno, Res};
@@ -57,9 +58,10 @@ impl Union {
             // It was replaced by another file after it was prepared.
             return Err(Errno::STALE);
         }
-        let moved = self.known(&source, indexes.entry(0, source.name)?)?;
+        let (moved, stat) = self.known(&source, indexes.entry(0, source.name)?)?;
+        let key = FileKey::new(UPPER, &stat);
         if exchange {
-            return self.exchange(&mut indexes, &source, &target, (old, new), &moved);
+            return self.exchange(&mut indexes, &source, &target, (old, new), (&moved, key));
         }
         if new.kind.is_some() && flags.contains(RenameFlags::RENAME_NOREPLACE) {
             return Err(Errno::EXIST);
@@ -68,7 +70,7 @@ impl Union {
             None => None,
             Some(_) => Some(self.known(&target, indexes.entry(1, target.name)?)?),
         };
-        if let (Some(replaced), Some(new_kind)) = (&replaced, new.kind) {
+        if let (Some((replaced, _)), Some(new_kind)) = (&replaced, new.kind) {
             if replaced.ino == moved.ino {
                 // Two names of one file: rename(2) does nothing.
                 return Ok(());
@@ -86,7 +88,7 @@ impl Union {
         }
         let last = match &replaced {
             None => None,
-            Some(inode) => Some(self.last_way(&target, inode)?),
+            Some((inode, _)) => Some(self.last_way(&target, inode)?),
         };
         if old.in_lower {
             make_whiteout(source.fd.as_fd(), source.name)?;
@@ -100,9 +102,10 @@ impl Union {
         if new.whiteout {
             remove_whiteout(target.fd.as_fd(), target.name);
         }
-        if let (Some(inode), Some((last, stat))) = (replaced, last) {
-            self.replaced(&inode, &target.parent, target.name, (last, &stat));
+        if let (Some((inode, stat)), Some(last)) = (replaced, last) {
+            self.replaced(&inode, &target.parent, target.name, last, &stat);
         }
+        self.table.numbers.note_unless_of(&target.parent, target.name, key, moved.ino);
         indexes.get(0).take(source.name, old.in_lower);
         indexes.get(1).put(target.name, kind, moved.ino, false);
         Ok(())
@@ -145,17 +148,15 @@ impl Union {
         self.copy_up(&inode, Data::Whole)
     }
 
-    /// The inode at one end.
-    fn known(&self, end: &End<'_>, entry: &Entry) -> Res<Arc<Inode>> {
-        self.child(&end.parent, end.name, entry).map(|(inode, _)| inode)
+    /// The inode at one end, and its attributes.
+    fn known(&self, end: &End<'_>, entry: &Entry) -> Res<(Arc<Inode>, Stat)> {
+        self.child(&end.parent, end.name, entry)
     }
 
-    /// The way to an inode that is about to lose this name, and its attributes before that.
-    fn last_way(&self, end: &End<'_>, inode: &Inode) -> Res<(OwnedFd, Stat)> {
+    /// The way to an inode that is about to lose this name.
+    fn last_way(&self, end: &End<'_>, inode: &Inode) -> Res<OwnedFd> {
         let dir = self.dir_fd(&end.parent, read(&inode.place).layer)?;
-        let file = open_path(dir.as_fd(), end.name)?;
-        let stat = rustix::fs::fstat(&file)?;
-        Ok((file, stat))
+        open_path(dir.as_fd(), end.name)
     }
 
     /// The rename itself, in the upper, and the new name of the inode.
@@ -172,7 +173,6 @@ impl Union {
         }
         moved.add_name(&target.parent, target.name);
         moved.remove_name(&source.parent, source.name);
-        self.table.left(moved, &source.parent, source.name);
         Ok(())
     }
 
@@ -182,13 +182,13 @@ impl Union {
         source: &End<'_>,
         target: &End<'_>,
         (old, new): (Seen, Seen),
-        moved: &Arc<Inode>,
+        (moved, key): (&Arc<Inode>, FileKey),
     ) -> Res<()> {
         let (Some(old_kind), Some(new_kind)) = (old.kind, new.kind) else { return Err(Errno::NOENT) };
         if !new.in_upper {
             return Err(Errno::STALE);
         }
-        let other = self.known(target, indexes.entry(1, target.name)?)?;
+        let (other, stat) = self.known(target, indexes.entry(1, target.name)?)?;
         if other.ino == moved.ino {
             return Ok(());
         }
@@ -208,8 +208,9 @@ impl Union {
             other.add_name(&source.parent, source.name);
             other.remove_name(&target.parent, target.name);
         }
-        self.table.left(moved, &source.parent, source.name);
-        self.table.left(&other, &target.parent, target.name);
+        let numbers = &self.table.numbers;
+        numbers.note_unless_of(&source.parent, source.name, FileKey::new(UPPER, &stat), other.ino);
+        numbers.note_unless_of(&target.parent, target.name, key, moved.ino);
         indexes.get(0).put(source.name, new_kind, other.ino, old.whiteout);
         indexes.get(1).put(target.name, old_kind, moved.ino, new.whiteout);
         Ok(())

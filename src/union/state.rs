@@ -1,6 +1,6 @@
 //! The union itself: layers, nodes, open files; and how a child, a descriptor or an attribute is found.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +15,12 @@ use super::copy_data::Copier;
 use super::counters::Counters;
 use super::crew::Crew;
 use super::file::OpenFile;
-use super::hard_links::{KnownLinks, LinkKey};
+use super::hard_links::{KnownLinks, has_names};
 use super::index::{DirIndex, Entry};
 use super::kept::Kept;
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, DirState, Inode, Node, Place, Table, lock, read, write};
+use super::numbers::{FileKey, Numbers, ROOT};
 use super::refusal::PassthroughSwitch;
 use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
@@ -34,8 +35,6 @@ pub(super) struct Union {
     pub(super) tree: RwLock<()>,
     /// Taken by what needs the indexes of two directories at once.
     pub(super) two_dirs: Mutex<()>,
-    /// Files with several links: what they are in their layer to our inode number, so that all names lead to one inode.
-    pub(super) links: Mutex<HashMap<LinkKey, u64>>,
     /// Hard links of the lowers, as far as they were needed.
     pub(super) known_links: Mutex<KnownLinks>,
     /// Inodes and the threads whose open of them was sent back to find another node; used where an inode has two.
@@ -72,14 +71,13 @@ impl Union {
         let layers = Layers::open(config)?;
         let lowers: Vec<Layer> = (0..layers.depth()).map(|n| n as Layer).collect();
         let top = if layers.writable() { UPPER } else { 0 };
-        let root = Inode::directory(1, top, lowers, None);
+        let root = Inode::directory(ROOT, top, lowers, None);
         let union = Union {
             layers,
             options: config.options.clone(),
-            table: Table::new(root, config.options.inode32),
+            table: Table::new(root, Numbers::new(config.options.inode32)),
             tree: RwLock::new(()),
             two_dirs: Mutex::new(()),
-            links: Mutex::new(HashMap::new()),
             known_links: Mutex::new(KnownLinks::new()),
             sent_back: Mutex::new(HashSet::new()),
             handles: RwLock::new(FxHashMap::default()),
@@ -98,7 +96,7 @@ impl Union {
             max_cached_fds,
         };
         // An unreadable or opaque root shows now, not at the first look-up.
-        let root = union.inode(1).map_err(|errno| UnionError::io("find", "/", errno))?;
+        let root = union.inode(ROOT).map_err(|errno| UnionError::io("find", "/", errno))?;
         union.index(&root).map_err(|errno| UnionError::io("read root of", config.lower_or_upper(), errno))?;
         Ok(union)
     }
@@ -158,7 +156,7 @@ impl Union {
         }
         let fd = loop {
             let Some((parent, name)) = inode.name() else {
-                if inode.ino == 1 {
+                if inode.ino == ROOT {
                     break Arc::new(self.layers.root(layer)?.try_clone_to_owned().map_err(errno)?);
                 }
                 return Err(Errno::NOENT);
@@ -253,34 +251,23 @@ impl Union {
             // Somebody changed the layer behind our back.
             return Err(Errno::STALE);
         }
-        let number = || entry.ino(|| self.table.number(parent, name));
+        let (numbers, key) = (&self.table.numbers, FileKey::new(layer, &stat));
+        let has_names = has_names(kind, &stat);
+        let number = numbers.of(key, has_names, || entry.ino(|| numbers.for_name(parent, name)));
+        let is_it = |inode: &Inode| inode.is_named(parent, name) || self.is_at(inode, key);
         let own_name = || Some((Arc::clone(parent), name.to_os_string()));
         let inode = if kind == FileType::Directory {
             let mut lowers = entry.dirs().to_vec();
             if layer == UPPER && !lowers.is_empty() && is_opaque(fd.as_fd(), name)? {
                 lowers.clear();
             }
-            let is_it = |inode: &Inode| inode.is_named(parent, name);
-            self.table.inode(number(), is_it, |ino| Inode::directory(ino, layer, lowers, own_name()))
+            self.table.inode(number, is_it, |ino| Inode::directory(ino, layer, lowers, own_name()))
         } else {
-            let key = LinkKey::new(layer, &stat);
-            let linked = {
-                let fresh = (stat.st_nlink > 1).then(number);
-                let mut links = lock(&self.links);
-                match fresh {
-                    Some(fresh) => Some(*links.entry(key).or_insert(fresh)),
-                    // It may have had others, and one that has gone may be open.
-                    None => links.get(&key).copied(),
-                }
-            };
-            let is_it = |inode: &Inode| inode.is_named(parent, name) || linked.is_some() && self.is_at(inode, key);
-            let inode =
-                self.table.inode(linked.unwrap_or_else(number), is_it, |ino| Inode::file(ino, kind, layer, own_name()));
-            if linked.is_some_and(|ino| ino != inode.ino) {
-                lock(&self.links).insert(key, inode.ino);
-            }
-            inode
+            self.table.inode(number, is_it, |ino| Inode::file(ino, kind, layer, own_name()))
         };
+        if inode.ino != number {
+            numbers.note(key, inode.ino);
+        }
         entry.set_ino(inode.ino);
         if inode.add_name(parent, name) {
             // It had lost all names that were known: this is another one.
@@ -290,10 +277,10 @@ impl Union {
     }
 
     /// Whether an inode is this file of this layer.
-    fn is_at(&self, inode: &Inode, key: LinkKey) -> bool {
+    fn is_at(&self, inode: &Inode, key: FileKey) -> bool {
         let place = read(&inode.place);
         let stat = self.target(inode, place.layer, place.orphan.as_ref()).and_then(|target| target.stat());
-        stat.is_ok_and(|stat| LinkKey::new(place.layer, &stat) == key)
+        stat.is_ok_and(|stat| FileKey::new(place.layer, &stat) == key)
     }
 
     /// Looks a name up and counts it for the kernel.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::mount::MsFlags;
+
 use layerbench::union::{UnionConfig, UnionError, UnionMount, UnionOptions, mount_background};
 
 /// A new directory on a real file system.
@@ -116,6 +118,12 @@ impl Stack {
         let scratch = self.dir.path().join("upper.work/tmp");
         assert_eq!(names(&scratch), Vec::<String>::new(), "left in scratch");
     }
+}
+
+/// Has the kernel forget every file of a mount that nobody has open: whoever mounts anew (reconfigure_super in fs/super.c) drops the names.
+pub fn forget_all(mnt: &Path) {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    nix::mount::mount(None::<&str>, mnt, None::<&str>, flags, None::<&str>).unwrap();
 }
 
 /// Runs a test on a stack made by `build`, once with passthrough and once without.

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Stack, here};
-use crate::reference::{Lower, Model, NOWHERE, Name, Op, words};
+use crate::fixture::{Stack, forget_all, here};
+use crate::reference::{Id, Lower, Model, NOWHERE, Name, Op, words};
 
 /// Does it on the mount. `held` keeps what is held open.
 fn run(stack: &mut Stack, options: &str, held: &mut Vec<File>, op: &Op) -> Result<(), i32> {
@@ -46,6 +46,10 @@ fn run(stack: &mut Stack, options: &str, held: &mut Vec<File>, op: &Op) -> Resul
         Op::Chmod(path, mode) => chmod(at(path), mode | 0o700),
         Op::Hold(path) => {
             OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(at(path)).map(|file| held.push(file))
+        }
+        Op::Forget => {
+            forget_all(&mnt);
+            Ok(())
         }
         Op::Remount => {
             held.clear();
@@ -130,6 +134,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (path(), path()).prop_map(|(from, to)| Op::Exchange(from, to)),
         1 => (path(), prop_oneof![Just(0o711u32), Just(0o755), Just(0o4744)]).prop_map(|(path, mode)| Op::Chmod(path, mode)),
         2 => path().prop_map(Op::Hold),
+        2 => Just(Op::Forget),
         1 => Just(Op::Remount),
     ]
 }
@@ -145,6 +150,33 @@ fn lowers() -> Vec<Lower> {
     ]
 }
 
+/// What the mount said of the numbers of files, since it was made.
+#[derive(Default)]
+struct Numbers {
+    seen: BTreeMap<Id, u64>,
+    /// Which files are held open.
+    held: Vec<Id>,
+}
+
+impl Numbers {
+    /// Looks at all of them: no file has another number than before, and no two files have the same.
+    fn look(&mut self, mnt: &Path, model: &Model, held: &[File]) -> Result<(), TestCaseError> {
+        let ids = model.ids();
+        let named =
+            ids.iter().map(|(path, id)| (path.as_str(), *id, fs::symlink_metadata(mnt.join(path)).unwrap().ino()));
+        let held = self.held.iter().zip(held).map(|(id, file)| ("held open", *id, file.metadata().unwrap().ino()));
+        let (mut now, mut owners) = (BTreeMap::new(), BTreeMap::new());
+        for (path, id, number) in named.chain(held) {
+            let before = *now.entry(id).or_insert_with(|| self.seen.get(&id).copied().unwrap_or(number));
+            prop_assert_eq!(before, number, "the number of {}", path);
+            let owner = *owners.entry(number).or_insert(id);
+            prop_assert_eq!(owner, id, "{} and another file share number {}", path, number);
+        }
+        self.seen = now;
+        Ok(())
+    }
+}
+
 fn check(ops: &[Op], options: &str) -> Result<(), TestCaseError> {
     let mut stack = Stack::new(2);
     let content = lowers();
@@ -153,10 +185,24 @@ fn check(ops: &[Op], options: &str) -> Result<(), TestCaseError> {
     }
     let mut model = Model::new(&content);
     stack.mount(options);
-    let mut held = Vec::new();
+    let (mut held, mut numbers) = (Vec::new(), Numbers::default());
     for (n, op) in ops.iter().enumerate() {
-        prop_assert_eq!(run(&mut stack, options, &mut held, op), model.apply(op), "operation {}: {:?}", n, op);
+        let looks = matches!(op, Op::Forget | Op::Remount);
+        if looks {
+            numbers.look(&stack.mnt(), &model, &held)?;
+        }
+        let answer = run(&mut stack, options, &mut held, op);
+        prop_assert_eq!(answer, model.apply(op), "operation {}: {:?}", n, op);
+        match op {
+            Op::Hold(path) if answer.is_ok() => numbers.held.push(model.ids()[&words(path).join("/")]),
+            Op::Remount => numbers = Numbers::default(),
+            _ => {}
+        }
+        if looks {
+            numbers.look(&stack.mnt(), &model, &held)?;
+        }
     }
+    numbers.look(&stack.mnt(), &model, &held)?;
     let expected = model.dump();
     let mut seen = BTreeMap::new();
     dump(&stack.mnt(), "", &mut seen);

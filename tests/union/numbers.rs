@@ -7,15 +7,10 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Stack, each_mode, here, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, forget_all, here, text, write_all};
 
 fn ino(path: impl AsRef<Path>) -> u64 {
     fs::symlink_metadata(path).unwrap().ino()
-}
-
-/// Has the kernel forget every file that nobody has open.
-fn forget_all() {
-    fs::write("/proc/sys/vm/drop_caches", "2").unwrap();
 }
 
 /// All paths below a directory and their numbers; listings show the same ones.
@@ -148,13 +143,20 @@ fn a_number_that_a_file_took_to_another_name_is_not_given_again() {
             fs::rename(at("d/x"), at("x")).unwrap();
             renameat_with(CWD, at("p"), CWD, at("q"), RenameFlags::EXCHANGE).unwrap();
             fs::remove_file(at("p")).unwrap();
-            if real_root() {
-                forget_all();
-            }
+            forget_all(&mnt);
             write_all(&mnt, &[("a", "second"), ("d/x", "second"), ("p", "second")]);
             for (name, number) in [("b", a), ("x", x), ("q", p)] {
                 assert_eq!(ino(at(name)), number, "{name}");
             }
+            // Directories are forgotten as well, and what they held is read anew.
+            fs::create_dir(at("new")).unwrap();
+            write_all(&at("new"), &[("y/z", "1")]);
+            let below = ["", "y", "y/z"].map(|name| ino(at("new").join(name)));
+            fs::rename(at("new"), at("newer")).unwrap();
+            forget_all(&mnt);
+            assert_eq!(["", "y", "y/z"].map(|name| ino(at("newer").join(name))), below);
+            assert_eq!([ino(at("b")), ino(at("x"))], [a, x]);
+            fs::remove_dir_all(at("newer")).unwrap();
             let mut all: Vec<u64> = all_numbers(&mnt).into_values().collect();
             let count = all.len();
             all.sort_unstable();

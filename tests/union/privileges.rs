@@ -12,6 +12,10 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
 fn as_user(at: &Path, script: &str) {
     let status = Command::new("setpriv")
         .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-ec", script])
@@ -111,9 +115,13 @@ fn bits_that_are_set_while_a_user_writes_go_with_the_next_write() {
             assert_eq!(told.next().unwrap().unwrap(), "ready");
             fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
             assert_eq!(mode(&path), 0o6777);
+            // Root's write is another matter, whoever has the file open; and what is written on either side shows on both.
+            append(&path, "root\n");
+            assert_eq!((mode(&path), fs::metadata(&path).unwrap().len()), (0o6777, 14));
             tell.write_all(b"go\n").unwrap();
             assert_eq!(told.next().unwrap().unwrap(), "done");
-            assert_eq!(mode(&path), 0o777);
+            assert_eq!((mode(&path), fs::metadata(&path).unwrap().len()), (0o777, 16));
+            assert_eq!(fs::read_to_string(&path).unwrap(), "content1\nroot\n2\n");
             tell.write_all(b"go\n").unwrap();
             assert!(child.wait().unwrap().success());
             assert_eq!((mode(&path), mode(&s.upper().join("f"))), (0o777, 0o777));
@@ -135,8 +143,13 @@ fn roots_write_leaves_set_id_bits_as_they_are() {
                 eprintln!("skipped: root of a namespace has no CAP_FSETID over files of others");
                 return;
             }
-            fs::write(s.mnt().join("f"), "other").unwrap();
-            assert_eq!(mode(&s.mnt().join("f")), 0o6755);
+            let path = s.mnt().join("f");
+            fs::write(&path, "other").unwrap();
+            assert_eq!(mode(&path), 0o6755);
+            let reader = File::open(&path).unwrap();
+            append(&path, "+");
+            assert_eq!((mode(&path), reader.metadata().unwrap().len()), (0o6755, 6));
+            assert_eq!(std::io::read_to_string(reader).unwrap(), "other+");
         },
     );
 }

@@ -29,18 +29,25 @@ pub enum Op {
     Chmod(Name, u32),
     /// A reader that stays until the next mount.
     Hold(Name),
+    /// Nothing is in the kernel's caches but what is open.
+    Forget,
     Remount,
 }
 
+/// What a file is, whatever its names are: a counter of the model's.
+pub type Id = usize;
+
 #[derive(Debug, Clone)]
 enum Node {
+    /// Its place in the list of bodies.
     File(usize),
-    Link,
+    Link(Id),
     Dir(Dir),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Dir {
+    id: Id,
     mode: u32,
     children: BTreeMap<String, Node>,
     /// Names that the lowers contribute here, as long as the directory is not opaque.
@@ -49,6 +56,7 @@ struct Dir {
 
 #[derive(Debug, Clone)]
 struct Body {
+    id: Id,
     content: String,
     mode: u32,
     links: u64,
@@ -56,9 +64,15 @@ struct Body {
     lower_links: Option<u64>,
 }
 
+impl Dir {
+    fn new(id: Id, mode: u32) -> Dir {
+        Dir { id, mode, children: BTreeMap::new(), below: BTreeSet::new() }
+    }
+}
+
 impl Body {
-    fn new(content: &str, mode: u32) -> Body {
-        Body { content: content.into(), mode, links: 1, lower_links: None }
+    fn new(id: Id, content: &str, mode: u32) -> Body {
+        Body { id, content: content.into(), mode, links: 1, lower_links: None }
     }
 }
 
@@ -98,11 +112,12 @@ pub const NOWHERE: &str = "nowhere";
 pub struct Model {
     root: Dir,
     files: Vec<Body>,
+    next: Id,
 }
 
 impl Model {
     pub fn new(lowers: &[Lower]) -> Model {
-        let mut model = Model { root: Dir { mode: 0o755, ..Dir::default() }, files: Vec::new() };
+        let mut model = Model { root: Dir::new(0, 0o755), files: Vec::new(), next: 1 };
         // Top first: what is there already wins.
         for lower in lowers {
             let mut linked = None;
@@ -119,7 +134,8 @@ impl Model {
         let mut dir = &mut self.root;
         for part in parts {
             dir.below.insert(part.into());
-            let new = Dir { mode: 0o755, ..Dir::default() };
+            let new = Dir::new(self.next, 0o755);
+            self.next += 1;
             match dir.children.entry(part.into()).or_insert(Node::Dir(new)) {
                 Node::Dir(inner) => dir = inner,
                 // A file of a layer above hides the directory.
@@ -140,7 +156,8 @@ impl Model {
             }
             _ => {
                 let lower_links = (links > 1).then_some(links);
-                self.files.push(Body { lower_links, ..Body::new(content, 0o644) });
+                self.files.push(Body { lower_links, ..Body::new(self.next, content, 0o644) });
+                self.next += 1;
                 self.files.len() - 1
             }
         };
@@ -150,13 +167,18 @@ impl Model {
         dir.children.insert(last.into(), Node::File(id));
     }
 
+    fn id(&mut self) -> Id {
+        self.next += 1;
+        self.next - 1
+    }
+
     fn parent(&mut self, path: &[String]) -> Result<&mut Dir, i32> {
         let mut dir = &mut self.root;
         for part in &path[..path.len() - 1] {
             dir = match dir.children.get_mut(part) {
                 Some(Node::Dir(inner)) => inner,
                 Some(Node::File(_)) => return Err(libc::ENOTDIR),
-                Some(Node::Link) | None => return Err(libc::ENOENT),
+                Some(Node::Link(_)) | None => return Err(libc::ENOENT),
             };
         }
         Ok(dir)
@@ -187,7 +209,7 @@ impl Model {
                 Ok(&mut self.files[id])
             }
             Node::Dir(_) => Err(libc::EISDIR),
-            Node::Link => Err(libc::ELOOP),
+            Node::Link(_) => Err(libc::ELOOP),
         }
     }
 
@@ -215,14 +237,21 @@ impl Model {
         match op {
             Op::Create(path) => {
                 let path = words(path);
-                self.files.push(Body::new("new", 0o640));
+                let id = self.id();
+                self.files.push(Body::new(id, "new", 0o640));
                 let node = Node::File(self.files.len() - 1);
                 self.make(&path, node)
             }
             Op::Append(path) => self.file(&words(path)).map(|body| body.content.push('+')),
             Op::Truncate(path) => self.file(&words(path)).map(|body| body.content = "t".into()),
-            Op::Mkdir(path) => self.make(&words(path), Node::Dir(Dir { mode: 0o750, ..Dir::default() })),
-            Op::Symlink(path) => self.make(&words(path), Node::Link),
+            Op::Mkdir(path) => {
+                let new = Dir::new(self.id(), 0o750);
+                self.make(&words(path), Node::Dir(new))
+            }
+            Op::Symlink(path) => {
+                let new = Node::Link(self.id());
+                self.make(&words(path), new)
+            }
             Op::Unlink(path) => {
                 let path = words(path);
                 let node = self.get(&path)?.ok_or(libc::ENOENT)?;
@@ -262,16 +291,16 @@ impl Model {
                         self.copied_up(id);
                         self.files[id].links += 1;
                     }
-                    Node::Link => {}
+                    Node::Link(_) => {}
                 }
                 self.put(&to, node);
                 Ok(())
             }
             Op::Hold(path) => match self.get(&words(path))?.ok_or(libc::ENOENT)? {
-                Node::Link => Err(libc::ELOOP),
+                Node::Link(_) => Err(libc::ELOOP),
                 _ => Ok(()),
             },
-            Op::Remount => Ok(()),
+            Op::Forget | Op::Remount => Ok(()),
             Op::Rename(from, to) => self.rename(&words(from), &words(to), false),
             Op::Move(from, to) => self.rename(&words(from), &words(to), true),
             Op::Exchange(from, to) => self.exchange(&words(from), &words(to)),
@@ -279,7 +308,7 @@ impl Model {
                 let path = words(path);
                 let name = path.last().unwrap().clone();
                 let id = match self.parent(&path)?.children.get_mut(&name).ok_or(libc::ENOENT)? {
-                    Node::Link => return Err(libc::ENOENT),
+                    Node::Link(_) => return Err(libc::ENOENT),
                     Node::Dir(dir) => {
                         // The test has to look into it afterwards, also without root.
                         dir.mode = mode | 0o700;
@@ -312,8 +341,8 @@ impl Model {
         match (&node, &target) {
             _ if from == to => return Ok(()),
             (Node::File(a), Some(Node::File(b))) if a == b => return Ok(()),
-            (Node::Dir(_), Some(Node::File(_) | Node::Link)) => return Err(libc::ENOTDIR),
-            (Node::File(_) | Node::Link, Some(Node::Dir(_))) => return Err(libc::EISDIR),
+            (Node::Dir(_), Some(Node::File(_) | Node::Link(_))) => return Err(libc::ENOTDIR),
+            (Node::File(_) | Node::Link(_), Some(Node::Dir(_))) => return Err(libc::EISDIR),
             _ => {}
         }
         self.prepare(from)?;
@@ -371,6 +400,27 @@ impl Model {
         Ok(())
     }
 
+    /// Which file each path leads to.
+    pub fn ids(&self) -> BTreeMap<String, Id> {
+        fn walk(model: &Model, dir: &Dir, at: &str, into: &mut BTreeMap<String, Id>) {
+            for (name, node) in &dir.children {
+                let path = format!("{at}{name}");
+                let id = match node {
+                    Node::File(body) => model.files[*body].id,
+                    Node::Link(id) => *id,
+                    Node::Dir(inner) => {
+                        walk(model, inner, &format!("{path}/"), into);
+                        inner.id
+                    }
+                };
+                into.insert(path, id);
+            }
+        }
+        let mut ids = BTreeMap::new();
+        walk(self, &self.root, "", &mut ids);
+        ids
+    }
+
     pub fn dump(&self) -> BTreeMap<String, String> {
         fn walk(model: &Model, dir: &Dir, at: &str, into: &mut BTreeMap<String, String>) {
             for (name, node) in &dir.children {
@@ -381,7 +431,7 @@ impl Model {
                         let links = body.lower_links.unwrap_or(body.links);
                         into.insert(path, format!("file {:o} {links} {}", body.mode, body.content));
                     }
-                    Node::Link => {
+                    Node::Link(_) => {
                         into.insert(path, format!("-> {NOWHERE}"));
                     }
                     Node::Dir(inner) => {
