@@ -2,6 +2,8 @@
 //!
 //! Each test runs as root, or else in a user namespace of its own; where neither is possible it says so and is skipped.
 
+#[path = "union/access_times.rs"]
+mod access_times;
 #[path = "union/data.rs"]
 mod data;
 #[path = "union/fixture.rs"]

@@ -9,6 +9,7 @@ pub mod fuse;
 pub mod loop_device;
 pub mod mapping;
 pub mod memory;
+pub mod mount_copy;
 pub mod namespace;
 pub mod pagemap;
 pub mod process;

@@ -8,6 +8,7 @@ use super::copy_up::Data;
 use super::file::OpenFile;
 use super::layers::UPPER;
 use super::node::{Node, read};
+use super::privileges::Caller;
 use super::state::Union;
 use super::{Errno, Res};
 
@@ -31,8 +32,14 @@ impl Union {
         self.target_of_attributes(&node.inode, &place)?.stat()
     }
 
-    /// Changes what is asked for, on behalf of `uid`.
-    pub(super) fn setattr(&self, node: &Node, change: &Change, handle: Option<&Arc<OpenFile>>, uid: u32) -> Res<Stat> {
+    /// Changes what is asked for.
+    pub(super) fn setattr(
+        &self,
+        node: &Node,
+        change: &Change,
+        handle: Option<&Arc<OpenFile>>,
+        caller: Caller,
+    ) -> Res<Stat> {
         let inode = &node.inode;
         let data = if change.size == Some(0) { Data::None } else { Data::Whole };
         self.copy_up(inode, data)?;
@@ -44,7 +51,7 @@ impl Union {
                 None => Arc::new(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?),
             };
             rustix::fs::ftruncate(&*file, size)?;
-            self.take_set_id(node, &file, uid)?;
+            self.take_set_id(node, &file, caller)?;
         }
         if change.uid.is_some() || change.gid.is_some() {
             target.chown(change.uid, change.gid)?;

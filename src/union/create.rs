@@ -15,8 +15,8 @@ use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
-use super::passthrough::{MakeBacking, Serve, Writer};
-use super::privileges::{SET_GID, SET_ID};
+use super::passthrough::{MakeBacking, Serve, Writer, may_write};
+use super::privileges::{Caller, SET_GID, SET_ID};
 use super::state::{Found, Union};
 use super::target::Target;
 use super::{Errno, Res};
@@ -24,8 +24,8 @@ use super::{Errno, Res};
 /// Who makes a file, and with which mode.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Maker {
-    /// The user who asks, which decides on privileges.
-    pub(super) caller: u32,
+    /// Who asks, which decides on privileges.
+    pub(super) caller: Caller,
     /// Who is to own the file, as the layers keep it.
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -70,7 +70,7 @@ impl Union {
         flags: OFlags,
         make: MakeBacking<'_>,
     ) -> Res<(Found, Opened)> {
-        let writable = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
+        let writable = may_write(flags);
         let (found, file) = match self.make_with(parent, name, maker, New::File) {
             Ok(made) => made,
             // The kernel did not know the name when it asked to create it; without O_EXCL it means to open what is there.
@@ -80,7 +80,7 @@ impl Union {
                     self.table.forget(found.node.id, 1);
                     return Err(Errno::EXIST);
                 }
-                return match self.open(&found.node, flags, (maker.caller, 0), make) {
+                return match self.open(&found.node, flags, maker.caller, make) {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
                         self.table.forget(found.node.id, 1);
@@ -93,7 +93,7 @@ impl Union {
         let file = file.ok_or(Errno::IO)?;
         let file = Arc::new(file);
         let serve = {
-            let writer = Writer::of(flags, maker.caller);
+            let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
             lock(&found.node.io).open(&file, true, writer, &self.passthrough, make)
         };
         let backing = match serve {

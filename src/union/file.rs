@@ -11,7 +11,8 @@ use super::copy_data::write_all;
 use super::copy_up::{Data, open_quietly};
 use super::layers::UPPER;
 use super::node::{Inode, Node, lock, read, write};
-use super::passthrough::{MakeBacking, Serve, Writer};
+use super::passthrough::{MakeBacking, Serve, Writer, may_write};
+use super::privileges::Caller;
 use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
@@ -52,18 +53,11 @@ impl Union {
         read(&self.handles).get(&id).cloned().ok_or(Errno::BADF)
     }
 
-    /// Opens a regular file for the user `uid` and the thread `tid` (0: not known).
-    pub(super) fn open(
-        &self,
-        node: &Arc<Node>,
-        flags: OFlags,
-        (uid, tid): (u32, u32),
-        make: MakeBacking<'_>,
-    ) -> Res<Opened> {
+    /// Opens a regular file.
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller, make: MakeBacking<'_>) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
-        let writer = Writer::of(flags, uid);
-        let writable = writer.is_some();
+        let writable = may_write(flags);
         let mut fresh = None;
         if writable || truncate {
             fresh = self.copy_up_open(inode, if truncate { Data::None } else { Data::Whole })?;
@@ -76,7 +70,7 @@ impl Union {
             // Only who opens through a link in /proc comes here a second time: the name leads to the other node by now. Reading the
             // old data is what the descriptor that the link stands for does.
             let known = self.table.get(inode.face()).is_some_and(|face| face.is_looked_up());
-            if writable || !known || !io.holds_lower() || !self.comes_again(inode, tid) {
+            if writable || !known || !io.holds_lower() || !self.comes_again(inode, caller.tid) {
                 return Err(Errno::STALE);
             }
             // The directory's index comes before these in the order of locks.
@@ -91,7 +85,7 @@ impl Union {
             return Ok(self.opened(node, file, false, backing, false));
         }
         if inode.face() != inode.ino {
-            lock(&self.sent_back).remove(&(inode.ino, tid));
+            lock(&self.sent_back).remove(&(inode.ino, caller.tid));
         }
         if truncate && !writable && io.is_open() {
             // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
@@ -108,6 +102,7 @@ impl Union {
                 None => Arc::new(open_quietly(&target()?)?),
             },
         };
+        let writer = Writer::of(flags, caller, &file, &self.options.owners);
         let serve = io.open(&file, upper, writer, &self.passthrough, make);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
@@ -122,7 +117,7 @@ impl Union {
         };
         if truncate {
             // Only now: an open that goes to another node truncates there.
-            if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.take_set_id(node, &file, uid)) {
+            if let Err(errno) = rustix::fs::ftruncate(&file, 0).and_then(|()| self.take_set_id(node, &file, caller)) {
                 io.release(writable, false);
                 return Err(errno);
             }
@@ -257,12 +252,12 @@ impl Union {
         Ok(done)
     }
 
-    /// Writes at `offset`; `kill` says that this writer's write takes set-id bits away.
-    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: bool) -> Res<()> {
+    /// Writes at `offset`; `kill` is who writes, if that takes set-id bits away.
+    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: Option<Caller>) -> Res<()> {
         let open = self.handle(id)?;
         let file = self.file(&open)?;
         write_all(file.as_fd(), data, offset)?;
-        if kill { self.take_set_id_bits(&open.node, &file) } else { Ok(()) }
+        kill.map_or(Ok(()), |caller| self.take_set_id_bits(&open.node, &file, caller))
     }
 
     pub(super) fn fsync(&self, id: u64, data_only: bool) -> Res<()> {
@@ -270,18 +265,18 @@ impl Union {
         if data_only { rustix::fs::fdatasync(&*file) } else { rustix::fs::fsync(&*file) }
     }
 
-    pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64, uid: u32) -> Res<()> {
+    pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64, caller: Caller) -> Res<()> {
         let open = self.handle(id)?;
         let file = self.file(&open)?;
         rustix::fs::fallocate(&*file, mode, offset, length)?;
-        self.take_set_id(&open.node, &file, uid)
+        self.take_set_id(&open.node, &file, caller)
     }
 
     pub(super) fn lseek(&self, id: u64, to: SeekFrom) -> Res<u64> {
         rustix::fs::seek(&*self.file(&*self.handle(id)?)?, to)
     }
 
-    pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, uid: u32) -> Res<usize> {
+    pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, caller: Caller) -> Res<usize> {
         let written = self.handle(to.0)?;
         let source_open = self.handle(from.0)?;
         let (source, target) = (self.file(&source_open)?, self.file(&written)?);
@@ -292,7 +287,7 @@ impl Union {
         let (mut off_in, mut off_out) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
-        self.take_set_id(&written.node, &target, uid)?;
+        self.take_set_id(&written.node, &target, caller)?;
         Ok(copied)
     }
 }

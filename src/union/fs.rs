@@ -21,6 +21,7 @@ use super::create::{Maker, New};
 use super::crew::Turn;
 use super::list::Room;
 use super::node::{Node, lock};
+use super::privileges::Caller;
 use super::state::{Found, Union};
 
 /// What fuser calls.
@@ -103,6 +104,10 @@ fn user_device(device: u32) -> u64 {
     rustix::fs::makedev((device & 0xfff00) >> 8, (device & 0xff) | ((device >> 12) & 0xfff00))
 }
 
+fn caller(req: &Request) -> Caller {
+    Caller { uid: req.uid(), gid: req.gid(), tid: req.pid() }
+}
+
 impl Edge {
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
@@ -145,7 +150,7 @@ impl Edge {
 
     fn maker(&self, req: &Request, mode: u32, umask: u32) -> Maker {
         let (uid, gid) = self.0.options.owners.store(req.uid(), req.gid());
-        Maker { caller: req.uid(), uid, gid, mode, umask }
+        Maker { caller: caller(req), uid, gid, mode, umask }
     }
 
     fn empty(result: Result<(), rustix::io::Errno>, reply: ReplyEmpty) {
@@ -187,6 +192,8 @@ impl fuser::Filesystem for Edge {
             InitFlags::FUSE_ASYNC_DIO,
             // Without it the kernel asks for `security.capability` before every write. It leaves the set-id bits to us: see `privileges`.
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            // Handles of name_to_handle_at(2) would be valid only as long as the kernel remembers the file: better none (Linux 6.9).
+            InitFlags::FUSE_NO_EXPORT_SUPPORT,
         ] {
             // Not supported is the one possible error, and then it is not requested.
             let _ = config.add_capabilities(flag);
@@ -263,7 +270,7 @@ impl fuser::Filesystem for Edge {
         let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
         let done = self.0.node(ino.0).and_then(|node| {
             let change = self.0.options.owners.store_change(change)?;
-            let stat = self.0.setattr(&node, &change, handle.as_ref(), req.uid())?;
+            let stat = self.0.setattr(&node, &change, handle.as_ref(), caller(req))?;
             Ok((node, stat))
         });
         match done {
@@ -332,9 +339,10 @@ impl fuser::Filesystem for Edge {
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turn(req, Op::Open);
-        let opened = self.0.node(ino.0).and_then(|node| {
-            self.0.open(&node, open_flags(flags.0), (req.uid(), req.pid()), &|file| reply.open_backing(file))
-        });
+        let opened = self
+            .0
+            .node(ino.0)
+            .and_then(|node| self.0.open(&node, open_flags(flags.0), caller(req), &|file| reply.open_backing(file)));
         match opened {
             Ok(opened) => match &opened.backing {
                 Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),
@@ -404,7 +412,7 @@ impl fuser::Filesystem for Edge {
     ) {
         let _turn = self.turn(req, Op::Write);
         let _away = self.0.crew.away();
-        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then(|| caller(req));
         match self.0.write(fh.0, data, offset, kill) {
             Ok(()) => reply.written(data.len() as u32),
             Err(errno) => reply.error(code(errno)),
@@ -518,7 +526,7 @@ impl fuser::Filesystem for Edge {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let done = self.0.node(ino.0).and_then(|node| {
             let value = self.0.options.owners.store_xattr(name, value.to_vec())?;
-            self.0.setxattr(&node, name, &value, flags)
+            self.0.setxattr(&node, name, &value, flags, caller(req))
         });
         Self::empty(done, reply);
     }
@@ -552,7 +560,7 @@ impl fuser::Filesystem for Edge {
         let _turn = self.turn(req, Op::Fallocate);
         let _away = self.0.crew.away();
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        Self::empty(self.0.fallocate(fh.0, mode, offset, length, req.uid()), reply);
+        Self::empty(self.0.fallocate(fh.0, mode, offset, length, caller(req)), reply);
     }
 
     fn lseek(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -584,7 +592,7 @@ impl fuser::Filesystem for Edge {
         reply: ReplyWrite,
     ) {
         let _turn = self.turn(req, Op::CopyFileRange);
-        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, req.uid()) {
+        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, caller(req)) {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),
         }

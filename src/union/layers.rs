@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, StatFs};
+use nix::mount::MsFlags;
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatFs};
 use rustix::io::Errno;
 
 use super::{Res, UnionConfig, UnionError};
+use crate::sys::mount_copy::{AccessTimes, private_copy};
 
 /// A layer of the union: [`UPPER`], or the position of a lower, 0 being the top one.
 pub(super) type Layer = u16;
@@ -109,7 +111,7 @@ impl Layers {
                 config.lower.len()
             )));
         }
-        let lower = config.lower.iter().map(|path| open_root(path)).collect::<Result<Vec<_>, _>>()?;
+        let lower = config.lower.iter().map(|path| open_lower(path)).collect::<Result<Vec<_>, _>>()?;
         let Some(upper_path) = &config.upper else {
             return Ok(Layers { lower, upper: None, scratch: None, _work: None });
         };
@@ -138,12 +140,19 @@ impl Layers {
                 upper_path.display()
             )));
         }
+        let own = access_times(config.options.mount.flags)
+            .and_then(|times| copies(times, [(&upper, upper_path), (&work, &work_path)]));
+        let (upper, scratch_parent) = match own {
+            Some([upper, work]) => (upper, Some(work)),
+            None => (upper, None),
+        };
         let tmp = || UnionError::io("prepare", work_path.join("tmp"), std::io::Error::from(Errno::IO));
         match rustix::fs::mkdirat(&work, "tmp", Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(_) => return Err(tmp()),
         }
-        let scratch = open_dir_at(work.as_fd(), OsStr::new("tmp")).map_err(|_| tmp())?;
+        let scratch =
+            open_dir_at(scratch_parent.as_ref().unwrap_or(&work).as_fd(), OsStr::new("tmp")).map_err(|_| tmp())?;
         empty_dir(scratch.as_fd()).map_err(|errno| UnionError::io("empty", work_path.join("tmp"), errno))?;
         // A default ACL that it got from the directory above would be inherited by every copy.
         match rustix::fs::removexattr(work_path.join("tmp"), DEFAULT_ACL) {
@@ -200,6 +209,46 @@ fn open_root(path: &Path) -> Result<OwnedFd, UnionError> {
     rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| UnionError::io("open layer", path, errno))
 }
 
+/// A lower as nobody can change it: not even its access times, where the kernel lets us have a mount of our own for that. (Files that the
+/// kernel reads by itself it opens with the flags of whoever reads, so that O_NOATIME will not do.)
+fn open_lower(path: &Path) -> Result<OwnedFd, UnionError> {
+    let root = open_root(path)?;
+    Ok(private_copy(&root, true, AccessTimes::Never, true).unwrap_or(root))
+}
+
+/// What the union was told of access times with the words of mount(8): when they change, and whether those of directories do. The kernel leaves
+/// it to FUSE daemons.
+fn access_times(flags: MsFlags) -> Option<(AccessTimes, bool)> {
+    let times = if flags.intersects(MsFlags::MS_NOATIME | MsFlags::MS_RDONLY) {
+        AccessTimes::Never
+    } else if flags.contains(MsFlags::MS_STRICTATIME) {
+        AccessTimes::Always
+    } else if flags.intersects(MsFlags::MS_RELATIME | MsFlags::MS_NODIRATIME) {
+        AccessTimes::Relative
+    } else {
+        return None;
+    };
+    Some((times, !flags.contains(MsFlags::MS_NODIRATIME)))
+}
+
+/// Directories in one copy of the mount that they are on: files have to move from one to the other. `None` where that cannot be.
+fn copies((times, directories): (AccessTimes, bool), originals: [(&OwnedFd, &Path); 2]) -> Option<[OwnedFd; 2]> {
+    let [first, second] = originals.map(|(_, path)| path.canonicalize().ok());
+    let (first, second) = (first?, second?);
+    let above: PathBuf =
+        first.components().zip(second.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    let copy = private_copy(open_root(&above).ok()?, false, times, directories).ok()?;
+    let open = |path: &Path, original: &OwnedFd| {
+        let below = path.strip_prefix(&above).ok()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found =
+            rustix::fs::openat(&copy, if below == "" { Path::new(".") } else { below }, flags, Mode::empty()).ok()?;
+        let same = |a: Stat, b: Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+        same(rustix::fs::fstat(&found).ok()?, rustix::fs::fstat(original).ok()?).then_some(found)
+    };
+    Some([open(&first, originals[0].0)?, open(&second, originals[1].0)?])
+}
+
 /// Opens one component below `dir` as a place to work at. Never follows a symbolic link, so that a layer cannot lead outside itself.
 pub(super) fn open_dir_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -221,7 +270,11 @@ pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileTy
 /// As [`read_dir`], with the inode numbers that the directory holds.
 pub(super) fn read_entries(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    // It is not the user who reads here. Only its owner and root may ask for that.
+    let fd = match rustix::fs::openat(dir, ".", flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::openat(dir, ".", flags, Mode::empty())?,
+        other => other?,
+    };
     let mut buffer = Vec::with_capacity(32 * 1024);
     let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {

@@ -41,12 +41,12 @@ impl Position {
         } else if cookie & ENDLESS != 0 {
             Position { place: cookie & !ENDLESS, end: u64::MAX }
         } else {
-            Position { place: cookie & PLACE_MAX, end: cookie >> PLACE_BITS }
+            Position { place: cookie >> PLACE_BITS, end: cookie & PLACE_MAX }
         }
     }
 
     fn cookie(self) -> u64 {
-        if self.end > PLACE_MAX { ENDLESS | self.place } else { self.end << PLACE_BITS | self.place }
+        if self.end > PLACE_MAX { ENDLESS | self.place } else { self.place << PLACE_BITS | self.end }
     }
 }
 

@@ -39,6 +39,8 @@
 //!   it sees the new data, as on a plain file system.
 //! - flock(2) and fcntl(2) locks belong to the kernel's node of a file. Where a reader keeps the lower data in this way, who opens the file
 //!   after the first write has another node: the two do not see each other's locks. Among themselves all do, as without passthrough.
+//! - Reading a lower file does not change its access time, as in overlay.
+//! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
 
@@ -74,7 +76,7 @@ mod xattr;
 use std::path::PathBuf;
 
 pub use counters::Report;
-pub use mount::{UnionMount, mount_background};
+pub use mount::{FS_TYPE, UnionMount, mount_background, remount};
 pub use options::{MountOptions, UnionOptions, describe_options, escape, split_layers};
 pub use owners::Owners;
 pub use refusal::NO_PASSTHROUGH;

@@ -20,7 +20,7 @@ use super::state::Union;
 use super::{UnionConfig, UnionError};
 
 /// Type of the mount in /proc/self/mountinfo: what `mount -t fuse.fuse-union` is told, too.
-const FS_TYPE: &str = "fuse.fuse-union";
+pub const FS_TYPE: &str = "fuse.fuse-union";
 const SUBTYPE: &str = "fuse-union";
 /// The setuid program that mounts and unmounts for ordinary users.
 const HELPER: &str = "fusermount3";
@@ -76,6 +76,17 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     // Nobody here asks the mount whether it answers: a process that is killed while it waits for itself can never be ended, since the
     // thread that would answer is gone and the one that waits keeps the device open. The kernel holds requests back until we serve.
     Ok(UnionMount { session: Some(session), mountpoint, by_helper, union })
+}
+
+/// Gives a mount of a union that is there the flags of `config`, as `mount -o remount` does. The kernel answers EBUSY to `ro` while a file is
+/// open for writing. What is mounted there nobody checks.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn remount(config: &UnionConfig, mountpoint: &Path) -> Result<(), UnionError> {
+    let flags = config.options.mount.flags | MsFlags::MS_REMOUNT;
+    nix::mount::mount(None::<&str>, mountpoint, None::<&str>, flags, None::<&str>)
+        .map_err(|errno| UnionError::io("remount", mountpoint, errno))
 }
 
 /// Opens the layers. Who unmounts and mounts again finds the work directory still locked, for a moment.

@@ -71,13 +71,21 @@ pub struct MountOptions {
     /// Whether `allow_other` was asked for. A mount by root, also of a user namespace, is for everybody without asking; one through
     /// fusermount3 is for its user alone, unless this is set and /etc/fuse.conf permits it.
     pub allow_other: bool,
+    /// Whether a mount that is there is to get these flags, and nothing to be mounted; `remount`.
+    pub remount: bool,
     /// SELinux's words (`context=...`), for the kernel.
     pub security: Vec<OsString>,
 }
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { source: "fuse-union".into(), flags: MsFlags::empty(), allow_other: false, security: Vec::new() }
+        MountOptions {
+            source: "fuse-union".into(),
+            flags: MsFlags::empty(),
+            allow_other: false,
+            remount: false,
+            security: Vec::new(),
+        }
     }
 }
 
@@ -133,6 +141,12 @@ const WORDS: &[Word] = &[
     ("inode32", "", Class::Serve, "Inode numbers of 32 bits, for old programs; they change from mount to mount"),
     ("inode64", "", Class::Serve, "Inode numbers that the next mount shows again [default]"),
     ("counters", "=FILE", Class::Serve, "Write counters to FILE, as JSON: at the mount, at SIGUSR1, and at the end"),
+    (
+        "remount",
+        "",
+        Class::Mount,
+        "Change the words of mount(8) of a mount that is there, such as ro; others have no effect",
+    ),
     ("ro", "", Class::Mount, "Read-only"),
     ("rw", "", Class::Mount, ""),
     ("nosuid", "", Class::Mount, "Without effect of set-user-id and set-group-id bits"),
@@ -195,6 +209,8 @@ const WORDS: &[Word] = &[
     ("_netdev", "", Class::Ignored, ""),
     ("comment", "=TEXT", Class::Ignored, ""),
     ("nonempty", "", Class::Ignored, ""),
+    ("user_id", "=UID", Class::Ignored, ""),
+    ("group_id", "=GID", Class::Ignored, ""),
     ("static_nlink", "", Class::Ignored, ""),
     ("userxattr", "", Class::Ignored, ""),
     ("index", "=on|off", Class::Ignored, ""),
@@ -256,7 +272,7 @@ impl UnionConfig {
         for words in words {
             config.set_all(words.as_ref(), &|_| true)?;
         }
-        if config.lower.is_empty() && config.upper.is_none() {
+        if config.lower.is_empty() && config.upper.is_none() && !config.options.mount.remount {
             return Err(UnionError::Config("no layers: give -o lowerdir=A:B, and upperdir=U to write".into()));
         }
         Ok(config)
@@ -287,7 +303,6 @@ impl UnionConfig {
             return match &*key {
                 // mount(8) and its users keep notes in these.
                 _ if all && (key.starts_with("x-") || key.starts_with("X-")) => Ok(()),
-                "remount" if all => Err(error("the kernel alone can do that: mount -i -o remount,...", None)),
                 "allow_root" if all => Err(error("not supported: use allow_other", None)),
                 _ => Err(error("no such option", nearest(&key, &valid).map(str::to_owned))),
             };
@@ -325,6 +340,7 @@ impl UnionConfig {
             "inode64" => options.inode32 = false,
             "counters" => options.counters = Some(path()),
             "allow_other" => options.mount.allow_other = true,
+            "remount" => options.mount.remount = true,
             "fsname" => options.mount.source = OsString::from_vec(unescape(raw)),
             "context" | "fscontext" | "defcontext" | "rootcontext" => {
                 options.mount.security.push(OsStr::from_bytes(word).to_owned());
@@ -509,7 +525,7 @@ mod tests {
             ("squash_to_root=1", "takes no value"),
             ("xattr_permissions=2", "not supported"),
             ("allow_root", "use allow_other"),
-            ("remount", "mount -i"),
+            ("remount=1", "takes no value"),
             ("=", "no such option"),
         ] {
             let message = UnionConfig::parse([format!("lowerdir=/l,{word}")]).unwrap_err().to_string();

@@ -10,9 +10,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use fuser::BackingId;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Stat};
 
-use super::privileges::{after_write, as_ordinary_writer};
+use super::owners::Owners;
+use super::privileges::{Caller, SET_ID, as_ordinary_writer};
 use super::refusal::PassthroughSwitch;
 
 /// How the opens of one node are served.
@@ -43,17 +44,30 @@ pub(super) struct Released {
 /// Who opens a file for writing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Writer {
-    uid: u32,
+    root: bool,
+    /// Whether a write could take anything away. Not knowing means yes.
+    may_take: bool,
+    /// The group of the file, if its set-group-id bit stays when this caller writes.
+    member_of: Option<u32>,
     /// Whether the file can be mapped for writing, which takes an open for reading and writing. Writes through a mapping change times below
     /// and nowhere else; those of write(2) the kernel's FUSE side sees, also where it passes them through.
     maps: bool,
 }
 
 impl Writer {
-    /// The writer that an open with these flags makes of `uid`, if it does.
-    pub(super) fn of(flags: OFlags, uid: u32) -> Option<Writer> {
-        let maps = flags.contains(OFlags::RDWR);
-        (maps || flags.contains(OFlags::WRONLY)).then_some(Writer { uid, maps })
+    /// The writer that an open of `file` with these flags makes of `caller`, if it does.
+    pub(super) fn of(flags: OFlags, caller: Caller, file: impl AsFd, owners: &Owners) -> Option<Writer> {
+        if !may_write(flags) {
+            return None;
+        }
+        let stat = rustix::fs::fstat(file).ok();
+        let member = |stat: &Stat| caller.keeps_set_gid(stat.st_mode, owners.show(*stat).st_gid);
+        Some(Writer {
+            root: caller.is_root(),
+            may_take: stat.is_none_or(|stat| stat.st_mode & SET_ID != 0),
+            member_of: stat.filter(member).map(|stat| stat.st_gid),
+            maps: flags.contains(OFlags::RDWR),
+        })
     }
 }
 
@@ -95,8 +109,7 @@ impl NodeIo {
     /// another node (`writers` is how many opens of all nodes can write) or through a mapping, and by writes that take set-id bits away
     /// from the file below.
     pub(super) fn changes_unnoticed(&self, mode: u32, writers: u32) -> bool {
-        writers > self.writers
-            || self.writers > 0 && self.backing.is_some() && (self.unnoticed || after_write(mode) != mode)
+        writers > self.writers || self.writers > 0 && self.backing.is_some() && (self.unnoticed || mode & SET_ID != 0)
     }
 
     /// The lower file, if the node holds it open.
@@ -128,9 +141,10 @@ impl NodeIo {
             self.unnoticed = false;
             if switch.is_on() {
                 // Who opens first decides for all who share it; a reader has no say.
-                let keeps_set_id = writer.is_some_and(|writer| writer.uid == 0);
+                let keeps_set_id = writer.is_some_and(|writer| writer.root);
+                let member_of = writer.and_then(|writer| writer.member_of);
                 // A lower file is not written, with whatever credentials.
-                let made = if keeps_set_id || !upper { make(fd) } else { as_ordinary_writer(|| make(fd)) };
+                let made = if keeps_set_id || !upper { make(fd) } else { as_ordinary_writer(member_of, || make(fd)) };
                 match made {
                     Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
                     Err(error) => switch.refused(&error),
@@ -138,14 +152,13 @@ impl NodeIo {
             }
         } else if let Some(backing) = &self.backing {
             // Of root's writes and those of others, one would be as the other must be.
-            let other_writer =
-                || writer.is_some_and(|writer| (writer.uid == 0) != backing.keeps_set_id) && may_hold_set_id(fd);
-            if backing.upper != upper || other_writer() {
+            let other_writer = writer.is_some_and(|writer| writer.root != backing.keeps_set_id && writer.may_take);
+            if backing.upper != upper || other_writer {
                 return Serve::OtherNode;
             }
         }
         if let (Some(writer), Some(_)) = (writer, &self.backing) {
-            self.unnoticed |= writer.maps || may_hold_set_id(fd);
+            self.unnoticed |= writer.maps || writer.may_take;
         }
         self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {
@@ -174,7 +187,7 @@ impl NodeIo {
     }
 }
 
-/// Whether a write could take anything away. Not knowing means yes.
-fn may_hold_set_id(file: BorrowedFd<'_>) -> bool {
-    rustix::fs::fstat(file).map_or(true, |stat| after_write(stat.st_mode) != stat.st_mode)
+/// Whether an open with these flags can write.
+pub(super) fn may_write(flags: OFlags) -> bool {
+    flags.intersects(OFlags::WRONLY | OFlags::RDWR)
 }

@@ -10,12 +10,14 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 
+use nix::unistd::{Gid, setfsgid};
 use rustix::fs::Mode;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::Res;
 use super::node::Node;
 use super::state::Union;
+use super::target::Target;
 
 const SET_UID: u32 = 0o4000;
 pub(super) const SET_GID: u32 = 0o2000;
@@ -23,15 +25,58 @@ pub(super) const SET_GID: u32 = 0o2000;
 pub(super) const SET_ID: u32 = SET_UID | SET_GID;
 const GROUP_EXECUTE: u32 = 0o0010;
 
-/// The mode of a regular file after somebody without privileges wrote it (setattr_should_drop_suidgid in fs/attr.c): set-group-id without the
-/// group's permission to execute means mandatory locking, and stays.
-pub(super) fn after_write(mode: u32) -> u32 {
-    let group = if mode & GROUP_EXECUTE != 0 { SET_GID } else { 0 };
-    mode & !(SET_UID | group)
+/// Who asks for something, with the ids that the mount shows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// The thread; 0 if it is not known.
+    pub(super) tid: u32,
 }
 
-/// Runs `hand_over` such that writes through the file it hands to the kernel take set-id bits away.
-pub(super) fn as_ordinary_writer<T>(hand_over: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+impl Caller {
+    /// Whether writes and changes take nothing away. The kernel does not tell us of CAP_FSETID.
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == 0
+    }
+
+    /// Whether this is one of the caller's groups.
+    fn is_in(&self, gid: u32) -> bool {
+        let groups = || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
+            line.split_whitespace().any(|group| group.parse() == Ok(gid))
+        };
+        self.gid == gid || groups()
+    }
+
+    /// Whether the caller's change leaves a set-group-id bit without the group's permission to execute, which means mandatory locking, in
+    /// a file of this group, as the mount shows it.
+    pub(super) fn keeps_set_gid(&self, mode: u32, gid: u32) -> bool {
+        mode & (SET_GID | GROUP_EXECUTE) == SET_GID && self.is_in(gid)
+    }
+}
+
+/// The mode of a regular file after somebody without privileges wrote it (setattr_should_drop_suidgid in fs/attr.c).
+pub(super) fn after_write(mode: u32, keeps_set_gid: bool) -> u32 {
+    mode & !(if keeps_set_gid { SET_UID } else { SET_ID })
+}
+
+/// Runs `hand_over` such that writes through the file it hands to the kernel take set-id bits away, but for the set-group-id bit of a file of
+/// the group `member_of` that its members would leave.
+pub(super) fn as_ordinary_writer<T>(
+    member_of: Option<u32>,
+    hand_over: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let Some(gid) = member_of else { return without_privilege(hand_over) };
+    // Of this thread, and for the file systems below alone.
+    let own = setfsgid(Gid::from_raw(gid));
+    let result = without_privilege(hand_over);
+    setfsgid(own);
+    result
+}
+
+fn without_privilege<T>(hand_over: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     // They are this thread's alone, and nothing else here changes them.
     thread_local!(static OWN: Cell<Option<CapabilitySets>> = const { Cell::new(None) });
     let own = match OWN.get() {
@@ -51,18 +96,32 @@ pub(super) fn as_ordinary_writer<T>(hand_over: impl FnOnce() -> io::Result<T>) -
 }
 
 impl Union {
-    /// Takes the set-id bits of a file away after `uid` has changed its content. Root keeps them, as elsewhere.
-    pub(super) fn take_set_id(&self, node: &Node, file: impl AsFd, uid: u32) -> Res<()> {
-        if uid == 0 { Ok(()) } else { self.take_set_id_bits(node, file) }
+    /// Takes the set-id bits of a file away after somebody has changed its content. Root keeps them, as elsewhere.
+    pub(super) fn take_set_id(&self, node: &Node, file: impl AsFd, caller: Caller) -> Res<()> {
+        if caller.is_root() { Ok(()) } else { self.take_set_id_bits(node, file, caller) }
     }
 
-    /// As [`take_set_id`](Union::take_set_id), whoever wrote.
-    pub(super) fn take_set_id_bits(&self, node: &Node, file: impl AsFd) -> Res<()> {
-        let mode = rustix::fs::fstat(&file)?.st_mode;
-        let kept = after_write(mode);
+    /// As [`take_set_id`](Union::take_set_id), also from root.
+    pub(super) fn take_set_id_bits(&self, node: &Node, file: impl AsFd, caller: Caller) -> Res<()> {
+        let stat = self.options.owners.show(rustix::fs::fstat(&file)?);
+        let mode = stat.st_mode;
+        if mode & SET_ID == 0 {
+            return Ok(());
+        }
+        let kept = after_write(mode, caller.keeps_set_gid(mode, stat.st_gid));
         if kept != mode {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(kept & 0o7777))?;
             self.attributes_changed(node);
+        }
+        Ok(())
+    }
+
+    /// Takes the set-group-id bit away after somebody who is not in the group has changed who has access (posix_acl_update_mode in
+    /// fs/posix_acl.c). The kernel does so by itself for chmod(2).
+    pub(super) fn take_set_gid(&self, target: &Target, caller: Caller) -> Res<()> {
+        let stat = self.options.owners.show(target.stat()?);
+        if stat.st_mode & SET_GID != 0 && !caller.is_root() && !caller.is_in(stat.st_gid) {
+            target.chmod(stat.st_mode & !SET_GID)?;
         }
         Ok(())
     }
@@ -73,11 +132,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_group_id_stays_where_the_group_may_not_execute() {
-        for (before, after) in
-            [(0o4755, 0o755), (0o6755, 0o755), (0o2755, 0o755), (0o2644, 0o2644), (0o6644, 0o2644), (0o1644, 0o1644)]
-        {
-            assert_eq!(after_write(before), after, "{before:o}");
+    fn set_group_id_stays_where_the_group_may_not_execute_and_its_member_writes() {
+        let member = Caller { uid: 1, gid: 5, tid: 0 };
+        let other = Caller { gid: 6, ..member };
+        for (before, by_member, by_other) in [
+            (0o4755, 0o755, 0o755),
+            (0o6755, 0o755, 0o755),
+            (0o2755, 0o755, 0o755),
+            (0o2644, 0o2644, 0o644),
+            (0o6644, 0o2644, 0o644),
+            (0o1644, 0o1644, 0o1644),
+        ] {
+            let after = |caller: Caller| after_write(before, caller.keeps_set_gid(before, 5));
+            assert_eq!((after(member), after(other)), (by_member, by_other), "{before:o}");
         }
+    }
+
+    #[test]
+    fn groups_besides_the_first_count() {
+        let own = rustix::process::getgroups().unwrap();
+        let tid = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let caller = Caller { uid: 1, gid: u32::MAX - 1, tid };
+        assert!(own.iter().all(|group| caller.is_in(group.as_raw())));
+        assert!(caller.is_in(u32::MAX - 1) && !caller.is_in(u32::MAX - 2));
     }
 }

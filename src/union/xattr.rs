@@ -7,7 +7,9 @@ use rustix::fs::XattrFlags;
 use super::Errno;
 use super::Res;
 use super::copy_up::Data;
+use super::layers::ACCESS_ACL;
 use super::node::{Node, read};
+use super::privileges::Caller;
 use super::state::Union;
 
 impl Union {
@@ -23,11 +25,21 @@ impl Union {
         target.list_xattrs()
     }
 
-    pub(super) fn setxattr(&self, node: &Node, name: &OsStr, value: &[u8], flags: XattrFlags) -> Res<()> {
+    pub(super) fn setxattr(
+        &self,
+        node: &Node,
+        name: &OsStr,
+        value: &[u8],
+        flags: XattrFlags,
+        caller: Caller,
+    ) -> Res<()> {
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target_of_attributes(&node.inode, &place)?;
         target.set_xattr(name, value, flags)?;
+        if name == ACCESS_ACL {
+            self.take_set_gid(&target, caller)?;
+        }
         // An ACL is a mode as well.
         self.face_changed(node);
         Ok(())

@@ -98,6 +98,29 @@ fn without_an_upper_or_with_ro_nothing_can_be_written() {
 }
 
 #[test]
+fn a_mount_can_be_made_read_only_and_writable_again() {
+    if !here("options::a_mount_can_be_made_read_only_and_writable_again") {
+        return;
+    }
+    let bed = Bed::new();
+    let (code, said) = outcome(&mut bed.program(&["mnt", "-o", "remount,ro"]));
+    assert!(code == 1 && said.contains("no fuse-union is mounted there"), "{code} {said}");
+    assert_eq!(outcome(&mut bed.program(&["mnt", "-o", "lowerdir=top:base,upperdir=upper,counters=c.json"])).0, 0);
+    let open = fs::File::create(bed.at("mnt/new")).unwrap();
+    let (code, said) = outcome(&mut bed.program(&["mnt", "-o", "remount,ro"]));
+    assert!(code == 1 && said.contains("busy"), "{code} {said}");
+    drop(open);
+    // What mount(8) makes of `mount -o remount,ro` and of what it reads in the mount table.
+    let words = "remount,ro,relatime,user_id=0,group_id=0,default_permissions,allow_other";
+    wait_until("the kernel to let go of the file", || outcome(&mut bed.program(&["name", "mnt", "-o", words])).0 == 0);
+    assert_eq!(fixture::errno(fs::write(bed.at("mnt/b"), "x")), libc::EROFS);
+    let (code, said) = outcome(&mut bed.program(&["mnt", "-o", "remount,rw"]));
+    assert_eq!(code, 0, "{said}");
+    fs::write(bed.at("mnt/b"), "x").unwrap();
+    bed.unmount();
+}
+
+#[test]
 fn what_is_wrong_is_said_and_nothing_is_mounted() {
     if !here("options::what_is_wrong_is_said_and_nothing_is_mounted") {
         return;

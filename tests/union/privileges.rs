@@ -6,6 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use rustix::fs::{XattrFlags, lsetxattr};
+
 use super::fixture::{each_mode, real_root, write_all};
 
 fn mode(path: &Path) -> u32 {
@@ -125,6 +128,79 @@ fn bits_that_are_set_while_a_user_writes_go_with_the_next_write() {
             tell.write_all(b"go\n").unwrap();
             assert!(child.wait().unwrap().success());
             assert_eq!((mode(&path), mode(&s.upper().join("f"))), (0o777, 0o777));
+        },
+    );
+}
+
+/// A set-group-id bit without the group's permission to execute goes or stays with whoever writes: a member of the group leaves it.
+#[test]
+fn the_bit_of_mandatory_locking_goes_when_the_writer_is_not_in_the_group() {
+    each_mode(
+        "privileges::the_bit_of_mandatory_locking_goes_when_the_writer_is_not_in_the_group",
+        1,
+        |s| write_all(&s.lower(0), &[("d/", "")]),
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            const MEMBER: &[&str] = &["--regid", "3000", "--clear-groups"];
+            const ALSO: &[&str] = &["--regid", "3001", "--groups", "3002,3000"];
+            const OTHER: &[&str] = &["--regid", "3001", "--groups", "3002"];
+            for (write, truncated) in [("echo x >> f", false), ("truncate -s 1 f", true), ("fallocate -l 9 f", true)] {
+                for (groups, after) in [(MEMBER, 0o2666), (ALSO, 0o2666), (OTHER, 0o666)] {
+                    let path = s.mnt().join("f");
+                    fs::write(&path, "content").unwrap();
+                    std::os::unix::fs::chown(&path, Some(65534), Some(3000)).unwrap();
+                    fs::set_permissions(&path, fs::Permissions::from_mode(0o6666)).unwrap();
+                    let command = Command::new("setpriv")
+                        .args(["--reuid", "65534"])
+                        .args(groups)
+                        .args(["sh", "-ec", write])
+                        .current_dir(s.mnt())
+                        .status();
+                    assert!(command.unwrap().success());
+                    assert_eq!(mode(&path), after, "{write} as {groups:?}, through the daemon: {truncated}");
+                    fs::remove_file(&path).unwrap();
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn an_acl_by_an_owner_outside_the_group_takes_the_set_group_id_bit_away() {
+    each_mode(
+        "privileges::an_acl_by_an_owner_outside_the_group_takes_the_set_group_id_bit_away",
+        1,
+        |s| write_all(&s.lower(0), &[("f", "content"), ("d/", "")]),
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            // user::rwx, group::rwx, mask::rwx, user 2:rwx, other::rwx: tag, permissions and id of each, in this order.
+            let mut acl = vec![2, 0, 0, 0];
+            for (tag, id) in [(1u16, u32::MAX), (2, 2), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)] {
+                acl.extend(tag.to_le_bytes().into_iter().chain(7u16.to_le_bytes()).chain(id.to_le_bytes()));
+            }
+            for (name, bits) in [("f", 0o2777), ("d", 0o2777)] {
+                let path = s.mnt().join(name);
+                for (group, after) in [(3000, bits), (3001, bits & 0o777)] {
+                    std::os::unix::fs::chown(&path, Some(65534), Some(3000)).unwrap();
+                    fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
+                    std::thread::scope(|scope| {
+                        // Of this thread alone, and with them its privileges over files.
+                        let other_user = || {
+                            setfsgid(Gid::from_raw(group));
+                            setfsuid(Uid::from_raw(65534));
+                            lsetxattr(&path, "system.posix_acl_access", &acl, XattrFlags::empty())
+                        };
+                        scope.spawn(other_user).join().unwrap().unwrap();
+                    });
+                    assert_eq!(mode(&path), after, "{name} as {group}");
+                }
+            }
         },
     );
 }
