@@ -83,7 +83,7 @@ mkfs.ext4 -q "$device"
 mount "$device" store
 for at in test scratch; do mkdir -p "store/$at/lower" "store/$at/upper"; done
 cat > union.config <<END
-export FSTYP=fuse FUSE_SUBTYP=.fuse-union TEST_DEV=test TEST_DIR=$folder/test SCRATCH_DEV=scratch SCRATCH_MNT=$folder/scratch
+export FSTYP=fuse FUSE_SUBTYP=.fuse-union TEST_DEV=union1 TEST_DIR=$folder/test SCRATCH_DEV=union2 SCRATCH_MNT=$folder/scratch
 export TEST_FS_MOUNT_OPTS="-olowerdir=$folder/store/test/lower,upperdir=$folder/store/test/upper"
 export MOUNT_OPTIONS="-olowerdir=$folder/store/scratch/lower,upperdir=$folder/store/scratch/upper"
 END
