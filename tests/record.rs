@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use layerbench::record::{CaseRecord, Run, SCHEMA_VERSION, list_runs};
+use layerbench::record::{CaseRecord, Run, RunWriter, SCHEMA_VERSION, list_runs};
 
 #[test]
 fn committed_runs_survive_reading_and_writing_byte_for_byte() {
@@ -32,4 +32,18 @@ fn committed_runs_survive_reading_and_writing_byte_for_byte() {
         let manifest = serde_json::to_string_pretty(&run.manifest).unwrap() + "\n";
         assert_eq!(fs::read_to_string(folder.join("run.json")).unwrap(), manifest);
     }
+}
+
+#[test]
+fn the_newest_run_of_a_day_has_the_last_number_also_where_an_older_one_was_removed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let reserve = |date: &str| RunWriter::reserve(scratch.path(), date).unwrap();
+    assert_eq!(reserve("2026-01-02").0, "2026-01-02.1");
+    let (_, second) = reserve("2026-01-02");
+    for n in 3..=10 {
+        assert_eq!(reserve("2026-01-02").0, format!("2026-01-02.{n}"));
+    }
+    fs::remove_dir(second).unwrap();
+    assert_eq!(reserve("2026-01-02").0, "2026-01-02.11");
+    assert_eq!(reserve("2026-01-03").0, "2026-01-03.1");
 }

@@ -261,11 +261,19 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// Makes the next free folder `results/<date>.<n>`. mkdir is the lock: two runs never share a folder and none is overwritten.
-    /// Returns the folder's name and path; [`RunWriter::create`] then fills it.
+    /// Makes the folder `results/<date>.<n>`, with the number after the last one of that day: where an older run was removed, the newest is
+    /// the last all the same. mkdir is the lock: two runs never share a folder and none is overwritten. Returns the folder's name and path;
+    /// [`RunWriter::create`] then fills it.
     pub fn reserve(results: &Path, date: &str) -> Result<(String, PathBuf), RecordError> {
         fs::create_dir_all(results).map_err(io_error("create folder", results))?;
-        for n in 1.. {
+        let mut last = 0;
+        for entry in fs::read_dir(results).map_err(io_error("read folder", results))? {
+            let (day, n, _) = run_key(&entry.map_err(io_error("read folder", results))?.path());
+            if day == date {
+                last = last.max(n);
+            }
+        }
+        for n in last.saturating_add(1).. {
             let name = format!("{date}.{n}");
             let folder = results.join(&name);
             match fs::create_dir(&folder) {
