@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::host::mount_table;
+use crate::driver::find_mount;
 use crate::sys;
 use crate::union::{self, UnionConfig, UnionError};
 
@@ -79,10 +79,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Also by the process that only starts the daemon: what is wrong with the words is found by one process alone.
     let config = config(args, source)?;
     if config.options.mount.remount {
-        let place = mountpoint.canonicalize().with_context(|| format!("find {}", mountpoint.display()))?;
-        let table = mount_table().context("read the mount table")?;
-        match table.iter().rfind(|entry| entry.mountpoint == place) {
-            Some(entry) if entry.fs_type == union::FS_TYPE => union::remount(&config, &place)?,
+        match find_mount(mountpoint).with_context(|| format!("find {}", mountpoint.display()))? {
+            Some(entry) if entry.fs_type == union::FS_TYPE => union::remount(&config, &entry.mountpoint)?,
             _ => anyhow::bail!("remount {}: no fuse-union is mounted there", mountpoint.display()),
         }
         return Ok(ExitCode::SUCCESS);

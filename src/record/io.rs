@@ -230,20 +230,20 @@ impl Run {
 
 /// Folders of `results` that hold a run, oldest first.
 pub fn list_runs(results: &Path) -> Result<Vec<PathBuf>, RecordError> {
+    let mut runs = entries(results)?;
+    runs.retain(|path| path.join(MANIFEST).is_file());
+    runs.sort_by_key(|path| run_key(path));
+    Ok(runs)
+}
+
+/// What is in `results`, in no order; nothing where it does not exist.
+fn entries(results: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let entries = match fs::read_dir(results) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(io_error("list", results)(e)),
     };
-    let mut runs = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(io_error("list", results))?.path();
-        if path.join(MANIFEST).is_file() {
-            runs.push(path);
-        }
-    }
-    runs.sort_by_key(|path| run_key(path));
-    Ok(runs)
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(io_error("list", results))).collect()
 }
 
 /// Sort key of `YYYY-MM-DD.N`: the date as text, then N as a number.
@@ -266,13 +266,11 @@ impl RunWriter {
     /// [`RunWriter::create`] then fills it.
     pub fn reserve(results: &Path, date: &str) -> Result<(String, PathBuf), RecordError> {
         fs::create_dir_all(results).map_err(io_error("create folder", results))?;
-        let mut last = 0;
-        for entry in fs::read_dir(results).map_err(io_error("read folder", results))? {
-            let (day, n, _) = run_key(&entry.map_err(io_error("read folder", results))?.path());
-            if day == date {
-                last = last.max(n);
-            }
-        }
+        let number = |path: &PathBuf| {
+            let (day, n, _) = run_key(path);
+            (day == date).then_some(n)
+        };
+        let last = entries(results)?.iter().filter_map(number).max().unwrap_or(0);
         for n in last.saturating_add(1).. {
             let name = format!("{date}.{n}");
             let folder = results.join(&name);

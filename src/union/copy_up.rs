@@ -337,10 +337,7 @@ fn open_source(source: Target, data: Data) -> Res<Target> {
     }
 }
 
-/// Opens a lower file for reading without touching its access time, where that is allowed (owner or root).
+/// Opens a lower file for reading.
 pub(super) fn open_quietly(source: &Target) -> Res<OwnedFd> {
-    match source.open(OFlags::RDONLY | OFlags::NOATIME) {
-        Err(Errno::PERM) => source.open(OFlags::RDONLY),
-        other => other,
-    }
+    layers::quietly(|quiet| source.open(OFlags::RDONLY | quiet))
 }

@@ -262,6 +262,14 @@ pub(super) fn is_stacked(statfs: &StatFs) -> bool {
     matches!(statfs.f_type, OVERLAYFS_SUPER_MAGIC | FUSE_SUPER_MAGIC)
 }
 
+/// Opens something for reading without touching its access time, where that is allowed (owner or root).
+pub(super) fn quietly(open: impl Fn(OFlags) -> Res<OwnedFd>) -> Res<OwnedFd> {
+    match open(OFlags::NOATIME) {
+        Err(Errno::PERM) => open(OFlags::empty()),
+        other => other,
+    }
+}
+
 /// Calls `visit` with every name of a directory but `.` and `..`, and its type (Unknown where the file system does not say).
 pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType)) -> Res<()> {
     read_entries(dir, |name, kind, _| visit(name, kind))
@@ -270,11 +278,8 @@ pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileTy
 /// As [`read_dir`], with the inode numbers that the directory holds.
 pub(super) fn read_entries(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // It is not the user who reads here. Only its owner and root may ask for that.
-    let fd = match rustix::fs::openat(dir, ".", flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::openat(dir, ".", flags, Mode::empty())?,
-        other => other?,
-    };
+    // It is not the user who reads here.
+    let fd = quietly(|quiet| rustix::fs::openat(dir, ".", flags | quiet, Mode::empty()))?;
     let mut buffer = Vec::with_capacity(32 * 1024);
     let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {

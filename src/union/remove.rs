@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::copy_up::Data;
 use super::create::{make_whiteout, remove_whiteout};
 use super::hard_links::has_names;
-use super::layers::{self, UPPER};
+use super::layers::{self, Layer, UPPER};
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
 use super::state::Union;
@@ -46,10 +46,7 @@ impl Union {
         if inode.remove_name(&parent, name) {
             place.orphan = Some(Arc::new(last));
         }
-        if !has_names(inode.kind, &stat) {
-            // The number can be used again below.
-            self.table.numbers.forget(FileKey::new(layer, &stat));
-        }
+        self.name_gone(inode.kind, layer, &stat);
         Ok(())
     }
 
@@ -86,7 +83,7 @@ impl Union {
         inode.remove_name(&parent, name);
         place.orphan = Some(last);
         state.drop_fds();
-        self.table.numbers.forget(FileKey::new(layer, &stat));
+        self.name_gone(inode.kind, layer, &stat);
         Ok(())
     }
 
@@ -114,8 +111,13 @@ impl Union {
         if let Some(state) = &inode.dir {
             state.drop_fds();
         }
-        if !has_names(inode.kind, stat) {
-            self.table.numbers.forget(FileKey::new(place.layer, stat));
+        self.name_gone(inode.kind, place.layer, stat);
+    }
+
+    /// A file of which this was said has lost a name. If that was the last one, its number can be used again, below and here.
+    fn name_gone(&self, kind: FileType, layer: Layer, stat: &Stat) {
+        if !has_names(kind, stat) {
+            self.table.numbers.forget(FileKey::new(layer, stat));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use fuser::RenameFlags;
-use rustix::fs::{FileType, RenameFlags as Renameat, Stat};
+use rustix::fs::{FileType, RenameFlags as Renameat};
 
 use super::copy_up::Data;
 use super::create::{make_whiteout, mark_opaque, remove_whiteout};
@@ -58,7 +58,7 @@ impl Union {
             // It was replaced by another file after it was prepared.
             return Err(Errno::STALE);
         }
-        let (moved, stat) = self.known(&source, indexes.entry(0, source.name)?)?;
+        let (moved, stat) = self.child(&source.parent, source.name, indexes.entry(0, source.name)?)?;
         let key = FileKey::new(UPPER, &stat);
         if exchange {
             return self.exchange(&mut indexes, &source, &target, (old, new), (&moved, key));
@@ -68,7 +68,7 @@ impl Union {
         }
         let replaced = match new.kind {
             None => None,
-            Some(_) => Some(self.known(&target, indexes.entry(1, target.name)?)?),
+            Some(_) => Some(self.child(&target.parent, target.name, indexes.entry(1, target.name)?)?),
         };
         if let (Some((replaced, _)), Some(new_kind)) = (&replaced, new.kind) {
             if replaced.ino == moved.ino {
@@ -148,11 +148,6 @@ impl Union {
         self.copy_up(&inode, Data::Whole)
     }
 
-    /// The inode at one end, and its attributes.
-    fn known(&self, end: &End<'_>, entry: &Entry) -> Res<(Arc<Inode>, Stat)> {
-        self.child(&end.parent, end.name, entry)
-    }
-
     /// The way to an inode that is about to lose this name.
     fn last_way(&self, end: &End<'_>, inode: &Inode) -> Res<OwnedFd> {
         let dir = self.dir_fd(&end.parent, read(&inode.place).layer)?;
@@ -188,7 +183,7 @@ impl Union {
         if !new.in_upper {
             return Err(Errno::STALE);
         }
-        let (other, stat) = self.known(target, indexes.entry(1, target.name)?)?;
+        let (other, stat) = self.child(&target.parent, target.name, indexes.entry(1, target.name)?)?;
         if other.ino == moved.ino {
             return Ok(());
         }

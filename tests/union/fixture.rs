@@ -166,6 +166,10 @@ pub fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path.as_ref()).unwrap_or_else(|error| panic!("read {}: {error}", path.as_ref().display()))
 }
 
+pub fn ino(path: impl AsRef<Path>) -> u64 {
+    fs::symlink_metadata(path).unwrap().ino()
+}
+
 /// The errno of what must fail.
 pub fn errno<T>(result: std::io::Result<T>) -> i32 {
     match result {

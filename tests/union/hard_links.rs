@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Stack, each_mode, errno, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, ino, names, real_root, text, write_all};
 
 /// Names of one file, in a directory that is beside, one that is not, and one that is deep.
 const NAMES: [&str; 4] = ["a/one", "a/two", "b/three", "c/d/e/four"];
@@ -21,10 +21,6 @@ fn linked(s: &Stack, n: usize, names: &[&str], content: &str) {
         fs::create_dir_all(lower.join(name).parent().unwrap()).unwrap();
         fs::hard_link(lower.join(names[0]), lower.join(name)).unwrap();
     }
-}
-
-fn ino(path: impl AsRef<Path>) -> u64 {
-    fs::symlink_metadata(path).unwrap().ino()
 }
 
 /// All of `names` are one file below `root`, with as many links, and show `content`.

@@ -7,11 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{Stack, each_mode, forget_all, here, text, write_all};
-
-fn ino(path: impl AsRef<Path>) -> u64 {
-    fs::symlink_metadata(path).unwrap().ino()
-}
+use crate::fixture::{Stack, each_mode, forget_all, here, ino, text, write_all};
 
 /// All paths below a directory and their numbers; listings show the same ones.
 fn all_numbers(root: &Path) -> BTreeMap<String, u64> {
