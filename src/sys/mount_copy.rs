@@ -17,12 +17,13 @@ pub enum AccessTimes {
 }
 
 /// A copy of the mount that `dir` (O_PATH will do) is on, whose root is `dir`; with `submounts`, of those below it, too. Reading through it
-/// changes access times as said, those of directories unless `directories` is false. It needs CAP_SYS_ADMIN in the namespace of the mount
-/// and Linux 5.12. Like the mount itself it keeps the file system in use, but not busy: it can be unmounted elsewhere.
-pub fn private_copy(dir: impl AsFd, submounts: bool, times: AccessTimes, directories: bool) -> io::Result<OwnedFd> {
+/// changes access times as `times` says, where it does; those of directories unless the second word is false. It needs CAP_SYS_ADMIN in the
+/// namespace of the mount, and Linux 5.12 for `times`. Like the mount itself it keeps the file system in use, but not busy: it can be unmounted elsewhere.
+pub fn private_copy(dir: impl AsFd, submounts: bool, times: Option<(AccessTimes, bool)>) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, submounts);
     let copy = open_tree(dir, c"", flags)?;
+    let Some((times, directories)) = times else { return Ok(copy) };
     let times = match times {
         AccessTimes::Never => libc::MOUNT_ATTR_NOATIME,
         AccessTimes::Relative => libc::MOUNT_ATTR_RELATIME,

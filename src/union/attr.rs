@@ -42,11 +42,11 @@ impl Union {
     ) -> Res<Stat> {
         let inode = &node.inode;
         let data = if change.size == Some(0) { Data::None } else { Data::Whole };
-        self.copy_up(inode, data)?;
+        let fresh = self.copy_up_open(inode, data)?;
         let place = read(&inode.place);
         let target = self.target_of_attributes(inode, &place)?;
         if let Some(size) = change.size {
-            let file = match handle.and_then(|handle| handle.upper_file()) {
+            let file = match handle.and_then(|handle| handle.upper_file()).or(fresh) {
                 Some(file) => file,
                 None => Arc::new(target.open(OFlags::WRONLY | OFlags::NONBLOCK)?),
             };

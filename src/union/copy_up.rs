@@ -123,9 +123,7 @@ impl Union {
         }
         // A name can go or change while we look at it: then look again.
         for _ in 0..16 {
-            if let Some((parent, _)) = inode.name() {
-                self.copy_up(&parent, Data::Whole)?;
-            }
+            self.copy_up_parents(inode)?;
             let _once = lock(&inode.copying);
             if inode.is_upper() {
                 return Ok(None);
@@ -137,6 +135,20 @@ impl Union {
             }
         }
         Err(Errno::STALE)
+    }
+
+    /// Makes sure that all directories above an inode are in the upper, the topmost first. Trees may be deeper than a stack.
+    fn copy_up_parents(&self, inode: &Inode) -> Res<()> {
+        let mut above: Vec<Arc<Inode>> = Vec::new();
+        while let Some((parent, _)) = above.last().map_or(inode, |dir| &**dir).name()
+            && !parent.is_upper()
+        {
+            above.push(parent);
+        }
+        while let Some(dir) = above.pop() {
+            self.copy_up(&dir, Data::Whole)?;
+        }
+        Ok(())
     }
 
     /// Copies and commits.
@@ -166,6 +178,11 @@ impl Union {
             clock.lap(Step::Rename);
             committed
         });
+        if matches!(committed, Ok(true)) && self.mode_to_move(&stat) != 0 {
+            let place = read(&inode.place);
+            // It is there; that its owner may write in it is all that differs if this fails.
+            let _ = self.target(inode, UPPER, place.orphan.as_ref()).and_then(|copy| copy.chmod(stat.st_mode));
+        }
         if !matches!(committed, Ok(true)) {
             // The error that matters is the first one; what stays in scratch is removed by the next mount.
             let _ = fresh.drop_scratch_name(self.layers.scratch()?);
@@ -209,20 +226,21 @@ impl Union {
         Ok(true)
     }
 
-    /// An empty file for a copy, with the mode that the copy will have where chown(2) would not take anything from it.
+    /// An empty file for a copy, if it is made for it with the mode that the copy will have where chown(2) would not take anything from it.
     fn new_file(&self, stat: &Stat) -> Res<Fresh> {
-        let mode = if stat.st_mode & SET_ID == 0 { stat.st_mode & PERMISSIONS } else { 0o600 };
-        let (mode, scratch) = (Mode::from_raw_mode(mode), self.layers.scratch()?);
-        set_umask(0)?;
-        match rustix::fs::openat(scratch, ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
-            Ok(file) => return Ok(Fresh::Unnamed(Arc::new(file))),
+        // Who has no privileges needs to write in it for some attributes.
+        let final_mode = stat.st_mode & SET_ID == 0 && !self.restricted;
+        let mode = if final_mode { stat.st_mode & PERMISSIONS } else { 0o600 };
+        match self.spare.as_ref().ok_or(Errno::ROFS)?.take(mode) {
+            Ok(file) => return Ok(Fresh::Unnamed(file)),
             // A file system without O_TMPFILE; or a kernel: then this opens a directory for writing.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
         let name = self.scratch_name();
+        set_umask(0)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(scratch, &name, flags, mode)?;
+        let file = rustix::fs::openat(self.layers.scratch()?, &name, flags, Mode::from_raw_mode(mode))?;
         Ok(Fresh::Scratch(name, Some(Arc::new(file))))
     }
 
@@ -271,7 +289,7 @@ impl Union {
     /// set-id bits, and everything else changes times.
     fn copy_metadata(&self, source: &Target, to: &Target, stat: &Stat) -> Res<()> {
         let now = to.stat()?;
-        let mut mode = stat.st_mode;
+        let mut mode = stat.st_mode | self.mode_to_move(stat);
         if (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid) {
             match to.chown(Some(stat.st_uid), Some(stat.st_gid)) {
                 Ok(()) => {}
@@ -290,6 +308,12 @@ impl Union {
         to.utimens(&times_of(stat))
     }
 
+    /// What the mode of a copy needs besides until it is in its place: without privileges nobody moves a directory in which he may not write.
+    fn mode_to_move(&self, stat: &Stat) -> u32 {
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory && self.restricted { Mode::RWXU.bits() & !stat.st_mode } else { 0 }
+    }
+
     /// Whether there were any.
     fn copy_xattrs(&self, source: &Target, to: &Target) -> Res<bool> {
         let names = match source.list_xattrs() {
@@ -304,11 +328,18 @@ impl Union {
                 Ok(()) => {}
                 // trusted.* and security.* are for the real root.
                 Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if self.restricted => {}
+                // What only the file system of the lower knows.
+                Err(Errno::OPNOTSUPP) if !matters_everywhere(name) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Ok(!names.is_empty())
     }
+}
+
+/// Whether an attribute says who may do what: a copy without it would say something else.
+fn matters_everywhere(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"security.") || name == layers::ACCESS_ACL || name == layers::DEFAULT_ACL
 }
 
 /// Changes a directory of the upper such that nobody can see it: it keeps its times.
@@ -340,4 +371,20 @@ fn open_source(source: Target, data: Data) -> Res<Target> {
 /// Opens a lower file for reading.
 pub(super) fn open_quietly(source: &Target) -> Res<OwnedFd> {
     layers::quietly(|quiet| source.open(OFlags::RDONLY | quiet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_capabilities_and_acls_are_never_left_out() {
+        let matters = |name: &str| matters_everywhere(OsStr::new(name));
+        for name in ["security.capability", "security.selinux", "system.posix_acl_access", "system.posix_acl_default"] {
+            assert!(matters(name), "{name}");
+        }
+        for name in ["btrfs.compression", "user.note", "system.cifs_acl", "trusted.x"] {
+            assert!(!matters(name), "{name}");
+        }
+    }
 }

@@ -76,14 +76,17 @@ impl Union {
             // The kernel did not know the name when it asked to create it; without O_EXCL it means to open what is there.
             Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
                 let found = self.look_up(parent, name)?;
-                if found.node.inode.kind != FileType::RegularFile {
-                    self.table.forget(found.node.id, 1);
-                    return Err(Errno::EXIST);
-                }
-                return match self.open(&found.node, flags, maker.caller, make) {
+                let opened = match found.node.inode.kind {
+                    FileType::RegularFile => self.open(&found.node, flags, maker.caller, make),
+                    _ => Err(Errno::EXIST),
+                };
+                return match opened {
                     Ok(opened) => Ok((found, opened)),
                     Err(errno) => {
-                        self.table.forget(found.node.id, 1);
+                        let id = found.node.id;
+                        // Who still holds it keeps it.
+                        drop(found);
+                        self.table.forget(id, 1);
                         Err(errno)
                     }
                 };
@@ -162,8 +165,16 @@ impl Union {
             }
             let Target::At(nest, _) = &nest else { return Err(Errno::IO) };
             self.make_at(dir, nest.as_fd(), name, maker, New::Directory)?;
-            mark_opaque(layers::open_dir_at(nest.as_fd(), name)?.as_fd())?;
-            rustix::fs::renameat(&**nest, name, &**dir, name)
+            let made = layers::open_dir_at(nest.as_fd(), name)?;
+            let mode = Mode::from_raw_mode(rustix::fs::fstat(&made)?.st_mode);
+            // Without privileges nobody moves a directory in which he may not write.
+            let locked = self.restricted && !mode.contains(Mode::RWXU);
+            if locked {
+                rustix::fs::chmodat(nest, name, mode | Mode::RWXU, AtFlags::empty())?;
+            }
+            mark_opaque(made.as_fd())?;
+            rustix::fs::renameat(&**nest, name, &**dir, name)?;
+            if locked { rustix::fs::chmodat(dir, name, mode, AtFlags::empty()) } else { Ok(()) }
         });
         // What stays in scratch is removed by the next mount.
         let _ = layers::remove_tree(scratch, &nest_name, FileType::Directory);

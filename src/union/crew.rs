@@ -32,6 +32,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::counters::Kind;
 use super::node::lock;
+use super::spare::Spare;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
 const COMPANY: u32 = 16;
@@ -74,6 +75,8 @@ struct Device {
     ended: AtomicU64,
     /// How many requests have come in quick succession.
     brisk: AtomicU32,
+    /// What is made ready meanwhile, if anything can be changed.
+    spare: Option<Arc<Spare>>,
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -98,6 +101,7 @@ impl Device {
         let begun = self.now();
         self.ended.store(begun, Ordering::Relaxed);
         if self.brisk.load(Ordering::Relaxed) < BRISK {
+            self.put_away();
             return;
         }
         let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -110,6 +114,13 @@ impl Device {
         }
         // In vain: not again before requests have shown to be quick.
         self.brisk.store(0, Ordering::Relaxed);
+        self.put_away();
+    }
+
+    fn put_away(&self) {
+        if let Some(spare) = &self.spare {
+            spare.put_away();
+        }
     }
 }
 
@@ -174,6 +185,8 @@ enum Next {
     Asks,
     /// Something of its own, for which it needs a processor, and perhaps the one that it shares with us.
     Works,
+    /// There is none. The kernel has many nodes forgotten by one message, of which this thread may hold the rest.
+    Nobody,
 }
 
 impl Next {
@@ -182,6 +195,7 @@ impl Next {
         match kind {
             // The kernel asks for an attribute on the way to a write.
             Kind::Getxattr => Next::Works,
+            Kind::Forget => Next::Nobody,
             _ => Next::Asks,
         }
     }
@@ -212,13 +226,14 @@ fn changes_files(kind: Kind) -> bool {
 pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 
 impl Crew {
-    /// Where the requests come from, and how long to look for the next one. Until this is known nobody does.
-    pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration) -> io::Result<()> {
+    /// Where the requests come from, and how long to look for the next one. Until this is known nobody does. `spare` is what is made ready
+    /// while one caller asks in quick succession.
+    pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration, spare: Option<Arc<Spare>>) -> io::Result<()> {
         if linger > Duration::ZERO {
             let (fd, since, linger) = (device.try_clone_to_owned()?, Instant::now(), nanoseconds(linger));
             let (ended, brisk) = (AtomicU64::new(0), AtomicU32::new(0));
             // Set once: a crew has one session.
-            let _ = self.device.set(Device { fd, since, linger, ended, brisk });
+            let _ = self.device.set(Device { fd, since, linger, ended, brisk, spare });
         }
         Ok(())
     }
@@ -235,11 +250,15 @@ impl Crew {
             }
         });
         self.begun.fetch_add(1, Ordering::SeqCst);
-        if let Some(device) = self.device.get() {
+        let next = Next::after(kind);
+        if let Some(device) = self.device.get().filter(|_| next != Next::Nobody) {
             device.request();
         }
         if caller != 0 && self.caller.swap(caller, Ordering::Relaxed) != caller {
             self.company.store(COMPANY, Ordering::Relaxed);
+            if let Some(device) = self.device.get() {
+                device.put_away();
+            }
             if self.resting.load(Ordering::Relaxed) > 0 {
                 let mut state = lock(&self.state);
                 state.call_one(&self.call);
@@ -248,7 +267,7 @@ impl Crew {
         if changes_files(kind) {
             self.watch();
         }
-        Turn { crew: self, next: Next::after(kind), thread: PhantomData }
+        Turn { crew: self, next, thread: PhantomData }
     }
 
     /// What this thread does next can take long: another one waits for requests until that ends. Nothing to a thread that has no turn here.
@@ -384,9 +403,17 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Turn { crew, next, .. } = self;
         crew.ended.fetch_add(1, Ordering::Relaxed);
+        if *next == Next::Nobody {
+            return;
+        }
         if crew.ready.load(Ordering::Relaxed) <= 1 {
-            if let Some(device) = crew.device.get().filter(|_| *next == Next::Asks) {
-                device.linger();
+            if let Some(device) = crew.device.get() {
+                if let Some(spare) = device.spare.as_ref().filter(|_| *next == Next::Works) {
+                    spare.renew();
+                }
+                if *next == Next::Asks {
+                    device.linger();
+                }
             }
             return;
         }
@@ -420,7 +447,7 @@ mod tests {
     /// What holds a thread up, in the one test that needs it.
     static HELD: Mutex<Option<Receiver<()>>> = Mutex::new(None);
 
-    /// Who asks, and what is done meanwhile.
+    /// Who asks (0 means a forget), and what is done meanwhile.
     type Request = (u32, fn(&Crew));
 
     /// A thread that answers requests.
@@ -437,7 +464,7 @@ mod tests {
         let crew = Arc::clone(crew);
         let handle = std::thread::spawn(move || {
             for (caller, work) in coming {
-                let turn = crew.turn(caller, Kind::Lookup);
+                let turn = crew.turn(caller, if caller == 0 { Kind::Forget } else { Kind::Lookup });
                 work(&crew);
                 drop(turn);
                 done.send(()).unwrap();
@@ -602,7 +629,7 @@ mod tests {
     fn a_thread_looks_for_the_next_request_once_they_come_quickly_and_until_that_is_in_vain() {
         let (come, request) = rustix::pipe::pipe().unwrap();
         let crew = Crew::default();
-        crew.serves(come.as_fd(), Duration::from_millis(200)).unwrap();
+        crew.serves(come.as_fd(), Duration::from_millis(200), None).unwrap();
         let device = crew.device.get().unwrap();
         let brisk = || device.brisk.load(Ordering::Relaxed);
         let quickly = || (0..BRISK).for_each(|_| device.request());
@@ -624,7 +651,7 @@ mod tests {
     fn nobody_looks_for_requests_unless_told_to() {
         let (come, _request) = rustix::pipe::pipe().unwrap();
         let crew = Crew::default();
-        crew.serves(come.as_fd(), Duration::ZERO).unwrap();
+        crew.serves(come.as_fd(), Duration::ZERO, None).unwrap();
         assert!(crew.device.get().is_none());
     }
 

@@ -60,7 +60,9 @@ impl Union {
         let writable = may_write(flags);
         let mut fresh = None;
         if writable || truncate {
-            fresh = self.copy_up_open(inode, if truncate { Data::None } else { Data::Whole })?;
+            // Who may only read may be refused below, and then nothing may be lost.
+            let data = if truncate && writable { Data::None } else { Data::Whole };
+            fresh = self.copy_up_open(inode, data)?;
         }
         let mut io = lock(&node.io);
         let place = read(&inode.place);
@@ -95,7 +97,11 @@ impl Union {
         let target = || self.target(inode, place.layer, place.orphan.as_ref());
         let file = match (fresh, upper, writable || truncate) {
             (Some(file), ..) => file,
-            (None, true, true) => Arc::new(target()?.open(OFlags::RDWR | OFlags::NONBLOCK)?),
+            (None, true, true) => Arc::new(match target()?.open(OFlags::RDWR | OFlags::NONBLOCK) {
+                // Without privileges nobody reads what he may only write.
+                Err(Errno::ACCESS) => target()?.open(OFlags::WRONLY | OFlags::NONBLOCK)?,
+                other => other?,
+            }),
             (None, true, false) => Arc::new(target()?.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
             (None, false, _) => match io.lower_file() {
                 Some(file) => file,

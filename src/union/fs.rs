@@ -1,4 +1,6 @@
 //! The edge to fuser: decode, call, reply. No logic.
+//!
+//! Whoever replies holds no node any more: the kernel may have it forgotten at once, and a node that somebody holds stays.
 
 use std::ffi::OsStr;
 use std::io;
@@ -122,11 +124,20 @@ impl Edge {
     }
 
     fn entry(&self, found: Result<Found, rustix::io::Errno>, reply: ReplyEntry) {
-        match found {
-            Ok(found) => {
-                let (attr_ttl, attr) = self.found(&found);
-                reply.entry_with_ttls(&attr_ttl, &self.0.ttl(), &attr, GENERATION);
-            }
+        match found.map(|found| self.found(&found)) {
+            Ok((attr_ttl, attr)) => reply.entry_with_ttls(&attr_ttl, &self.0.ttl(), &attr, GENERATION),
+            Err(errno) => reply.error(code(errno)),
+        }
+    }
+
+    /// What the kernel is told of a node's attributes, and for how long.
+    fn shown(&self, node: &Node, stat: Stat) -> (Duration, FileAttr) {
+        (self.attr_ttl(node, &stat), attributes(node.inode.ino, &self.presented(node, stat)))
+    }
+
+    fn attr(shown: Result<(Duration, FileAttr), rustix::io::Errno>, reply: ReplyAttr) {
+        match shown {
+            Ok((ttl, attr)) => reply.attr(&ttl, &attr),
             Err(errno) => reply.error(code(errno)),
         }
     }
@@ -237,13 +248,8 @@ impl fuser::Filesystem for Edge {
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let _turn = self.turn(req, Op::Getattr);
-        let found = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| (node, stat)));
-        match found {
-            Ok((node, stat)) => {
-                reply.attr(&self.attr_ttl(&node, &stat), &attributes(node.inode.ino, &self.presented(&node, stat)));
-            }
-            Err(errno) => reply.error(code(errno)),
-        }
+        let shown = self.0.node(ino.0).and_then(|node| self.0.getattr(&node).map(|stat| self.shown(&node, stat)));
+        Self::attr(shown, reply);
     }
 
     fn setattr(
@@ -266,19 +272,13 @@ impl fuser::Filesystem for Edge {
     ) {
         let _turn = self.turn(req, Op::Setattr);
         let change = Change { mode, uid, gid, size, atime: atime.map(timespec), mtime: mtime.map(timespec) };
-        // A handle that is gone is no reason to fail: the node is enough.
-        let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
-        let done = self.0.node(ino.0).and_then(|node| {
+        let shown = self.0.node(ino.0).and_then(|node| {
             let change = self.0.options.owners.store_change(change)?;
-            let stat = self.0.setattr(&node, &change, handle.as_ref(), caller(req))?;
-            Ok((node, stat))
+            // A handle that is gone is no reason to fail: the node is enough.
+            let handle = fh.and_then(|fh| self.0.handle(fh.0).ok());
+            self.0.setattr(&node, &change, handle.as_ref(), caller(req)).map(|stat| self.shown(&node, stat))
         });
-        match done {
-            Ok((node, stat)) => {
-                reply.attr(&self.attr_ttl(&node, &stat), &attributes(node.inode.ino, &self.presented(&node, stat)));
-            }
-            Err(errno) => reply.error(code(errno)),
-        }
+        Self::attr(shown, reply);
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
@@ -365,9 +365,8 @@ impl fuser::Filesystem for Edge {
         let _turn = self.turn(req, Op::Create);
         let maker = self.maker(req, mode, umask);
         let made = self.0.create(parent.0, name, maker, open_flags(flags), &|file| reply.open_backing(file));
-        match made {
-            Ok((found, opened)) => {
-                let (ttl, attr) = self.found(&found);
+        match made.map(|(found, opened)| (self.found(&found), opened)) {
+            Ok(((ttl, attr), opened)) => {
                 let handle = FileHandle(opened.handle);
                 match &opened.backing {
                     Some(id) => reply.created_passthrough(&ttl, &attr, GENERATION, handle, FopenFlags::empty(), id),

@@ -31,8 +31,8 @@ pub(super) fn has_names(kind: FileType, stat: &Stat) -> bool {
 /// is a candidate.
 type LayerLinks = HashMap<u64, Vec<PathBuf>>;
 
-/// What was read of the lowers so far, per layer that had a hard-linked file copied up.
-pub(super) type KnownLinks = HashMap<Layer, Arc<LayerLinks>>;
+/// What was read of the lowers so far, per layer, and file system in it, that had a hard-linked file copied up.
+pub(super) type KnownLinks = HashMap<(Layer, u64), Arc<LayerLinks>>;
 
 impl Union {
     /// Gives the finished copy of a file with several links all the names under which the lower file is visible. `stat` is the lower's.
@@ -147,7 +147,7 @@ impl Union {
                 return Ok(names);
             }
         }
-        for path in self.layer_links(layer)?.get(&stat.st_ino).into_iter().flatten() {
+        for path in self.layer_links(layer, stat.st_dev)?.get(&stat.st_ino).into_iter().flatten() {
             if let Some(name) = self.shown_at(path)? {
                 let dir = name.0.ino;
                 self.add_if_shown(&mut names, layer, stat, name)?;
@@ -193,15 +193,15 @@ impl Union {
         Ok(Some((dir, last.to_os_string())))
     }
 
-    /// All hard links inside a lower. Read once, and only if it is asked for.
-    fn layer_links(&self, layer: Layer) -> Res<Arc<LayerLinks>> {
+    /// All hard links of a file system inside a lower. Read once, and only if it is asked for.
+    fn layer_links(&self, layer: Layer, device: u64) -> Res<Arc<LayerLinks>> {
         // Held meanwhile, so that one reads it and the others wait.
         let mut known = lock(&self.known_links);
-        if let Some(links) = known.get(&layer) {
+        if let Some(links) = known.get(&(layer, device)) {
             return Ok(Arc::clone(links));
         }
-        let links = Arc::new(read_links(self.layers.root(layer)?)?);
-        known.insert(layer, Arc::clone(&links));
+        let links = Arc::new(read_links(self.layers.root(layer)?, device)?);
+        known.insert((layer, device), Arc::clone(&links));
         Ok(links)
     }
 }
@@ -210,21 +210,30 @@ fn same(one: &Name, other: &Name) -> bool {
     one.0.ino == other.0.ino && one.1 == other.1
 }
 
-/// Reads a whole layer and returns the files that have several names in it.
-fn read_links(root: BorrowedFd<'_>) -> Res<LayerLinks> {
+/// Reads a whole layer and returns the files of a device that have several names in it. What is mounted in the layer is left out, unless
+/// the device is.
+fn read_links(root: BorrowedFd<'_>, device: u64) -> Res<LayerLinks> {
     /// A file that was met once: most are met no second time, and need no path.
     enum Met {
         Once(u32, OsString),
         Again(Vec<PathBuf>),
     }
     let true_inos = has_true_inos(root);
+    let device_of = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| stat.st_dev);
+    let on_root = device_of(root)? == device;
     let mut dirs = vec![PathBuf::new()];
     let mut met: HashMap<u64, Met> = HashMap::new();
     // Descriptors of the directories above those that are still to be read; no path is opened as a whole, so that none is too long.
     let mut stack: Vec<(Arc<OwnedFd>, OsString, u32)> =
         vec![(Arc::new(root.try_clone_to_owned().map_err(super::state::errno)?), OsString::from("."), 0)];
     while let Some((parent, name, dir)) = stack.pop() {
-        let fd = Arc::new(layers::open_dir_at(parent.as_fd(), &name)?);
+        // What cannot be reached is not in the merged tree either: a mount whose server is dead, or what went since.
+        let Ok(fd) = layers::open_dir_at(parent.as_fd(), &name) else { continue };
+        let here = device_of(fd.as_fd());
+        if on_root && here != Ok(device) {
+            continue;
+        }
+        let fd = Arc::new(fd);
         let path = dirs.get(dir as usize).cloned().unwrap_or_default();
         let read = read_inos(fd.as_fd(), true_inos, |name, kind, ino| {
             if meaning(name) != Meaning::Real {
@@ -249,6 +258,8 @@ fn read_links(root: BorrowedFd<'_>) -> Res<LayerLinks> {
         match read {
             // What this daemon may not read is not in the merged tree either.
             Ok(()) | Err(Errno::ACCESS) => {}
+            // Of a file system that somebody mounted in the layer, processes and devices come and go.
+            Err(_) if here != Ok(device) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Bound;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::FileType;
 
 use super::Res;
-use super::layers::{Layer, Meaning, UPPER, file_type_at, meaning, read_dir};
+use super::layers::{Layer, Meaning, UPPER, file_type_at, meaning, read_opened};
 
 /// What the lowers hold under a name, whiteouts between them already applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,39 +94,62 @@ pub(super) struct DirIndex {
     last_cookie: u64,
 }
 
+/// What one layer has in a directory.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    real: Vec<(Arc<OsStr>, FileType)>,
+    whiteouts: Vec<OsString>,
+    opaque: bool,
+}
+
+impl Listing {
+    /// Reads a directory that is open for reading.
+    pub(super) fn read(dir: BorrowedFd<'_>) -> Res<Listing> {
+        let mut listing = Listing::default();
+        read_opened(dir, |name, kind, _| match meaning(name) {
+            Meaning::Real => listing.real.push((Arc::from(name), kind)),
+            Meaning::Whiteout(hidden) => listing.whiteouts.push(hidden.to_os_string()),
+            Meaning::Opaque => listing.opaque = true,
+            Meaning::Reserved => {}
+        })?;
+        for (name, kind) in &mut listing.real {
+            if *kind == FileType::Unknown {
+                *kind = file_type_at(dir, name)?;
+            }
+        }
+        Ok(listing)
+    }
+
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.real.len() + self.whiteouts.len()
+    }
+}
+
 impl DirIndex {
-    /// Reads a directory in the given layers, top first. Returns the index and how many of the layers count: those below an opaque
-    /// one do not.
-    pub(super) fn build(layers: &[(Layer, Arc<OwnedFd>)]) -> Res<(DirIndex, usize)> {
+    /// Merges what the layers have, top first. Returns the index and how many of the layers count: those below an opaque one do not, and are
+    /// not asked for.
+    pub(super) fn build(layers: impl Iterator<Item = Res<(Layer, Listing)>>) -> Res<(DirIndex, usize)> {
         let mut index = DirIndex::default();
         // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
         let mut sealed: HashSet<OsString> = HashSet::new();
         let mut used = 0;
-        for (layer, fd) in layers {
+        for layer in layers {
+            let (layer, Listing { real, whiteouts, opaque }) = layer?;
             used += 1;
-            let mut opaque = false;
-            let mut whiteouts = Vec::new();
-            let mut real = Vec::new();
-            read_dir(fd.as_fd(), |name, kind| match meaning(name) {
-                Meaning::Real => real.push((name.to_os_string(), kind)),
-                Meaning::Whiteout(hidden) => whiteouts.push(hidden.to_os_string()),
-                Meaning::Opaque => opaque = true,
-                Meaning::Reserved => {}
-            })?;
             for (name, kind) in real {
-                let kind = if kind == FileType::Unknown { file_type_at(fd.as_fd(), &name)? } else { kind };
-                if *layer == UPPER {
-                    index.entry(&name).upper = Some(kind);
-                } else if !sealed.contains(&name) {
-                    let goes_on = add_lower(&mut index.entry(&name).lower, *layer, kind);
+                if layer == UPPER {
+                    index.entry(name).upper = Some(kind);
+                } else if !sealed.contains(&*name) {
+                    let goes_on = add_lower(&mut index.entry(Arc::clone(&name)).lower, layer, kind);
                     if !goes_on {
-                        sealed.insert(name);
+                        sealed.insert(name.to_os_string());
                     }
                 }
             }
             for name in whiteouts {
-                if *layer == UPPER {
-                    index.entry(&name).whiteout = true;
+                if layer == UPPER {
+                    index.entry(Arc::from(name)).whiteout = true;
                 } else {
                     sealed.insert(name);
                 }
@@ -139,9 +162,8 @@ impl DirIndex {
     }
 
     /// The entry of a name, made if there is none.
-    fn entry(&mut self, name: &OsStr) -> &mut Entry {
+    fn entry(&mut self, name: Arc<OsStr>) -> &mut Entry {
         let DirIndex { names, order, last_cookie } = self;
-        let name = names.get_key_value(name).map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
         names.entry(name).or_insert_with_key(|name| {
             *last_cookie += 1;
             order.insert(*last_cookie, Arc::clone(name));
@@ -164,7 +186,7 @@ impl DirIndex {
 
     /// Records that the upper now has this name, as inode `ino`.
     pub(super) fn put(&mut self, name: &OsStr, kind: FileType, ino: u64, whiteout: bool) {
-        let entry = self.entry(name);
+        let entry = self.entry(Arc::from(name));
         entry.upper = Some(kind);
         entry.whiteout = whiteout;
         entry.set_ino(ino);
@@ -173,7 +195,7 @@ impl DirIndex {
     /// Records that the upper no longer has this name, and whether a whiteout is in its place.
     pub(super) fn take(&mut self, name: &OsStr, whiteout: bool) {
         if whiteout {
-            let entry = self.entry(name);
+            let entry = self.entry(Arc::from(name));
             entry.upper = None;
             entry.whiteout = true;
             entry.set_ino(0);

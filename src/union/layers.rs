@@ -6,11 +6,14 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::mount::MsFlags;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, Stat, StatFs};
 use rustix::io::Errno;
 
+use super::overlap::{self, Given};
+use super::target::Target;
 use super::{Res, UnionConfig, UnionError};
 use crate::sys::mount_copy::{AccessTimes, private_copy};
 
@@ -29,6 +32,8 @@ const RESERVED: &[u8] = b".wh..wh.";
 pub(super) const ACCESS_ACL: &str = "system.posix_acl_access";
 /// The extended attribute that holds the ACL which new files of a directory inherit (acl(5)).
 pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
+/// Where temporary files are in the work directory: a name that nobody has given to anything else, since all that is in there is removed.
+pub(super) const SCRATCH: &str = "fuse-union-scratch";
 /// Longest name of a file, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -94,10 +99,12 @@ pub(super) fn check_create(name: &OsStr) -> Res<()> {
 pub(super) struct Layers {
     lower: Vec<OwnedFd>,
     upper: Option<OwnedFd>,
-    /// `<work>/tmp`: every file below it is ours and temporary.
+    /// `<work>/SCRATCH`: every file below it is ours and temporary.
     scratch: Option<OwnedFd>,
-    /// Held for its lock.
-    _work: Option<OwnedFd>,
+    /// The upper and the work directory, held for their locks.
+    _locked: Vec<OwnedFd>,
+    /// Layers that are seen with what is mounted below them: the kernel allowed no copy of their mounts.
+    exposed: Vec<PathBuf>,
 }
 
 impl Layers {
@@ -111,55 +118,32 @@ impl Layers {
                 config.lower.len()
             )));
         }
-        let lower = config.lower.iter().map(|path| open_lower(path)).collect::<Result<Vec<_>, _>>()?;
-        let Some(upper_path) = &config.upper else {
-            return Ok(Layers { lower, upper: None, scratch: None, _work: None });
+        let opened = config.lower.iter().map(|path| open_dir("open lowerdir", path)).collect::<Result<Vec<_>, _>>()?;
+        let writable = config.upper.as_ref().map(|upper| Writable::open(config, upper, &opened)).transpose()?;
+        let mut exposed = Vec::new();
+        // What the upper is seen with, lowers need not be: they are copied with all that is mounted below them.
+        let lower = opened.into_iter().zip(&config.lower).map(|(root, path)| {
+            private_copy(&root, true, Some((AccessTimes::Never, true))).unwrap_or_else(|_| {
+                exposed.push(path.clone());
+                root
+            })
+        });
+        let lower = lower.collect();
+        Ok(match writable {
+            None => Layers { lower, upper: None, scratch: None, _locked: Vec::new(), exposed },
+            Some(Writable { upper, scratch, locked, exposed: own }) => {
+                exposed.extend(own);
+                Layers { lower, upper: Some(upper), scratch: Some(scratch), _locked: locked, exposed }
+            }
+        })
+    }
+
+    /// The layer below which this mount point lies, if the union would meet itself there.
+    pub(super) fn meets_itself_at(&self, mountpoint: &Path) -> Option<&Path> {
+        let lies_in = |layer: &&PathBuf| {
+            layer.canonicalize().is_ok_and(|layer| mountpoint != layer && mountpoint.starts_with(layer))
         };
-        let upper = open_root(upper_path)?;
-        let work_path = config.work.clone().unwrap_or_else(|| default_work(upper_path));
-        match rustix::fs::mkdirat(CWD, &work_path, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(UnionError::io("create work directory", work_path, errno)),
-        }
-        // A lock needs a real descriptor, not an O_PATH one.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let work = rustix::fs::openat(CWD, &work_path, flags, Mode::empty())
-            .map_err(|errno| UnionError::io("open work directory", &work_path, errno))?;
-        match rustix::fs::flock(&work, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(UnionError::InUse(work_path)),
-            Err(errno) => return Err(UnionError::io("lock work directory", work_path, errno)),
-        }
-        let device = |fd: &OwnedFd, path: &Path| {
-            rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(|errno| UnionError::io("stat", path, errno))
-        };
-        if device(&work, &work_path)? != device(&upper, upper_path)? {
-            return Err(UnionError::Config(format!(
-                "work directory {} must be on the file system of the upper {}",
-                work_path.display(),
-                upper_path.display()
-            )));
-        }
-        let own = access_times(config.options.mount.flags)
-            .and_then(|times| copies(times, [(&upper, upper_path), (&work, &work_path)]));
-        let (upper, scratch_parent) = match own {
-            Some([upper, work]) => (upper, Some(work)),
-            None => (upper, None),
-        };
-        let tmp = || UnionError::io("prepare", work_path.join("tmp"), std::io::Error::from(Errno::IO));
-        match rustix::fs::mkdirat(&work, "tmp", Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(_) => return Err(tmp()),
-        }
-        let scratch =
-            open_dir_at(scratch_parent.as_ref().unwrap_or(&work).as_fd(), OsStr::new("tmp")).map_err(|_| tmp())?;
-        empty_dir(scratch.as_fd()).map_err(|errno| UnionError::io("empty", work_path.join("tmp"), errno))?;
-        // A default ACL that it got from the directory above would be inherited by every copy.
-        match rustix::fs::removexattr(work_path.join("tmp"), DEFAULT_ACL) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            Err(errno) => return Err(UnionError::io("remove default ACL of", work_path.join("tmp"), errno)),
-        }
-        Ok(Layers { lower, upper: Some(upper), scratch: Some(scratch), _work: Some(work) })
+        self.exposed.iter().find(lies_in).map(PathBuf::as_path)
     }
 
     /// Number of lowers.
@@ -204,16 +188,130 @@ fn default_work(upper: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn open_root(path: &Path) -> Result<OwnedFd, UnionError> {
+fn open_dir(operation: &'static str, path: &Path) -> Result<OwnedFd, UnionError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| UnionError::io("open layer", path, errno))
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| UnionError::io(operation, path, errno))
 }
 
-/// A lower as nobody can change it: not even its access times, where the kernel lets us have a mount of our own for that. (Files that the
-/// kernel reads by itself it opens with the flags of whoever reads, so that O_NOATIME will not do.)
-fn open_lower(path: &Path) -> Result<OwnedFd, UnionError> {
-    let root = open_root(path)?;
-    Ok(private_copy(&root, true, AccessTimes::Never, true).unwrap_or(root))
+/// What can be written: the upper, and the directory for temporary files.
+#[derive(Debug)]
+struct Writable {
+    upper: OwnedFd,
+    scratch: OwnedFd,
+    locked: Vec<OwnedFd>,
+    exposed: Vec<PathBuf>,
+}
+
+impl Writable {
+    fn open(config: &UnionConfig, upper_path: &Path, lowers: &[OwnedFd]) -> Result<Writable, UnionError> {
+        let upper = open_dir("open upperdir", upper_path)?;
+        let work_path = config.work.clone().unwrap_or_else(|| default_work(upper_path));
+        let made = match rustix::fs::mkdirat(CWD, &work_path, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(UnionError::io("create workdir", work_path, errno)),
+        };
+        let opened = Writable::open_in(config, (upper, upper_path), &work_path, lowers);
+        if made && opened.is_err() {
+            // The error that matters is the first one.
+            let _ = rustix::fs::unlinkat(CWD, &work_path, AtFlags::REMOVEDIR);
+        }
+        opened
+    }
+
+    fn open_in(
+        config: &UnionConfig,
+        (upper, upper_path): (OwnedFd, &Path),
+        work_path: &Path,
+        lowers: &[OwnedFd],
+    ) -> Result<Writable, UnionError> {
+        let work = open_dir("open workdir", work_path)?;
+        let device = |fd: &OwnedFd, path: &Path| {
+            rustix::fs::fstat(fd).map(|stat| stat.st_dev).map_err(|errno| UnionError::io("stat", path, errno))
+        };
+        if device(&work, work_path)? != device(&upper, upper_path)? {
+            return Err(UnionError::Config(format!(
+                "workdir {} must be on the file system of upperdir {}",
+                work_path.display(),
+                upper_path.display()
+            )));
+        }
+        let of_upper = Given { word: "upperdir", path: upper_path, fd: &upper };
+        let of_work = Given { word: "workdir", path: work_path, fd: &work };
+        let of_lowers = lowers.iter().zip(&config.lower).map(|(fd, path)| Given { word: "lowerdir", path, fd });
+        overlap::check(&of_lowers.collect::<Vec<_>>(), of_upper, of_work)?;
+        overlap::check_mounts(of_upper, of_work)?;
+        let locked = [("upperdir", &upper, upper_path), ("workdir", &work, work_path)];
+        let locked = locked.map(|(word, fd, path)| lock_dir(word, fd, path)).into_iter().collect::<Result<_, _>>()?;
+        let times = access_times(config.options.mount.flags);
+        let own = copies(times, [(&upper, upper_path), (&work, work_path)]);
+        let exposed = match &own {
+            Some(_) => Vec::new(),
+            None => {
+                if times.is_some() {
+                    eprintln!(
+                        "fuse-union: the kernel allows no mount of our own (it needs CAP_SYS_ADMIN and Linux 5.12, and nothing mounted \
+                         between upperdir and workdir): noatime and its like have no effect"
+                    );
+                }
+                vec![upper_path.to_path_buf(), work_path.to_path_buf()]
+            }
+        };
+        let [upper, work] = own.unwrap_or([upper, work]);
+        let scratch =
+            prepare_scratch(&work).map_err(|errno| UnionError::io("prepare", work_path.join(SCRATCH), errno))?;
+        Ok(Writable { upper, scratch, locked, exposed })
+    }
+}
+
+/// Locks a directory, so that no other union writes in it.
+fn lock_dir(word: &'static str, dir: &OwnedFd, path: &Path) -> Result<OwnedFd, UnionError> {
+    // A lock needs a real descriptor, not an O_PATH one.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let locked = rustix::fs::openat(dir, ".", flags, Mode::empty()).map_err(|errno| UnionError::Io {
+        operation: "open",
+        path: path.to_path_buf(),
+        errno: errno.into(),
+    })?;
+    match rustix::fs::flock(&locked, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(locked),
+        Err(Errno::WOULDBLOCK) => {
+            let holder = lock_holder(&locked);
+            Err(UnionError::InUse { word, path: path.to_path_buf(), holder })
+        }
+        Err(errno) => Err(UnionError::io("lock", path, errno)),
+    }
+}
+
+/// The process that holds the lock of a directory, if it can be seen from here.
+fn lock_holder(dir: &OwnedFd) -> Option<u32> {
+    let stat = rustix::fs::fstat(dir).ok()?;
+    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let file = format!("{major:02x}:{minor:02x}:{}", stat.st_ino);
+    // "1: FLOCK  ADVISORY  WRITE 708 fe:00:13256 0 EOF" (proc_locks(5))
+    std::fs::read_to_string("/proc/locks").ok()?.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words {
+            [_, "FLOCK", _, _, pid, of, ..] if of == file => pid.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+/// The directory for temporary files, empty.
+fn prepare_scratch(work: &OwnedFd) -> Res<OwnedFd> {
+    match rustix::fs::mkdirat(work, SCRATCH, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let scratch = open_dir_at(work.as_fd(), OsStr::new(SCRATCH))?;
+    empty_dir(scratch.as_fd())?;
+    // A default ACL that it got from the directory above would be inherited by every copy.
+    let own = Target::At(Arc::new(scratch.try_clone().map_err(super::state::errno)?), OsString::from("."));
+    match own.remove_xattr(OsStr::new(DEFAULT_ACL)) {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(scratch),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// What the union was told of access times with the words of mount(8): when they change, and whether those of directories do. The kernel leaves
@@ -231,13 +329,14 @@ fn access_times(flags: MsFlags) -> Option<(AccessTimes, bool)> {
     Some((times, !flags.contains(MsFlags::MS_NODIRATIME)))
 }
 
-/// Directories in one copy of the mount that they are on: files have to move from one to the other. `None` where that cannot be.
-fn copies((times, directories): (AccessTimes, bool), originals: [(&OwnedFd, &Path); 2]) -> Option<[OwnedFd; 2]> {
+/// Directories in one copy of the mount that they are on, without what is mounted below: files have to move from one to the other, and the
+/// union itself may be mounted in there. `None` where that cannot be.
+fn copies(times: Option<(AccessTimes, bool)>, originals: [(&OwnedFd, &Path); 2]) -> Option<[OwnedFd; 2]> {
     let [first, second] = originals.map(|(_, path)| path.canonicalize().ok());
     let (first, second) = (first?, second?);
     let above: PathBuf =
         first.components().zip(second.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
-    let copy = private_copy(open_root(&above).ok()?, false, times, directories).ok()?;
+    let copy = private_copy(open_dir("open", &above).ok()?, false, times).ok()?;
     let open = |path: &Path, original: &OwnedFd| {
         let below = path.strip_prefix(&above).ok()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -276,12 +375,21 @@ pub(super) fn read_dir(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileTy
 }
 
 /// As [`read_dir`], with the inode numbers that the directory holds.
-pub(super) fn read_entries(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
+pub(super) fn read_entries(dir: BorrowedFd<'_>, visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
+    read_opened(open_to_read(dir, OsStr::new("."))?.as_fd(), visit)
+}
+
+/// Opens a directory for reading.
+pub(super) fn open_to_read(dir: BorrowedFd<'_>, name: &OsStr) -> Res<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // It is not the user who reads here.
-    let fd = quietly(|quiet| rustix::fs::openat(dir, ".", flags | quiet, Mode::empty()))?;
+    quietly(|quiet| rustix::fs::openat(dir, name, flags | quiet, Mode::empty()))
+}
+
+/// As [`read_entries`], of a directory that is open for reading and stands at its beginning.
+pub(super) fn read_opened(dir: BorrowedFd<'_>, mut visit: impl FnMut(&OsStr, FileType, u64)) -> Res<()> {
     let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());

@@ -94,8 +94,10 @@ impl Union {
             let found = Found { node: self.table.look_up(&child), stat };
             let room = take(listed, Some(&found));
             if room == Room::None {
-                drop(child);
-                self.table.forget(found.node.id, 1);
+                let id = found.node.id;
+                // Who still holds it keeps it.
+                drop((child, found));
+                self.table.forget(id, 1);
             } else {
                 self.counters.listed();
             }

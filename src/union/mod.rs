@@ -4,13 +4,14 @@
 //! command line may use it; nothing else of layerbench may.
 //!
 //! How it works, in the order of the files:
-//! - `layers`: the opened branches and the names that aufs reserves (`.wh.<name>`, `.wh..wh..opq`).
+//! - `layers`: the opened branches and the names that aufs reserves (`.wh.<name>`, `.wh..wh..opq`). `overlap`: which of them cannot be.
 //! - `index`: the merged content of one directory, read once from all layers. Lowers are immutable and the upper is changed only by
 //!   this daemon, so that a look-up afterwards costs no search, at any depth.
 //! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting. `numbers`: inode numbers.
 //! - `state`: the union itself; finds a child, an attribute, a descriptor.
 //! - `target`: a way to one file of one layer, and the system calls on it.
 //! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
+//!   `spare`: a file made ready for the next one.
 //! - `hard_links`: finds all names of a lower file, and gives them to its copy.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
@@ -39,7 +40,11 @@
 //!   it sees the new data, as on a plain file system.
 //! - flock(2) and fcntl(2) locks belong to the kernel's node of a file. Where a reader keeps the lower data in this way, who opens the file
 //!   after the first write has another node: the two do not see each other's locks. Among themselves all do, as without passthrough.
+//!   A descriptor of that reader is no way to write either: an open through /proc/self/fd for writing is ESTALE.
+//! - While a file has two nodes in this way, a listing may show the number of the second one; stat(2) shows the first one's.
 //! - Reading a lower file does not change its access time, as in overlay.
+//! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
+//! - A daemon without privileges shows no name in a directory that it may search but not read.
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
@@ -62,6 +67,7 @@ mod mount;
 mod node;
 mod numbers;
 mod options;
+mod overlap;
 mod owners;
 mod passthrough;
 mod privileges;
@@ -69,6 +75,7 @@ mod refusal;
 mod remove;
 mod rename;
 mod serve;
+mod spare;
 mod state;
 mod target;
 mod xattr;
@@ -89,7 +96,8 @@ pub struct UnionConfig {
     pub lower: Vec<PathBuf>,
     /// The writable tree; `None` makes the mount read-only. Nobody else may change it while mounted.
     pub upper: Option<PathBuf>,
-    /// Scratch for copy_up, on the file system of `upper`. It is created if missing; what an earlier mount left in it is removed.
+    /// Scratch for copy_up, on the mount of `upper`, beside it. It is created if missing; what an earlier mount left in its
+    /// `fuse-union-scratch` is removed.
     /// `None` means `<upper>.work`, beside the upper.
     pub work: Option<PathBuf>,
     /// How to serve.
@@ -122,9 +130,19 @@ pub enum UnionError {
         /// The errno.
         errno: std::io::Error,
     },
-    /// Another union uses the same work directory.
-    #[error("work directory {} is used by another mount", .0.display())]
-    InUse(PathBuf),
+    /// Another union uses the same upper or work directory.
+    #[error(
+        "{word} {} is used by another mount{}", path.display(),
+        holder.map(|pid| format!(", served by process {pid}: umount it, or end that process")).unwrap_or_default()
+    )]
+    InUse {
+        /// The word of the options for the directory.
+        word: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// The process that serves the other mount, where it can be seen.
+        holder: Option<u32>,
+    },
 }
 
 impl UnionError {

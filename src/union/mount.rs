@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::counters::Report;
 use super::fs::Edge;
@@ -38,6 +39,8 @@ pub struct UnionMount {
     mountpoint: PathBuf,
     /// Whether fusermount3 made the mount, and so has to undo it.
     by_helper: bool,
+    /// What the kernel numbers the mount by (Linux 5.8).
+    mount_id: Option<u64>,
     pub(super) union: Arc<Union>,
 }
 
@@ -50,6 +53,13 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     let failed = |operation| move |error: std::io::Error| UnionError::io(operation, mountpoint, error);
     let mountpoint = mountpoint.canonicalize().map_err(failed("find mount point"))?;
     let union = Arc::new(open_union(&config)?);
+    if let Some(layer) = union.layers.meets_itself_at(&mountpoint) {
+        return Err(UnionError::Config(format!(
+            "{} lies in the layer {}: the union would wait for itself there; mount it elsewhere, or with CAP_SYS_ADMIN",
+            mountpoint.display(),
+            layer.display()
+        )));
+    }
     let edge = Edge(Arc::clone(&union));
     let (session, by_helper) = match mount_directly(&config, &mountpoint) {
         Ok(device) => {
@@ -61,10 +71,12 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
         }
         Err(error) => return Err(error),
     };
+    let mount_id = mount_id_at(&mountpoint);
     if let Some(file) = union.layers.file_to_probe() {
         union.passthrough.probe(session.as_fd(), file);
     }
-    let session = match union.crew.serves(session.as_fd(), config.options.linger).and_then(|()| session.spawn()) {
+    let served = union.crew.serves(session.as_fd(), config.options.linger, union.spare.clone());
+    let session = match served.and_then(|()| session.spawn()) {
         Ok(session) => session,
         Err(error) => {
             detach(&mountpoint, by_helper);
@@ -75,7 +87,7 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     let _ = union.notifier.set(session.notifier());
     // Nobody here asks the mount whether it answers: a process that is killed while it waits for itself can never be ended, since the
     // thread that would answer is gone and the one that waits keeps the device open. The kernel holds requests back until we serve.
-    Ok(UnionMount { session: Some(session), mountpoint, by_helper, union })
+    Ok(UnionMount { session: Some(session), mountpoint, by_helper, mount_id, union })
 }
 
 /// Gives a mount of a union that is there the flags of `config`, as `mount -o remount` does. The kernel answers EBUSY to `ro` while a file is
@@ -94,7 +106,7 @@ fn open_union(config: &UnionConfig) -> Result<Union, UnionError> {
     let start = Instant::now();
     loop {
         match Union::new(config) {
-            Err(UnionError::InUse(_)) if start.elapsed() < WORK_PATIENCE => std::thread::sleep(PAUSE),
+            Err(UnionError::InUse { .. }) if start.elapsed() < WORK_PATIENCE => std::thread::sleep(PAUSE),
             other => return other,
         }
     }
@@ -144,9 +156,11 @@ fn mount_with_helper(edge: Edge, config: &UnionConfig, mountpoint: &Path) -> Res
     Session::new(edge, mountpoint, &fuser_config(config, acl)).map_err(|error| {
         let place = mountpoint.display();
         UnionError::Config(match error.kind() {
-            std::io::ErrorKind::NotFound => format!(
-                "mount on {place}: an ordinary user needs {HELPER} (package fuse3), or a user namespace (unshare --user \
-                 --map-root-user --mount)"
+            // The second where a directory of PATH may not be looked into.
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => format!(
+                "mount on {place}: {}; an ordinary user needs {HELPER} (package fuse3) on PATH, or a user namespace (unshare --user \
+                 --map-root-user --mount)",
+                error.to_string().trim()
             ),
             _ => format!("mount on {place}: {}", error.to_string().trim()),
         })
@@ -186,6 +200,19 @@ pub(super) fn ended(result: std::io::Result<()>) -> std::io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
         other => other,
     }
+}
+
+/// The mount that is on top at a place. Nobody is asked for attributes: it may be this very process that would have to answer.
+fn mount_id_at(place: &Path) -> Option<u64> {
+    let found = statx(CWD, place, AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+}
+
+/// Whether there is a mount of this number in our namespace.
+fn is_mounted(id: u64) -> bool {
+    let own = |line: &str| line.split(' ').next().and_then(|first| first.parse().ok()) == Some(id);
+    // Where nobody says, it is taken to be there.
+    std::fs::read_to_string("/proc/self/mountinfo").map_or(true, |table| table.lines().any(own))
 }
 
 /// Takes the mount away from the tree at once; the kernel ends it when nobody uses it any more.
@@ -245,9 +272,19 @@ impl UnionMount {
     /// Takes the mount out of the tree, without waiting for the end of serving. What is busy for a second is detached.
     ///
     /// # Errors
-    /// EBUSY if it was busy.
+    /// EBUSY if it was busy. If something else is mounted over it, both stay.
     pub(super) fn take_down(&self) -> Result<(), UnionError> {
         let start = Instant::now();
+        if let Some(id) = self.mount_id.filter(|id| mount_id_at(&self.mountpoint) != Some(*id)) {
+            if !is_mounted(id) {
+                // Somebody else has unmounted it.
+                return Ok(());
+            }
+            return Err(UnionError::Config(format!(
+                "something else is mounted over {}: unmount that, and then the union, which answers ENOTCONN from now on",
+                self.mountpoint.display()
+            )));
+        }
         loop {
             match umount(&self.mountpoint, self.by_helper, false) {
                 Ok(()) => return Ok(()),

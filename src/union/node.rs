@@ -72,7 +72,7 @@ pub(super) struct DirState {
     pub(super) lowers: RwLock<Vec<Layer>>,
     /// The merged content, once somebody needed it.
     pub(super) index: RwLock<Option<DirIndex>>,
-    /// Cached descriptors (O_PATH) of this directory in its layers, in the order of the layers' numbers.
+    /// Cached descriptors (O_PATH, or open for reading) of this directory in its layers, in the order of the layers' numbers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
 }
 
@@ -80,6 +80,13 @@ pub(super) struct DirState {
 pub(super) static CACHED_FDS: AtomicUsize = AtomicUsize::new(0);
 
 impl DirState {
+    /// The descriptor in this layer, if it is kept.
+    pub(super) fn cached(&self, layer: Layer) -> Option<Arc<OwnedFd>> {
+        let fds = lock(&self.fds);
+        let place = fds.binary_search_by_key(&layer, |(layer, _)| *layer);
+        place.ok().and_then(|place| fds.get(place)).map(|(_, fd)| Arc::clone(fd))
+    }
+
     /// Closes the kept descriptors: the directory is gone.
     pub(super) fn drop_fds(&self) {
         let fds = std::mem::take(&mut *lock(&self.fds));
@@ -283,13 +290,18 @@ impl Table {
 
     /// The kernel takes back `count` look-ups.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        let Some(node) = self.get(id) else { return };
-        let before = node.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
-        let after = before.unwrap_or(0).saturating_sub(count);
-        drop(node);
-        if after == 0 {
+        if self.take_back(id, count) {
             self.collect(id);
         }
+    }
+
+    /// As [`forget`](Table::forget), but the node stays; whether none of its look-ups is left.
+    pub(super) fn take_back(&self, id: u64, count: u64) -> bool {
+        let nodes = read(&self.nodes);
+        // Not held: another thread may be about to see whether anybody does.
+        let Some(node) = nodes.get(&id) else { return false };
+        let before = node.lookups.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| Some(n.saturating_sub(count)));
+        before.unwrap_or(0).saturating_sub(count) == 0
     }
 
     /// Removes a node that nobody uses, and then the directories that only it kept.
@@ -316,6 +328,15 @@ impl Table {
             } else {
                 ids.extend(lock(&node.inode.names).iter().map(|(parent, _)| parent.ino));
             }
+        }
+    }
+}
+
+impl Drop for Table {
+    /// Directories first let go of those above: otherwise the last one of a deep tree would take all of them with it, one inside the other.
+    fn drop(&mut self) {
+        for node in read(&self.nodes).values() {
+            lock(&node.inode.names).clear();
         }
     }
 }

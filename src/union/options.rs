@@ -120,7 +120,7 @@ const WORDS: &[Word] = &[
         "workdir",
         "=DIR",
         Class::Layers,
-        "Scratch on the file system of upperdir, made if missing [default: <upperdir>.work]",
+        "Scratch beside upperdir, on the same mount, made if missing [default: <upperdir>.work]",
     ),
     ("threads", "=N", Class::Serve, "Threads that answer requests, 1 to 64 [default: processors, 2 to 8]"),
     (
@@ -326,6 +326,10 @@ impl UnionConfig {
                 self.lower = split_layers(OsStr::from_bytes(raw));
                 if raw.windows(2).any(|pair| pair == b"::") {
                     return Err(error("data-only layers (::) are not supported", None));
+                }
+                // Podman ends the list with a colon.
+                if raw.first() == Some(&b':') {
+                    return Err(error("the path before the first colon is empty", None));
                 }
             }
             "upperdir" => self.upper = Some(path()),

@@ -12,7 +12,7 @@ use super::copy_up::Data;
 use super::create::{make_whiteout, remove_whiteout};
 use super::hard_links::has_names;
 use super::layers::{self, Layer, UPPER};
-use super::node::{Inode, lock, write};
+use super::node::{lock, write};
 use super::numbers::FileKey;
 use super::state::Union;
 use super::{Errno, Res};
@@ -96,26 +96,21 @@ impl Union {
         }
         let scratch = self.layers.scratch()?;
         let temporary = self.scratch_name();
-        rustix::fs::renameat(parent, name, scratch, &temporary)?;
+        match rustix::fs::renameat(parent, name, scratch, &temporary) {
+            // Without privileges nobody moves a directory in which he may not write, or removes what is in it.
+            Err(Errno::ACCESS) => {
+                rustix::fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?;
+                rustix::fs::renameat(parent, name, scratch, &temporary)?;
+            }
+            other => other?,
+        }
         // It is gone for everybody; what stays in scratch is removed by the next mount.
         let _ = layers::remove_tree(scratch, &temporary, FileType::Directory);
         Ok(())
     }
 
-    /// Bookkeeping for an inode whose name was taken over by another one.
-    pub(super) fn replaced(&self, inode: &Inode, parent: &Inode, name: &OsStr, last: OwnedFd, stat: &Stat) {
-        let mut place = write(&inode.place);
-        if inode.remove_name(parent, name) {
-            place.orphan = Some(Arc::new(last));
-        }
-        if let Some(state) = &inode.dir {
-            state.drop_fds();
-        }
-        self.name_gone(inode.kind, place.layer, stat);
-    }
-
     /// A file of which this was said has lost a name. If that was the last one, its number can be used again, below and here.
-    fn name_gone(&self, kind: FileType, layer: Layer, stat: &Stat) {
+    pub(super) fn name_gone(&self, kind: FileType, layer: Layer, stat: &Stat) {
         if !has_names(kind, stat) {
             self.table.numbers.forget(FileKey::new(layer, stat));
         }

@@ -93,7 +93,8 @@ impl Union {
         if old.in_lower {
             make_whiteout(source.fd.as_fd(), source.name)?;
         }
-        if let Err(errno) = self.move_upper(&source, &target, kind, &moved, new) {
+        let loses = replaced.as_ref().zip(last).map(|((inode, _), last)| (inode, last));
+        if let Err(errno) = self.move_upper(&source, &target, (old, new), &moved, loses) {
             if old.in_lower {
                 remove_whiteout(source.fd.as_fd(), source.name);
             }
@@ -102,8 +103,9 @@ impl Union {
         if new.whiteout {
             remove_whiteout(target.fd.as_fd(), target.name);
         }
-        if let (Some((inode, stat)), Some(last)) = (replaced, last) {
-            self.replaced(&inode, &target.parent, target.name, last, &stat);
+        if let Some((inode, stat)) = replaced {
+            let layer = read(&inode.place).layer;
+            self.name_gone(inode.kind, layer, &stat);
         }
         self.table.numbers.note_unless_of(&target.parent, target.name, key, moved.ino);
         indexes.get(0).take(source.name, old.in_lower);
@@ -154,20 +156,58 @@ impl Union {
         open_path(dir.as_fd(), end.name)
     }
 
-    /// The rename itself, in the upper, and the new name of the inode.
-    fn move_upper(&self, source: &End<'_>, target: &End<'_>, kind: FileType, moved: &Arc<Inode>, new: Seen) -> Res<()> {
-        // Nobody may use the name of a directory for the way to its content meanwhile, or the name of a file for the file.
-        let _tree = (kind == FileType::Directory).then(|| write(&self.tree));
-        let _place = write(&moved.place);
-        if kind == FileType::Directory && new.in_upper {
+    /// The rename itself, in the upper, and the names of both inodes: the one that moves and the one that is replaced, with the way to it.
+    fn move_upper(
+        &self,
+        source: &End<'_>,
+        target: &End<'_>,
+        (old, new): (Seen, Seen),
+        moved: &Arc<Inode>,
+        replaced: Option<(&Arc<Inode>, OwnedFd)>,
+    ) -> Res<()> {
+        let directory = moved.dir.is_some();
+        if let Some((replaced, _)) = &replaced
+            && directory
+            && new.in_upper
+            && old.in_lower
+        {
+            // For a moment it has the old name, where after a crash it must not show what lies below that.
+            mark_opaque(self.dir_fd(replaced, UPPER)?.as_fd())?;
+        }
+        // Nobody may use the name of a directory for the way to its content meanwhile, or the name of a file for the file: not of the one
+        // that is replaced either, since its name leads to the other one at once.
+        let (mut first, mut second) = match &replaced {
+            Some((replaced, _)) if replaced.ino < moved.ino => (write(&replaced.place), Some(write(&moved.place))),
+            Some((replaced, _)) => (write(&moved.place), Some(write(&replaced.place))),
+            None => (write(&moved.place), None),
+        };
+        let _tree = directory.then(|| write(&self.tree));
+        if directory && new.in_upper {
             // The directory that is replaced may hold whiteouts: it changes places, so that it is there until the other one is.
-            rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)?;
-            self.remove_upper_dir(source.fd.as_fd(), source.name)?;
+            let exchange =
+                || rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE);
+            exchange()?;
+            if let Err(errno) = self.remove_upper_dir(source.fd.as_fd(), source.name) {
+                // The error that matters is the first one.
+                let _ = exchange();
+                return Err(errno);
+            }
         } else {
             rustix::fs::renameat(&*source.fd, source.name, &*target.fd, target.name)?;
         }
         moved.add_name(&target.parent, target.name);
         moved.remove_name(&source.parent, source.name);
+        if let Some((replaced, last)) = replaced {
+            if replaced.remove_name(&target.parent, target.name) {
+                let place = if replaced.ino < moved.ino { Some(&mut first) } else { second.as_mut() };
+                if let Some(place) = place {
+                    place.orphan = Some(Arc::new(last));
+                }
+            }
+            if let Some(state) = &replaced.dir {
+                state.drop_fds();
+            }
+        }
         Ok(())
     }
 
@@ -193,10 +233,10 @@ impl Union {
             }
         }
         {
-            let dirs = moved.dir.is_some() || other.dir.is_some();
-            let _tree = dirs.then(|| write(&self.tree));
             let (first, second) = if moved.ino < other.ino { (moved, &other) } else { (&other, moved) };
             let _places = (write(&first.place), write(&second.place));
+            let dirs = moved.dir.is_some() || other.dir.is_some();
+            let _tree = dirs.then(|| write(&self.tree));
             rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)?;
             moved.add_name(&target.parent, target.name);
             moved.remove_name(&source.parent, source.name);

@@ -33,8 +33,11 @@ pub fn serve(mut config: UnionConfig, mountpoint: &std::path::Path, ready: impl 
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1] {
         signals.add(signal);
     }
+    let mut blocked = signals;
+    // A write beyond the limit of whoever started this is to fail with EFBIG, and not to end us all.
+    blocked.add(Signal::SIGXFSZ);
     // Before there are threads, which take it over: one thread alone is to be told.
-    signals.thread_block().map_err(|errno| UnionError::io("block signals of", "/proc/self", errno))?;
+    blocked.thread_block().map_err(|errno| UnionError::io("block signals of", "/proc/self", errno))?;
     end_on_panic();
     let mut file = config.options.counters.take().map(CountersFile::new).transpose()?;
     let mut mount = mount_background(config, mountpoint)?;
@@ -75,7 +78,11 @@ pub fn serve(mut config: UnionConfig, mountpoint: &std::path::Path, ready: impl 
             Ok(Event::Signal(signal)) => match mount.take_down() {
                 Ok(()) => leaving = true,
                 Err(error) => {
-                    eprintln!("fuse-union: {signal}: {error}; it is detached, open files there answer ENOTCONN");
+                    let then = match error {
+                        UnionError::Io { .. } => "; it is detached, open files there answer ENOTCONN",
+                        _ => "",
+                    };
+                    eprintln!("fuse-union: {signal}: {error}{then}");
                     break Ok(());
                 }
             },
@@ -115,7 +122,16 @@ struct CountersFile {
 impl CountersFile {
     fn new(path: PathBuf) -> Result<CountersFile, UnionError> {
         let path = std::path::absolute(&path).map_err(|error| UnionError::io("find", path, error))?;
-        Ok(CountersFile { path, number: 0 })
+        match std::fs::symlink_metadata(&path) {
+            // A report takes the place of the one before, by rename: a device or a link would be gone.
+            Ok(there) if !there.is_file() => Err(UnionError::Config(format!(
+                "counters={} is there already and no regular file; name one that may be replaced",
+                path.display()
+            ))),
+            Ok(_) => Ok(CountersFile { path, number: 0 }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(CountersFile { path, number: 0 }),
+            Err(error) => Err(UnionError::io("look at", path, error)),
+        }
     }
 
     /// Replaces the file, so that who reads it sees a whole report.

@@ -16,12 +16,13 @@ use super::counters::Counters;
 use super::crew::Crew;
 use super::file::OpenFile;
 use super::hard_links::{KnownLinks, has_names};
-use super::index::{DirIndex, Entry};
+use super::index::{DirIndex, Entry, Listing};
 use super::kept::Kept;
 use super::layers::{self, Layer, Layers, UPPER};
-use super::node::{CACHED_FDS, DirState, Inode, Node, Place, Table, lock, read, write};
+use super::node::{CACHED_FDS, DirState, Inode, Name, Node, Place, Table, lock, read, write};
 use super::numbers::{FileKey, Numbers, ROOT};
 use super::refusal::PassthroughSwitch;
+use super::spare::Spare;
 use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
 
@@ -52,9 +53,14 @@ pub(super) struct Union {
     /// then, and a copy_up goes without them.
     pub(super) restricted: bool,
     pub(super) copier: Copier,
+    /// None where nothing can be changed.
+    pub(super) spare: Option<Arc<Spare>>,
     next_scratch: AtomicU64,
     max_cached_fds: usize,
 }
+
+/// A directory with more names in a layer is not left open for reading: ext4 keeps the last block of names for as long.
+const MOST_NAMES_KEPT: usize = 64;
 
 /// An inode and its attributes, as a look-up answers them.
 #[derive(Debug)]
@@ -67,11 +73,14 @@ impl Union {
     pub(super) fn new(config: &UnionConfig) -> Result<Union, UnionError> {
         let file_limit = raise_file_limit();
         make_room_for_files(file_limit);
+        raise_size_limit();
         let max_cached_fds = file_limit / 4;
         let layers = Layers::open(config)?;
         let lowers: Vec<Layer> = (0..layers.depth()).map(|n| n as Layer).collect();
         let top = if layers.writable() { UPPER } else { 0 };
         let root = Inode::directory(ROOT, top, lowers, None);
+        let spare = layers.scratch().ok().map(Spare::new).transpose();
+        let spare = spare.map_err(|errno| UnionError::io("open again", "the scratch directory", errno))?.map(Arc::new);
         let union = Union {
             layers,
             options: config.options.clone(),
@@ -92,13 +101,22 @@ impl Union {
                 // Where /proc does not say, no more is dared than a namespace allows.
                 || crate::sys::namespace::in_user_namespace().unwrap_or(true),
             copier: Copier::default(),
+            spare,
             next_scratch: AtomicU64::new(0),
             max_cached_fds,
         };
         // An unreadable or opaque root shows now, not at the first look-up.
         let root = union.inode(ROOT).map_err(|errno| UnionError::io("find", "/", errno))?;
-        union.index(&root).map_err(|errno| UnionError::io("read root of", config.lower_or_upper(), errno))?;
+        union.index(&root).map_err(|errno| UnionError::io("read layer", union.unreadable_layer(config), errno))?;
         Ok(union)
+    }
+
+    /// The path of the first layer whose root cannot be read.
+    fn unreadable_layer(&self, config: &UnionConfig) -> std::path::PathBuf {
+        let lowers = config.lower.iter().enumerate().map(|(n, path)| (n as Layer, path));
+        let mut layers = config.upper.iter().map(|path| (UPPER, path)).chain(lowers);
+        let readable = |layer| self.layers.root(layer).and_then(|root| layers::read_dir(root, |_, _| ())).is_ok();
+        layers.find(|(layer, _)| !readable(*layer)).map(|(_, path)| path.clone()).unwrap_or_default()
     }
 
     pub(super) fn ttl(&self) -> Duration {
@@ -124,10 +142,13 @@ impl Union {
 
     /// The kernel takes back `count` look-ups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
+        if !self.table.take_back(id, count) {
+            return;
+        }
         if let Some(node) = self.table.get(id) {
             self.may_go(&node.inode);
         }
-        self.table.forget(id, count);
+        self.table.collect(id);
     }
 
     /// A node or an open of this inode goes next. If it has no name, the file below may go with it, which takes long for a large one.
@@ -147,36 +168,52 @@ impl Union {
     /// A descriptor of a directory in one of its layers. ENOENT if it has lost its name.
     pub(super) fn dir_fd(&self, inode: &Inode, layer: Layer) -> Res<Arc<OwnedFd>> {
         let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
-        {
-            let fds = lock(&dir.fds);
-            let place = fds.binary_search_by_key(&layer, |(layer, _)| *layer);
-            if let Some((_, fd)) = place.ok().and_then(|place| fds.get(place)) {
-                return Ok(Arc::clone(fd));
-            }
+        if let Some(fd) = dir.cached(layer) {
+            return Ok(fd);
         }
-        let fd = loop {
-            let Some((parent, name)) = inode.name() else {
-                if inode.ino == ROOT {
-                    break Arc::new(self.layers.root(layer)?.try_clone_to_owned().map_err(errno)?);
+        // Upwards to the next directory that has one, and down again. Trees may be deeper than a stack.
+        'way: loop {
+            let mut names: Vec<Name> = Vec::new();
+            let mut fd = loop {
+                let here = names.last().map_or(inode, |(parent, _)| &**parent);
+                if let Some(fd) = here.dir.as_ref().and_then(|dir| dir.cached(layer)) {
+                    break fd;
                 }
-                return Err(Errno::NOENT);
+                match here.name() {
+                    Some(name) => names.push(name),
+                    None if here.ino == ROOT => {
+                        let root = Arc::new(self.layers.root(layer)?.try_clone_to_owned().map_err(errno)?);
+                        self.keep_fd(here, layer, &root);
+                        break root;
+                    }
+                    None => return Err(Errno::NOENT),
+                }
             };
-            let parent_fd = self.dir_fd(&parent, layer)?;
-            // The name must not change between its reading and its use.
-            let _tree = read(&self.tree);
-            if inode.is_named(&parent, &name) {
-                break Arc::new(layers::open_dir_at(parent_fd.as_fd(), &name)?);
+            while let Some((parent, name)) = names.pop() {
+                let child = names.last().map_or(inode, |(child, _)| &**child);
+                // The name must not change between its reading and its use.
+                let tree = read(&self.tree);
+                if !child.is_named(&parent, &name) {
+                    continue 'way;
+                }
+                fd = Arc::new(layers::open_dir_at(fd.as_fd(), &name)?);
+                drop(tree);
+                self.keep_fd(child, layer, &fd);
             }
-        };
-        // Past the limit, descriptors live only as long as their operation.
+            return Ok(fd);
+        }
+    }
+
+    /// Keeps a descriptor of a directory for the next time. Past the limit, descriptors live only as long as their operation.
+    fn keep_fd(&self, inode: &Inode, layer: Layer, fd: &Arc<OwnedFd>) {
+        let Some(dir) = &inode.dir else { return };
         if CACHED_FDS.load(Ordering::Relaxed) < self.max_cached_fds {
             let mut fds = lock(&dir.fds);
             if let Err(place) = fds.binary_search_by_key(&layer, |(layer, _)| *layer) {
                 CACHED_FDS.fetch_add(1, Ordering::Relaxed);
-                fds.insert(place, (layer, Arc::clone(&fd)));
+                fds.insert(place, (layer, Arc::clone(fd)));
             }
         }
-        Ok(fd)
     }
 
     /// The way to an inode in its topmost layer. The caller holds its `place`, so that the way stays right.
@@ -218,14 +255,33 @@ impl Union {
         self.crew.watch();
         let mut lowers = write(&dir.lowers);
         let upper = inode.is_upper().then_some(UPPER);
-        let layers = upper
-            .into_iter()
-            .chain(lowers.iter().copied())
-            .map(|layer| self.dir_fd(inode, layer).map(|fd| (layer, fd)))
-            .collect::<Res<Vec<_>>>()?;
-        let (index, used) = DirIndex::build(&layers)?;
+        let layers = upper.into_iter().chain(lowers.iter().copied());
+        let (index, used) =
+            DirIndex::build(layers.map(|layer| self.listing(inode, layer).map(|listing| (layer, listing))))?;
         lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
         Ok(index)
+    }
+
+    /// What one of its layers has in a directory.
+    fn listing(&self, inode: &Inode, layer: Layer) -> Res<Listing> {
+        if inode.dir.as_ref().is_some_and(|dir| dir.cached(layer).is_none())
+            && let Some((parent, name)) = inode.name()
+        {
+            let parent_fd = self.dir_fd(&parent, layer)?;
+            // The name must not change between its reading and its use.
+            let tree = read(&self.tree);
+            if inode.is_named(&parent, &name) {
+                let fd = layers::open_to_read(parent_fd.as_fd(), &name)?;
+                drop(tree);
+                let listing = Listing::read(fd.as_fd())?;
+                // One descriptor is enough for both, where the kernel keeps little of what was read with it.
+                if listing.len() <= MOST_NAMES_KEPT {
+                    self.keep_fd(inode, layer, &Arc::new(fd));
+                }
+                return Ok(listing);
+            }
+        }
+        Listing::read(layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?.as_fd())
     }
 
     /// The index of a directory, for reading.
@@ -351,6 +407,13 @@ fn raise_file_limit() -> usize {
     current.unwrap_or(1 << 20).clamp(64, 1 << 18) as usize
 }
 
+/// Lets this process write files as large as it may. Whoever writes through the mount has a limit of his own, which the kernel looks at.
+fn raise_size_limit() {
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    // What is refused is no worse than before.
+    let _ = setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum });
+}
+
 /// Has the kernel make the table of open files as large as a deep union needs it. To enlarge the table of a process with threads takes
 /// milliseconds (synchronize_rcu in fs/file.c, expand_fdtable); most daemons have none yet when they come here.
 fn make_room_for_files(limit: usize) {
@@ -359,11 +422,5 @@ fn make_room_for_files(limit: usize) {
     // Without the room it all works, if slower at first.
     if let Ok(file) = std::fs::File::open("/dev/null") {
         let _ = rustix::io::fcntl_dupfd_cloexec(&file, last);
-    }
-}
-
-impl UnionConfig {
-    fn lower_or_upper(&self) -> std::path::PathBuf {
-        self.upper.clone().or_else(|| self.lower.first().cloned()).unwrap_or_default()
     }
 }

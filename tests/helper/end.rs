@@ -100,7 +100,7 @@ fn a_daemon_killed_while_it_copies_leaves_the_old_file_or_the_new_one() {
     let bed = Bed::new();
     let old: Vec<u8> = (0..LARGE).map(|n| (n / 4096 + n % 251) as u8).collect();
     fs::write(bed.at("base/large"), &old).unwrap();
-    let scratch = bed.at("work/tmp");
+    let scratch = bed.at("work/fuse-union-scratch");
     let mut cut_short = 0;
     for round in 0..4 {
         let pid = bed.mount("");
@@ -264,4 +264,135 @@ fn who_is_held_up_by_a_disk_holds_up_nobody_else() {
     assert_eq!(text.as_deref(), Ok("12345678"), "while another one was held up");
     caller.join().unwrap().unwrap();
     bed.unmount();
+}
+
+#[test]
+fn what_somebody_mounted_over_it_stays() {
+    if !here("end::what_somebody_mounted_over_it_stays") {
+        return;
+    }
+    let bed = Bed::new();
+    let daemon = bed.foreground("");
+    let over = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("theirs"), &bed.at("mnt"), Some("tmpfs"), over, None::<&str>).unwrap();
+    fs::write(bed.at("mnt/keep"), "keep").unwrap();
+    daemon.signal(Signal::SIGTERM);
+    let (status, said) = daemon.end();
+    assert!(status.success() && said.contains("mounted over"), "{said}");
+    assert_eq!(text(bed.at("mnt/keep")), "keep");
+    nix::mount::umount(&bed.at("mnt")).unwrap();
+    assert_eq!(errno(fs::metadata(bed.at("mnt/b"))), libc::ENOTCONN);
+}
+
+/// The program as a shell with these limits starts it, in the foreground.
+fn limited(bed: &Bed, limits: &str, more: &str) -> std::process::Child {
+    let words = bed.words(more);
+    fs::remove_file(bed.at("c.json")).ok();
+    let program = bed.program(&["-f", "-o", &words, "mnt"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{limits}; exec \"$0\" \"$@\"")]).arg(program.get_program()).args(program.get_args());
+    let child = shell.current_dir(bed.dir.path()).stdin(Stdio::null()).spawn().unwrap();
+    wait_until("the first counters", || bed.at("c.json").exists());
+    child
+}
+
+#[test]
+fn a_limit_of_whoever_started_it_is_not_one_of_who_writes() {
+    if !here("end::a_limit_of_whoever_started_it_is_not_one_of_who_writes") {
+        return;
+    }
+    for more in ["passthrough=on", "passthrough=off"] {
+        let bed = Bed::new();
+        fs::write(bed.at("base/large"), vec![1; 300_000]).unwrap();
+        // In blocks of 512 bytes. The hard limit stays where it is, so that it can be raised again.
+        let mut daemon = limited(&bed, "ulimit -S -f 100", more);
+        let mut file = fs::OpenOptions::new().append(true).open(bed.at("mnt/large")).unwrap();
+        file.write_all(&[2; 100_000]).unwrap();
+        drop(file);
+        assert_eq!(fs::metadata(bed.at("upper/large")).unwrap().len(), 400_000);
+        bed.unmount();
+        assert!(daemon.wait().unwrap().success());
+        // One that cannot be raised is an error of whoever writes, and not the end of the mount.
+        fs::write(bed.at("base/larger"), vec![1; 600_000]).unwrap();
+        let mut daemon = limited(&bed, "ulimit -f 1000", more);
+        let refused = fs::OpenOptions::new().append(true).open(bed.at("mnt/larger"));
+        assert_eq!(errno(refused), libc::EFBIG);
+        assert_eq!(text(bed.at("mnt/t")), "of the top");
+        bed.unmount();
+        assert!(daemon.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn a_directory_moves_while_somebody_asks_for_it_and_descriptors_are_few() {
+    if !here("end::a_directory_moves_while_somebody_asks_for_it_and_descriptors_are_few") {
+        return;
+    }
+    let bed = Bed::new();
+    // A quarter of them may be kept: the way to a directory is looked for each time.
+    let mut daemon = limited(&bed, "ulimit -n 64", "threads=4");
+    for n in 0..60 {
+        fs::create_dir_all(bed.at(&format!("mnt/other/{n}/e"))).unwrap();
+    }
+    let deep = (0..40).fold(bed.at("mnt"), |path, _| path.join("a"));
+    let (one, two) = (deep.join("one"), deep.join("two"));
+    fs::create_dir_all(&one).unwrap();
+    let held = fs::File::open(&one).unwrap();
+    let (done, over) = channel();
+    let mover = {
+        let done = done.clone();
+        std::thread::spawn(move || {
+            for _ in 0..500 {
+                fs::rename(&one, &two).unwrap();
+                fs::rename(&two, &one).unwrap();
+            }
+            done.send(()).unwrap();
+        })
+    };
+    let asker = std::thread::spawn(move || {
+        for _ in 0..5000 {
+            held.metadata().unwrap();
+        }
+        done.send(()).unwrap();
+    });
+    for _ in 0..2 {
+        if over.recv_timeout(Duration::from_secs(60)).is_err() {
+            // A daemon that is dead answers: nobody hangs for ever.
+            daemon.kill().unwrap();
+            panic!("neither goes on");
+        }
+    }
+    mover.join().unwrap();
+    asker.join().unwrap();
+    bed.unmount();
+    assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_tree_may_be_deeper_than_a_stack() {
+    if !here("end::a_tree_may_be_deeper_than_a_stack") {
+        return;
+    }
+    const DEPTH: usize = 1500;
+    let bed = Bed::new();
+    // No path as long as that is opened.
+    let make = |root: &Path| {
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+        let mut at = rustix::fs::open(root, flags, rustix::fs::Mode::empty()).unwrap();
+        for _ in 0..DEPTH {
+            let made = rustix::fs::mkdirat(&at, "a", rustix::fs::Mode::RWXU);
+            assert!(matches!(made, Ok(()) | Err(rustix::io::Errno::EXIST)), "{made:?}");
+            at = rustix::fs::openat(&at, "a", flags, rustix::fs::Mode::empty()).unwrap();
+        }
+        at
+    };
+    make(&bed.at("base"));
+    let mut daemon = limited(&bed, "export RUST_MIN_STACK=131072", "");
+    let deepest = make(&bed.at("mnt"));
+    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    drop(rustix::fs::openat(&deepest, "file", flags, rustix::fs::Mode::RWXU).unwrap());
+    drop(deepest);
+    bed.unmount();
+    assert!(daemon.wait().unwrap().success());
+    assert_eq!(bed.counters()["copy_ups"]["directories_count"], DEPTH);
 }

@@ -191,3 +191,23 @@ fn a_mount_follows_an_unmount_at_once() {
     assert!(code == 1 && said.contains("used by another mount"), "{said}");
     bed.unmount();
 }
+
+#[test]
+fn counters_replace_a_file_and_nothing_else() {
+    if !here("options::counters_replace_a_file_and_nothing_else") {
+        return;
+    }
+    let bed = Bed::new();
+    fs::write(bed.at("elsewhere"), "").unwrap();
+    std::os::unix::fs::symlink("elsewhere", bed.at("link")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, bed.at("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    for name in ["link", "fifo", "/dev/null", "base"] {
+        let words = format!("lowerdir=top,counters={name}");
+        let output = bed.program(&["-o", &words, "mnt"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("no regular file"), "{name}: {said}");
+        assert!(bed.mounted().is_none(), "{name}");
+    }
+    assert!(bed.at("link").is_symlink());
+}

@@ -1,6 +1,7 @@
 //! Without privileges: in a user namespace, and outside one through fusermount3. What is refused is said, and measured under its own name.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -9,7 +10,7 @@ use layerbench::record::Run;
 use layerbench::union::NO_PASSTHROUGH;
 
 use crate::bed::{Bed, PROGRAM, has, has_ended, outcome, run, signal, wait_until};
-use crate::fixture::{self, text};
+use crate::fixture::{self, here, real_root, text};
 
 /// Runs the calling test once more in a user namespace, also when root runs it. True inside.
 fn in_user_namespace(test: &str) -> bool {
@@ -230,4 +231,53 @@ fn an_ordinary_user_mounts_with_fusermount3() {
     } else {
         assert!(code == 1 && said.contains("user_allow_other") && said.contains("/etc/fuse.conf"), "{said}");
     }
+}
+
+#[test]
+fn an_owner_without_privileges_changes_what_he_may_neither_read_nor_write() {
+    if !here("unprivileged::an_owner_without_privileges_changes_what_he_may_neither_read_nor_write") || !real_root() {
+        return;
+    }
+    let bed = Bed::new();
+    let make = r#"
+        mkdir base/ro base/emptied base/removed
+        echo a > base/ro/f; echo a > base/emptied/f
+        echo a > base/noted; setfattr -n user.note -v hi base/noted 2>/dev/null; chmod 444 base/noted
+        chmod 555 base/ro
+        chown -R 1234:1234 .; chmod 755 .
+    "#;
+    assert!(Command::new("sh").args(["-ec", make]).current_dir(bed.dir.path()).status().unwrap().success());
+    let who = ["--reuid=1234", "--regid=1234", "--clear-groups"];
+    // Of privileges it has what mount(2) asks for, and nothing that opens files.
+    let words = bed.words("passthrough=off");
+    let mounted = Command::new("setpriv")
+        .args(who)
+        .args(["--inh-caps=+sys_admin", "--ambient-caps=+sys_admin", PROGRAM, "-o", &words, "mnt"])
+        .current_dir(bed.dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
+    if said.contains("/dev/fuse") {
+        eprintln!("skipped: {said}");
+        return;
+    }
+    assert!(mounted.status.success(), "{said}");
+    let change = r#"
+        chmod 755 ro
+        rm emptied/f; chmod 555 emptied; rmdir emptied
+        chmod u+w noted
+        echo new > blind; chmod 200 blind; echo more >> blind
+        rmdir removed; mkdir -m 555 removed
+    "#;
+    let changed =
+        Command::new("setpriv").args(who).args(["sh", "-ec", change]).current_dir(bed.at("mnt")).output().unwrap();
+    assert!(changed.status.success(), "{}", String::from_utf8_lossy(&changed.stderr));
+    let mode = |path: &str| fs::metadata(bed.at(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(
+        ["ro", "noted", "blind", "removed"].map(|name| mode(&format!("mnt/{name}"))),
+        [0o755, 0o644, 0o200, 0o555]
+    );
+    assert_eq!(text(bed.at("upper/blind")), "new\nmore\n");
+    assert!(bed.at("upper/removed/.wh..wh..opq").exists() && !bed.at("mnt/emptied").exists());
+    bed.unmount();
 }

@@ -1,9 +1,10 @@
 //! What is in a file: large, mapped, direct, appended to by many.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use layerbench::union::{UnionConfig, UnionOptions, mount_background};
 
@@ -233,7 +234,57 @@ fn a_copy_up_works_where_the_upper_has_no_o_tmpfile() {
             above.unmount().unwrap();
             assert_eq!(text(s.mnt().join("up/d/f")), "oldnew");
             assert_eq!(text(s.mnt().join("up/d/g")), "short");
-            assert_eq!(names(&s.mnt().join("work/tmp")), Vec::<String>::new(), "left in scratch");
+            assert_eq!(names(&s.mnt().join("work/fuse-union-scratch")), Vec::<String>::new(), "left in scratch");
+        },
+    );
+}
+
+#[test]
+fn first_writes_in_a_row_make_the_right_files_and_leave_no_nameless_one() {
+    // What is made ready for the next one has the mode of the last: here none has that of the one before.
+    let mode = |n: u32| 0o600 | ((n * 0o13) & 0o177);
+    each_mode(
+        "data::first_writes_in_a_row_make_the_right_files_and_leave_no_nameless_one",
+        1,
+        |s| {
+            for n in 0..64 {
+                let path = s.lower(0).join(format!("f{n}"));
+                fs::write(&path, format!("{n}")).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode(n))).unwrap();
+                std::os::unix::fs::chown(&path, Some(n % 3), Some(n % 5)).unwrap();
+            }
+        },
+        |s| {
+            for n in 0..64 {
+                let path = s.mnt().join(format!("f{n}"));
+                match n % 4 {
+                    0 => fs::write(&path, "new").unwrap(),
+                    1 => drop(OpenOptions::new().write(true).open(&path).unwrap()),
+                    2 => fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap(),
+                    _ => OpenOptions::new().append(true).open(&path).unwrap().write_at(b"+", 0).map(drop).unwrap(),
+                }
+                let content = match n % 4 {
+                    0 => "new".to_string(),
+                    3 => format!("{n}+"),
+                    _ => n.to_string(),
+                };
+                for place in [path, s.upper().join(format!("f{n}"))] {
+                    let meta = fs::metadata(&place).unwrap();
+                    let expected = if n % 4 == 2 { 0o640 } else { mode(n) };
+                    let found = (text(&place), meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.nlink());
+                    assert_eq!(found, (content.clone(), expected, n % 3, n % 5, 1), "{n}");
+                }
+            }
+            let scratch = s.scratch_dir();
+            let nameless = || {
+                let open = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+                open.filter(|link| link.starts_with(&scratch) && *link != scratch).count()
+            };
+            let start = Instant::now();
+            while nameless() > 0 {
+                assert!(start.elapsed() < Duration::from_secs(20), "{} are kept", nameless());
+                std::thread::yield_now();
+            }
         },
     );
 }

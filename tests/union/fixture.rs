@@ -81,6 +81,11 @@ impl Stack {
         self.dir.path().join("mnt")
     }
 
+    /// Where a copy_up has its temporary files.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.dir.path().join("upper.work/fuse-union-scratch")
+    }
+
     pub fn config(&self, options: &str) -> UnionConfig {
         UnionConfig {
             lower: (0..self.lowers).map(|n| self.lower(n)).collect(),
@@ -101,7 +106,9 @@ impl Stack {
         let deadline = Instant::now() + Duration::from_secs(5);
         let mounted = loop {
             match mount_background(config.clone(), &self.mnt()) {
-                Err(UnionError::InUse(_)) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+                Err(UnionError::InUse { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1))
+                }
                 other => break other,
             }
         };
@@ -115,8 +122,7 @@ impl Stack {
     /// Unmounts; what copy_up left in its scratch directory is a failure.
     pub fn unmount(&mut self) {
         self.mount.take().unwrap().unmount().unwrap();
-        let scratch = self.dir.path().join("upper.work/tmp");
-        assert_eq!(names(&scratch), Vec::<String>::new(), "left in scratch");
+        assert_eq!(names(&self.scratch_dir()), Vec::<String>::new(), "left in scratch");
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -396,6 +397,41 @@ fn first_writes_through_all_names_at_once_make_one_file() {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 one_file(&s.mnt(), &names, std::str::from_utf8(&expected).unwrap());
                 one_file(&s.upper(), &names, std::str::from_utf8(&expected).unwrap());
+            }
+        },
+    );
+}
+
+#[test]
+fn what_is_mounted_in_a_layer_is_not_searched_for_names_of_a_file_beside_it() {
+    each_mode(
+        "hard_links::what_is_mounted_in_a_layer_is_not_searched_for_names_of_a_file_beside_it",
+        1,
+        |s| {
+            linked(s, 0, &NAMES, "linked");
+            let place = s.lower(0).join("proc");
+            fs::create_dir(&place).unwrap();
+            // Processes come and go while it is read.
+            let flags = nix::mount::MsFlags::MS_BIND | nix::mount::MsFlags::MS_REC;
+            nix::mount::mount(Some("/proc"), &place, None::<&str>, flags, None::<&str>).unwrap();
+        },
+        |s| {
+            let coming_and_going = AtomicBool::new(true);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while coming_and_going.load(Ordering::Relaxed) {
+                        std::thread::spawn(|| ()).join().unwrap();
+                    }
+                });
+                let written = OpenOptions::new().append(true).open(s.mnt().join(NAMES[0]));
+                let written = written.and_then(|mut file| file.write_all(b"+"));
+                coming_and_going.store(false, Ordering::Relaxed);
+                let place = s.lower(0).join("proc");
+                nix::mount::umount2(&place, nix::mount::MntFlags::MNT_DETACH).unwrap();
+                written.unwrap();
+            });
+            for name in NAMES {
+                assert_eq!(text(s.mnt().join(name)), "linked+");
             }
         },
     );

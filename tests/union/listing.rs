@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom};
 
-use crate::fixture::{Stack, each_mode, here, names, write_all};
+use crate::fixture::{Stack, each_mode, forget_all, here, names, write_all};
 
 /// Reads on from where the descriptor stands: up to `limit` names, each with the position behind it (telldir(3)).
 fn read_on(dir: BorrowedFd<'_>, limit: usize) -> Vec<(String, u64)> {
@@ -154,4 +155,33 @@ fn a_directory_of_a_hundred_thousand_entries() {
     listed(100_000);
     assert!(!path.join("entry-0").exists() && path.join("entry-99999").exists());
     s.unmount();
+}
+
+#[test]
+fn a_listing_that_is_given_up_leaves_no_node_behind() {
+    each_mode(
+        "listing::a_listing_that_is_given_up_leaves_no_node_behind",
+        1,
+        |s| {
+            for n in 0..300 {
+                write_all(&s.lower(0), &[(&*format!("d/file-{n:03}"), "")]);
+            }
+        },
+        |s| {
+            let begun = |dir: &Path| {
+                let dir = rustix::fs::open(dir, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+                assert_eq!(read_on(dir.as_fd(), 5).len(), 5);
+            };
+            begun(&s.mnt().join("d"));
+            forget_all(&s.mnt());
+            let start = Instant::now();
+            // The root is known as long as the mount.
+            let nodes =
+                || serde_json::to_value(s.mounted().counters()).unwrap()["now"]["nodes_count"].as_u64().unwrap();
+            while nodes() > 1 {
+                assert!(start.elapsed() < Duration::from_secs(20), "{} are left", nodes());
+                std::thread::yield_now();
+            }
+        },
+    );
 }

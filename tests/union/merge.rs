@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
+use layerbench::union::{UnionConfig, UnionError, UnionOptions, mount_background};
+
 use crate::fixture::{Stack, each_mode, errno, here, names, scratch, text, write_all};
 
 #[test]
@@ -201,9 +203,103 @@ fn the_mount_is_recognisable_and_its_work_directory_is_locked() {
     let line = table.lines().find(|line| line.contains(s.mnt().to_str().unwrap())).unwrap();
     assert!(line.contains("- fuse.fuse-union fuse-union "), "{line}");
     let other = scratch();
-    let error = layerbench::union::mount_background(s.config(""), other.path()).unwrap_err();
-    assert!(matches!(error, layerbench::union::UnionError::InUse(_)), "{error}");
+    let error = mount_background(s.config(""), other.path()).unwrap_err();
+    assert!(matches!(error, UnionError::InUse { .. }), "{error}");
     s.unmount();
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains(s.mnt().to_str().unwrap()));
+}
+
+#[test]
+fn directories_that_lie_in_one_another_are_refused_and_nothing_is_removed() {
+    if !here("merge::directories_that_lie_in_one_another_are_refused_and_nothing_is_removed") {
+        return;
+    }
+    let dir = scratch();
+    let at = |name: &str| if name.is_empty() { dir.path().to_path_buf() } else { dir.path().join(name) };
+    let precious = ["low/tmp/f", "low/fuse-union-scratch/f", "up/fuse-union-scratch/f", "up/in/f", "up/work/", "mnt/"];
+    write_all(dir.path(), &precious.map(|name| (name, "precious")));
+    let before = crate::fixture::tree(dir.path());
+    for (lower, upper, work) in [
+        ("low", "up", "up"),
+        ("low", "up", "up/work"),
+        ("low", "up", "up/in"),
+        ("low", "up/in", "up"),
+        ("low", "low", "work"),
+        ("low", "low/tmp", "work"),
+        ("low", "up", "low"),
+        ("low", "up", "low/tmp"),
+        ("up/in", "up", "work"),
+        ("low/tmp", "up", "low"),
+        ("", "up", "work"),
+    ] {
+        let config = UnionConfig {
+            lower: vec![at(lower)],
+            upper: Some(at(upper)),
+            work: Some(at(work)),
+            options: UnionOptions::default(),
+        };
+        let error = mount_background(config, &at("mnt")).unwrap_err().to_string();
+        assert!(error.contains("lies in it") && error.contains("dir "), "{lower} {upper} {work}: {error}");
+        assert_eq!(crate::fixture::tree(dir.path()), before, "{lower} {upper} {work}");
+    }
+    // What two lowers have in common does not change.
+    let config = UnionConfig {
+        lower: vec![at("low/tmp"), at("low"), at("low")],
+        upper: Some(at("up")),
+        work: Some(at("work")),
+        options: UnionOptions::default(),
+    };
+    // An earlier mount that failed may have left its folder; what lies in there is ours alone.
+    let mount = mount_background(config.clone(), &at("mnt")).unwrap();
+    assert_eq!(text(at("mnt/f")), "precious");
+    // The same upper with another work directory.
+    let other = UnionConfig { work: Some(at("other")), ..config };
+    match mount_background(other, &at("low")).unwrap_err() {
+        UnionError::InUse { word: "upperdir", holder, .. } => assert_eq!(holder, Some(std::process::id())),
+        other => panic!("{other}"),
+    }
+    mount.unmount().unwrap();
+}
+
+#[test]
+fn an_upper_and_a_work_directory_on_two_mounts_are_refused() {
+    if !here("merge::an_upper_and_a_work_directory_on_two_mounts_are_refused") {
+        return;
+    }
+    let mut s = Stack::new(1);
+    let bound = scratch();
+    let flags = nix::mount::MsFlags::MS_BIND;
+    nix::mount::mount(Some(&s.upper()), bound.path(), None::<&str>, flags, None::<&str>).unwrap();
+    let mut config = s.config("");
+    config.work = Some(s.upper().with_file_name("work"));
+    config.upper = Some(bound.path().to_path_buf());
+    let refused = mount_background(config, &s.mnt());
+    nix::mount::umount(bound.path()).unwrap();
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains("two mounts"), "{error}");
+    s.mount("");
+    s.unmount();
+}
+
+#[test]
+fn a_union_may_be_mounted_in_its_own_upper_and_what_is_mounted_there_does_not_show() {
+    if !here("merge::a_union_may_be_mounted_in_its_own_upper_and_what_is_mounted_there_does_not_show") {
+        return;
+    }
+    let s = Stack::new(1);
+    write_all(&s.lower(0), &[("low", "l")]);
+    write_all(&s.upper(), &[("in/side", "s"), ("other/below", "b")]);
+    let (inside, other) = (s.upper().join("in"), s.upper().join("other"));
+    nix::mount::mount(None::<&str>, &other, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+    let mount = mount_background(s.config(""), &inside).unwrap();
+    assert_eq!(names(&inside), ["in", "low", "other"]);
+    assert_eq!(names(&inside.join("in")), ["side"]);
+    fs::write(inside.join("in/side"), "new").unwrap();
+    fs::write(inside.join("low"), "new").unwrap();
+    assert_eq!(names(&inside.join("other")), ["below"]);
+    fs::write(inside.join("other/below"), "new").unwrap();
+    mount.unmount().unwrap();
+    nix::mount::umount(&other).unwrap();
+    assert_eq!((text(inside.join("side")), text(other.join("below"))), ("new".into(), "new".into()));
 }

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Barrier;
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::fixture::{Stack, each_mode, names, real_root, text, write_all};
 
 /// What a reader that opened the file before its copy_up sees afterwards: with passthrough the lower's data, without it the new.
@@ -349,6 +351,24 @@ fn truncating_opens_copy_no_data() {
             assert_eq!(file.metadata().unwrap().len(), 0);
             file.write_at(b"abc", 0).unwrap();
             assert_eq!(text(s.mnt().join("f")), "abc");
+        },
+    );
+}
+
+#[test]
+fn an_open_that_is_refused_truncates_nothing() {
+    each_mode(
+        "open::an_open_that_is_refused_truncates_nothing",
+        1,
+        |s| write_all(&s.lower(0), &[("f", "content")]),
+        |s| {
+            let path = s.mnt().join("f");
+            let reader = File::open(&path).unwrap();
+            // It may be a program that runs.
+            let flags = OFlags::RDONLY | OFlags::TRUNC;
+            assert_eq!(rustix::fs::open(&path, flags, Mode::empty()).unwrap_err(), rustix::io::Errno::TXTBSY);
+            assert_eq!((text(&path), fs::metadata(&path).unwrap().len()), ("content".into(), 7));
+            drop(reader);
         },
     );
 }

@@ -1,7 +1,10 @@
 //! rename(2) between layers.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -121,6 +124,72 @@ fn flags_and_errors() {
             assert_eq!(errno(fs::rename(p("a"), p("b"))), libc::ENOTDIR);
             assert_eq!(errno(fs::rename(p("nothing"), p("b"))), libc::ENOENT);
             assert_eq!(text(p("b")), "a");
+        },
+    );
+}
+
+#[test]
+fn who_opens_a_file_that_is_being_replaced_gets_one_of_the_two() {
+    each_mode(
+        "rename::who_opens_a_file_that_is_being_replaced_gets_one_of_the_two",
+        1,
+        |_| (),
+        |s| {
+            let (path, new) = (s.mnt().join("x"), s.mnt().join("new"));
+            // Each file says which one it is.
+            let make = |at: &Path| {
+                let file = File::create(at).unwrap();
+                let ino = file.metadata().unwrap().ino();
+                (&file).write_all(ino.to_string().as_bytes()).unwrap();
+            };
+            make(&path);
+            let over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    for _ in 0..1500 {
+                        make(&new);
+                        fs::rename(&new, &path).unwrap();
+                    }
+                    over.store(true, Ordering::Relaxed);
+                });
+                while !over.load(Ordering::Relaxed) {
+                    let mut file = File::open(&path).unwrap();
+                    let mut said = String::new();
+                    file.read_to_string(&mut said).unwrap();
+                    let ino = file.metadata().unwrap().ino().to_string();
+                    // A writer that has not come to it yet is no other file.
+                    assert!(said == ino || said.is_empty(), "{ino} says that it is {said}");
+                }
+            });
+        },
+    );
+}
+
+#[test]
+fn a_directory_that_cannot_be_replaced_stays_and_so_does_the_other() {
+    each_mode(
+        "rename::a_directory_that_cannot_be_replaced_stays_and_so_does_the_other",
+        1,
+        |s| write_all(&s.lower(0), &[("old/f", "gone"), ("new/below", "gone too")]),
+        |s| {
+            let (old, new) = (s.mnt().join("old"), s.mnt().join("new"));
+            fs::remove_file(old.join("f")).unwrap();
+            fs::remove_file(new.join("below")).unwrap();
+            fs::write(new.join("data"), "precious").unwrap();
+            // Where the replaced directory goes with its whiteouts there is no place any more.
+            fs::remove_dir(s.scratch_dir()).unwrap();
+            assert_eq!(errno(fs::rename(&new, &old)), libc::ENOENT);
+            for root in [s.mnt(), s.upper()] {
+                assert_eq!(text(root.join("new/data")), "precious");
+            }
+            assert_eq!((names(&old), names(&new)), (vec![], vec!["data".to_string()]));
+            fs::create_dir(s.scratch_dir()).unwrap();
+            s.unmount();
+            s.mount("");
+            assert_eq!((names(&old), names(&new)), (vec![], vec!["data".to_string()]));
+            fs::rename(&new, &old).unwrap();
+            assert_eq!(text(old.join("data")), "precious");
+            assert!(!new.exists());
         },
     );
 }
