@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
+use super::compare::Statistic;
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
@@ -60,6 +61,10 @@ pub struct Data {
     pub replicates: Option<Replicates>,
     /// Resampled spreads, 90th less 10th percentile; `None` with fewer than two blocks.
     pub spreads: Option<Replicates>,
+    /// Resampled tails, 90th percentile over the median; `None` with fewer than two blocks.
+    pub tails: Option<Replicates>,
+    /// Each block with the median of its samples.
+    pub medians: Vec<(u32, f64)>,
 }
 
 /// A distribution in a few numbers, in the metric's unit.
@@ -83,8 +88,8 @@ pub struct Summary {
     pub max: f64,
     /// Interval of the median; `None` with fewer than two blocks.
     pub interval: Option<Interval>,
-    /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store when the same thing is measured
-    /// twice ([`Null::spread_of`]); `None` when the run did not measure it.
+    /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store with this state of the caches when the same
+    /// thing is measured twice ([`Null::noise`]); `None` when the run did not measure it.
     pub noise: Option<f64>,
 }
 
@@ -96,7 +101,10 @@ impl Data {
         let all = sorted(blocks.values().flatten().flat_map(|piece| piece.iter().copied()));
         let q = |p| quantile(&all, p);
         let (p10, p50, p90) = (q(0.1)?, q(0.5)?, q(0.9)?);
-        let (replicates, spreads) = resample(&sketches, p50, p90 - p10).unzip();
+        let [replicates, spreads, tails] = match resample(&sketches, [p10, p50, p90]) {
+            Some(resampled) => resampled.map(Some),
+            None => [None, None, None],
+        };
         let summary = Summary {
             n: all.len(),
             blocks: sketches.len(),
@@ -109,7 +117,14 @@ impl Data {
             interval: replicates.as_ref().and_then(Replicates::interval),
             noise: None,
         };
-        Some(Data { sorted: all, summary, replicates, spreads })
+        Some(Data {
+            sorted: all,
+            summary,
+            replicates,
+            spreads,
+            tails,
+            medians: sketches.iter().map(Sketch::median).collect(),
+        })
     }
 
     /// The median.
@@ -186,11 +201,11 @@ impl ResultSet {
         let null = Null::of(&groups, &twins);
         for group in &mut groups {
             for (metric, data) in &mut group.metrics {
-                data.summary.noise = null.spread_of(&group.key.store, group.key.probe, metric);
+                data.summary.noise = null.noise(Statistic::Median, &group.key, metric);
             }
         }
         ResultSet {
-            models: cost_models(run),
+            models: cost_models(&groups, &stores, &drivers),
             groups,
             stores,
             media: run.manifest.stores.clone(),
@@ -290,6 +305,8 @@ mod tests {
         assert_eq!(s.noise, None);
         assert!(s.interval.unwrap().contains(25.0));
         assert_eq!(data.spreads.unwrap().estimate(), 20.0);
+        assert_eq!(data.tails.unwrap().estimate(), 35.0 / 25.0);
+        assert_eq!(data.medians, [(1, 20.0), (2, 30.0)]);
     }
 
     #[test]
