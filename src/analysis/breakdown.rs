@@ -3,11 +3,12 @@
 //! A driver that counts its own steps is asked. Of the others the parts are differences between cases: an empty file against a full one (data),
 //! waiting for the disk against `volatile` (sync), and the look-up of the same name by itself.
 
-use super::results::{Group, ResultSet};
+use super::results::{Data, Group, ResultSet};
 use crate::record::{Metric, metric};
 use crate::workload::{CacheState, ProbeName};
 
-/// The parts of one first write, medians in nanoseconds.
+/// The parts of one first write, in nanoseconds: medians, or, where the driver counted them, means of the parts and of the whole over the same writes,
+/// since a mean that is taken from a median leaves nothing that means anything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Breakdown {
     /// Label of the driver.
@@ -27,7 +28,7 @@ pub struct Part {
     pub name: &'static str,
     /// How it is known.
     pub from: Source,
-    /// Median, nanoseconds. A difference of two medians may be below 0: the two are not told apart.
+    /// Nanoseconds. A difference of two medians may be below 0: the two are not told apart.
     pub ns: f64,
 }
 
@@ -41,6 +42,11 @@ pub enum Source {
 }
 
 impl Breakdown {
+    /// Whether the driver counted: whole and parts are means.
+    pub fn is_counted(&self) -> bool {
+        self.parts.iter().any(|part| part.from == Source::Counted)
+    }
+
     /// What no part explains; below 0 where the parts are more than the whole.
     pub fn unexplained_ns(&self) -> f64 {
         self.whole_ns - self.parts.iter().map(|part| part.ns).sum::<f64>()
@@ -50,7 +56,7 @@ impl Breakdown {
 /// Breakdowns for the smallest file that is not empty and the largest, in the shallowest stack for which both the first write and a
 /// look-up were measured (in the shallowest of all where there is none), for each driver of a store, in the order of the run.
 pub fn breakdowns(results: &ResultSet, store: &str) -> Vec<Breakdown> {
-    let median = |probe: ProbeName, driver: &str, depth: u32, bytes: Option<u64>, metric: &Metric| {
+    let data = |probe: ProbeName, driver: &str, depth: u32, bytes: Option<u64>, metric: &Metric| {
         let group = results.groups.iter().find(|g: &&Group| {
             let p = &g.key.params;
             g.key.store == store
@@ -62,8 +68,10 @@ pub fn breakdowns(results: &ResultSet, store: &str) -> Vec<Breakdown> {
                 && p.depth == depth
                 && bytes.is_none_or(|bytes| p.file_size_bytes == bytes)
         })?;
-        group.metric(&metric.name).map(|data| data.p50())
+        group.metric(&metric.name)
     };
+    let median =
+        |probe, driver: &str, depth, bytes, metric: &Metric| data(probe, driver, depth, bytes, metric).map(Data::p50);
     let first_write = metric::FIRST_WRITE_NS.name;
     let writes: Vec<&Group> = results
         .with_metric(store, ProbeName::CopyUp, &first_write)
@@ -84,15 +92,19 @@ pub fn breakdowns(results: &ResultSet, store: &str) -> Vec<Breakdown> {
     for driver in results.drivers.iter().filter(|driver| !results.is_baseline(&driver.label)) {
         for bytes in &wanted {
             let of = |metric: &Metric| median(ProbeName::CopyUp, &driver.label, depth, Some(*bytes), metric);
-            let Some(whole_ns) = of(&metric::FIRST_WRITE_NS) else { continue };
+            let Some(mut whole_ns) = of(&metric::FIRST_WRITE_NS) else { continue };
             let mut parts = Vec::new();
             let mut add = |name, from, ns: Option<f64>| parts.extend(ns.map(|ns| Part { name, from, ns }));
             if of(&metric::STEP_DATA_NS).is_some() {
-                add("look-up", Source::Counted, of(&metric::STEP_LOOK_UP_NS));
-                add("data", Source::Counted, of(&metric::STEP_DATA_NS));
-                add("sync", Source::Counted, of(&metric::STEP_FSYNC_NS));
-                add("attributes", Source::Counted, of(&metric::STEP_ATTRIBUTES_NS));
-                add("rename", Source::Counted, of(&metric::STEP_RENAME_NS));
+                let mean = |metric: &Metric| {
+                    data(ProbeName::CopyUp, &driver.label, depth, Some(*bytes), metric).map(Data::mean)
+                };
+                whole_ns = mean(&metric::FIRST_WRITE_NS).unwrap_or(whole_ns);
+                add("look-up", Source::Counted, mean(&metric::STEP_LOOK_UP_NS));
+                add("data", Source::Counted, mean(&metric::STEP_DATA_NS));
+                add("sync", Source::Counted, mean(&metric::STEP_FSYNC_NS));
+                add("attributes", Source::Counted, mean(&metric::STEP_ATTRIBUTES_NS));
+                add("rename", Source::Counted, mean(&metric::STEP_RENAME_NS));
             } else {
                 let hit = median(ProbeName::Lookup, &driver.label, depth, None, &metric::LOOKUP_HIT_NS);
                 add("look-up", Source::Differences, hit);

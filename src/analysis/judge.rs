@@ -40,17 +40,22 @@ struct Judged {
     basis: Basis,
 }
 
-/// What a finding rests on: names of groups, and the fewest blocks of one of them.
+/// What a finding rests on: names of groups, the fewest blocks of one of them, and cases in them whose caches the device contradicts.
 struct Basis {
     groups: Vec<String>,
     blocks: usize,
+    contradicted: usize,
 }
 
 impl Basis {
     fn of<'a>(parts: impl IntoIterator<Item = (&'a Group, &'a Data)>) -> Basis {
-        let (groups, blocks): (Vec<String>, Vec<usize>) =
-            parts.into_iter().map(|(group, data)| (group.key.to_string(), data.summary.blocks)).unzip();
-        Basis { groups, blocks: blocks.into_iter().min().unwrap_or(0) }
+        let mut basis = Basis { groups: Vec::new(), blocks: usize::MAX, contradicted: 0 };
+        for (group, data) in parts {
+            basis.groups.push(group.key.to_string());
+            basis.blocks = basis.blocks.min(data.summary.blocks);
+            basis.contradicted += data.summary.contradicted;
+        }
+        if basis.groups.is_empty() { Basis { blocks: 0, ..basis } } else { basis }
     }
 }
 
@@ -92,8 +97,16 @@ pub(super) fn findings(results: &ResultSet, test: Test) -> Vec<Finding> {
             for (part, found) in parts {
                 let (driver, store) = (driver.label.clone(), store.clone());
                 findings.push(match found {
-                    Ok(Judged { verdict, effect, words, basis: Basis { groups, blocks } }) => {
-                        Finding { driver, store, part, verdict, effect: Some(effect), words, groups, blocks }
+                    Ok(Judged { verdict, effect, words, basis: Basis { groups, blocks, contradicted } }) => {
+                        let mark = match contradicted {
+                            0 => String::new(),
+                            n => format!(
+                                " † {} in it with caches that the device contradicts.",
+                                human::count(n as u64, "case")
+                            ),
+                        };
+                        let (effect, words) = (Some(effect), words + &mark);
+                        Finding { driver, store, part, verdict, effect, words, groups, blocks }
                     }
                     Err(words) => Finding {
                         driver,

@@ -38,6 +38,6 @@ pub use null::{Coverage, Null, Pair};
 pub use operations::{Operation, operations};
 pub use parallel::ParallelView;
 pub use quantile::{Value, median, quantile, sorted};
-pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary};
+pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary, contradicted};
 pub use triggers::TriggerView;
 pub use view::{PageView, Target, View};

@@ -52,13 +52,6 @@ pub struct Coverage {
     pub varying_include_one: usize,
 }
 
-impl Coverage {
-    /// Share of all intervals that include 1.
-    pub fn share(&self) -> f64 {
-        self.include_one as f64 / self.intervals.max(1) as f64
-    }
-}
-
 /// Everything that a run measured twice.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Null {

@@ -8,8 +8,8 @@ use super::compare::Statistic;
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{DriverInfo, Outcome, Run, StoreInfo};
-use crate::workload::{Params, ProbeName};
+use crate::record::{CaseRecord, Conditions, DriverInfo, Outcome, Run, StoreInfo, Waits};
+use crate::workload::{CacheState, Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
 pub const BASELINE: &str = "bind";
@@ -91,6 +91,8 @@ pub struct Summary {
     /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store with this state of the caches when the same
     /// thing is measured twice ([`Null::noise`]); `None` when the run did not measure it.
     pub noise: Option<f64>,
+    /// Cases among those measured whose caches the device contradicts ([`contradicted`]).
+    pub contradicted: usize,
 }
 
 impl Data {
@@ -116,6 +118,7 @@ impl Data {
             max: q(1.0)?,
             interval: replicates.as_ref().and_then(Replicates::interval),
             noise: None,
+            contradicted: 0,
         };
         Some(Data {
             sorted: all,
@@ -125,6 +128,11 @@ impl Data {
             tails,
             medians: sketches.iter().map(Sketch::median).collect(),
         })
+    }
+
+    /// The mean, for what was counted as a mean to be compared with.
+    pub fn mean(&self) -> f64 {
+        self.sorted.iter().map(|sample| *sample as f64).sum::<f64>() / self.sorted.len().max(1) as f64
     }
 
     /// The median.
@@ -167,6 +175,7 @@ impl ResultSet {
     /// supersedes are left out: which one counts is decided by what the machine did, never by what was measured.
     pub fn of(run: &Run) -> ResultSet {
         let mut samples: BTreeMap<GroupKey, BTreeMap<&str, Blocks>> = BTreeMap::new();
+        let mut doubted: BTreeMap<GroupKey, usize> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
         for record in run.last_attempts() {
@@ -190,6 +199,9 @@ impl ResultSet {
                 driver: case.driver.label.clone(),
                 params: case.params,
             };
+            if contradicted(record) {
+                *doubted.entry(key.clone()).or_default() += 1;
+            }
             let metrics = samples.entry(key).or_default();
             for observation in observations.iter().filter(|o| !o.samples.is_empty()) {
                 let blocks = metrics.entry(&observation.metric.name).or_default();
@@ -201,6 +213,7 @@ impl ResultSet {
         let null = Null::of(&groups, &twins);
         for group in &mut groups {
             for (metric, data) in &mut group.metrics {
+                data.summary.contradicted = doubted.get(&group.key).copied().unwrap_or(0);
                 data.summary.noise = null.noise(Statistic::Median, &group.key, metric);
             }
         }
@@ -224,6 +237,12 @@ impl ResultSet {
     /// Label of the control, if the run has one.
     pub fn baseline(&self) -> Option<&str> {
         self.drivers.iter().find(|driver| driver.driver == BASELINE).map(|driver| driver.label.as_str())
+    }
+
+    /// A label as it is shown, with a mark where each first write waits for the disk: no table or legend lays those beside others unmarked.
+    pub fn shown(&self, label: &str) -> String {
+        let waits = |driver: &DriverInfo| driver.label == label && driver.waits() == Waits::AtCopyUp;
+        if self.drivers.iter().any(waits) { format!("{label} (waits)") } else { label.to_owned() }
     }
 
     /// Whether a label is the control's.
@@ -275,6 +294,19 @@ fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group
     let mut groups: Vec<(usize, Group)> = parts.into_iter().flatten().collect();
     groups.sort_by_key(|(index, _)| *index);
     groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// Whether the device contradicts the state of the caches that a case asked for: what is cached is not read from it, and what is cold is. Whoever makes
+/// files may have to read what the file system knows of its free space, a block a file and some for all: that is no data. The probe `page_cache`
+/// evicts what it then reads, whatever the state of the rest, so it is not asked.
+pub fn contradicted(record: &CaseRecord) -> bool {
+    let Some(conditions) = record.conditions.as_ref().filter(|_| record.case.probe != ProbeName::PageCache) else {
+        return false;
+    };
+    match record.case.params.cache {
+        CacheState::Cold => conditions.read_bytes == 0,
+        CacheState::Warm | CacheState::Fresh => conditions.read_bytes > Conditions::metadata_bytes(&record.case),
+    }
 }
 
 /// Blocks numbered from 1, for tests.

@@ -42,8 +42,7 @@ impl Chart for Jobs {
                 human::count(view.params.depth, "layer"),
                 view.params.cache.as_str()
             ),
-            "Right of the line at 1 the layers are slower than a volume. Hollow: no difference beyond the noise."
-                .to_owned(),
+            "Right of the line at 1 the layers are slower than a volume. Hollow: not resolved.".to_owned(),
         ];
         let svg = ratios::draw(data, &title, &subtitle, &rows, &axis)?;
         Ok(Some(Figure { title, svg, csv: ratios::csv(data, store, &here), sentences: sentences(data, &rows, bind) }))

@@ -112,8 +112,8 @@ fn finding(difference: Difference) -> &'static str {
     match difference {
         Difference::Higher => "slower",
         Difference::Lower => "faster",
-        Difference::WithinInterval => "no difference: interval includes 1",
-        Difference::WithinNoise => "no difference: within noise",
+        Difference::WithinInterval => "not resolved: interval includes 1",
+        Difference::WithinNoise => "not resolved: within noise",
         Difference::Unknown => "too few samples",
     }
 }
@@ -130,9 +130,12 @@ fn draw_dot(root: &Area, (lanes, axis): (&Lanes, &Axis), look: &Look, dot: &Dot,
         }
     }
     let centre = (lanes.x(axis, c.ratio), at(y));
-    point(root, centre, look)?;
-    if !c.difference.is_found() {
-        root.draw(&Circle::new(centre, 5, WHITE.filled())).map_err(error)?;
+    if c.difference.is_found() {
+        point(root, centre, look)?;
+    } else {
+        // A ring, larger than any filled mark: to be told apart at a glance, also in print.
+        root.draw(&Circle::new(centre, 15, look.colour.filled())).map_err(error)?;
+        root.draw(&Circle::new(centre, 10, WHITE.filled())).map_err(error)?;
     }
     let ink = if c.difference.is_found() { INK } else { GREY };
     put(root, &human::ratio(c.ratio), (WIDTH - 18, y), text(11, ink, HPos::Right, VPos::Center))

@@ -177,6 +177,17 @@ impl std::fmt::Display for MediumClass {
     }
 }
 
+/// When what a driver wrote is on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// A first write waits for its copy_up to be there, whoever asks.
+    AtCopyUp,
+    /// When a program asks, with fsync.
+    WhenAsked,
+    /// Not even then.
+    Never,
+}
+
 /// A driver variant of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverInfo {
@@ -191,4 +202,17 @@ pub struct DriverInfo {
     pub twin_of: Option<String>,
     /// Version, or why it is not here.
     pub availability: Feature,
+}
+
+impl DriverInfo {
+    /// When what it wrote is on the device. overlay syncs each copy_up, unless it is `volatile`: then it syncs nothing at all.
+    pub fn waits(&self) -> Waits {
+        let has = |option: &str| self.options.iter().any(|given| given == option);
+        match self.driver.as_str() {
+            "overlay2" | "fuse-overlayfs" if has("volatile") => Waits::Never,
+            "overlay2" => Waits::AtCopyUp,
+            "fuse-union" if has("fsync") || has("fsync=on") => Waits::AtCopyUp,
+            _ => Waits::WhenAsked,
+        }
+    }
 }
