@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number};
-use super::panel::{Panel, Point, Series};
+use super::panel::{Mark, Panel, Point, Series};
 use super::sheet::{Sheet, draw};
 use super::style::look;
 use super::words::in_store;
@@ -72,7 +72,7 @@ impl Chart for ModelResiduals {
                         .iter()
                         .map(|size| {
                             let cell = model.cells.iter().find(|cell| cell.depth == *depth && cell.bytes == *size)?;
-                            Some(Point { x: *size, y: ratio(cell)?, band: None, mark: true })
+                            Some(Point { x: *size, y: ratio(cell)?, band: None, mark: Mark::Filled })
                         })
                         .collect(),
                     label: None,

@@ -7,7 +7,7 @@ use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number, optional};
 use super::lanes::Lanes;
 use super::sheet::{
-    Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
+    Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, ring, text,
 };
 use super::style::{Look, look};
 use super::{ChartError, legend};
@@ -133,9 +133,7 @@ fn draw_dot(root: &Area, (lanes, axis): (&Lanes, &Axis), look: &Look, dot: &Dot,
     if c.difference.is_found() {
         point(root, centre, look)?;
     } else {
-        // A ring, larger than any filled mark: to be told apart at a glance, also in print.
-        root.draw(&Circle::new(centre, 15, look.colour.filled())).map_err(error)?;
-        root.draw(&Circle::new(centre, 10, WHITE.filled())).map_err(error)?;
+        ring(root, centre, look)?;
     }
     let ink = if c.difference.is_found() { INK } else { GREY };
     put(root, &human::ratio(c.ratio), (WIDTH - 18, y), text(11, ink, HPos::Right, VPos::Center))

@@ -118,6 +118,10 @@ pub struct StoreInfo {
     /// What kind of device it is, measured when the run began; `None` in a record from before this was measured, and in a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium: Option<Medium>,
+    /// Whether the file system has a journal, which makes waiting for the disk dearer; `None` where that is not known, and in a record from before it
+    /// was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<bool>,
     /// Whether FICLONE works in it.
     pub reflink: Feature,
     /// Bytes free when the run began.

@@ -373,17 +373,23 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row
     let answer =
         format!("{files} that are written to: the first write to one of {bytes} takes {times} of what it takes there.");
     let again = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None);
-    let again: Vec<(&str, f64)> = again
+    let again: Vec<(&str, Comparison)> = again
         .iter()
         .flat_map(|view| {
             let at = |driver| view.at(driver, view.shallow(), view.large());
-            let ratio = move |d| Some((d, compare(at(d)?, at(bind)?)?.ratio));
-            drivers(results, view).into_iter().filter_map(ratio).collect::<Vec<_>>()
+            let compared = move |d| Some((d, compare(at(d)?, at(bind)?)?));
+            drivers(results, view).into_iter().filter_map(compared).collect::<Vec<_>>()
         })
         .collect();
-    let second = match again.is_empty() {
-        true => "the second write was not measured".to_owned(),
-        false => format!("the second write, {}", each(&again, human::ratio)),
+    let (found, open): (Vec<_>, Vec<_>) = again.into_iter().partition(|(_, c)| c.difference.is_found());
+    let found: Vec<(&str, f64)> = found.into_iter().map(|(driver, c)| (driver, c.ratio)).collect();
+    let open: Vec<&str> = open.into_iter().map(|(driver, _)| driver).collect();
+    let open = if open.is_empty() { String::new() } else { format!("not resolved with {}", human::list(&open)) };
+    let second = match (found.is_empty(), open.is_empty()) {
+        (true, true) => "the second write was not measured".to_owned(),
+        (true, false) => format!("the second write, {open}"),
+        (false, true) => format!("the second write, {}", each(&found, human::ratio)),
+        (false, false) => format!("the second write, {}, {open}", each(&found, human::ratio)),
     };
     Some(Row::of(question, answer, format!("First write, {}; {second}", each(&slower, human::ratio)), place))
 }
@@ -429,10 +435,7 @@ fn jobs(results: &ResultSet, store: &str) -> Option<Row> {
         results.drivers.iter().any(higher)
     };
     let n = view.jobs.iter().filter(slowed).count();
-    let answer = format!(
-        "{n} of {} were found slower than on a volume with some driver.",
-        human::count(view.jobs.len() as u64, "job")
-    );
+    let answer = format!("Jobs found slower than on a volume, with one driver or more: {n} of {}.", view.jobs.len());
     let figures = format!("Against a volume, the least and the most: {spans}");
     Some(Row::of("What does a whole program notice?", answer, figures, "Jobs: layer against volume"))
 }
