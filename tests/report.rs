@@ -237,7 +237,7 @@ fn the_page_says_what_the_figures_say() {
     }
     let lead = |text: &str| text.find("What Docker’s page on aufs says").expect("verdicts");
     assert!(
-        lead(&pages.markdown) < pages.markdown.find("Key figures").expect("key figures"),
+        lead(&pages.markdown) < pages.markdown.find("## Key figures").expect("key figures"),
         "the report leads with verdicts"
     );
 }

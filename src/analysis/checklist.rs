@@ -272,8 +272,8 @@ fn caches(measured: &[&CaseRecord]) -> (Answer, String) {
     let more = (read + idle).saturating_sub(named.len());
     let named = match (named.is_empty(), more) {
         (true, _) => String::new(),
-        (_, 0) => format!(" Figures with these are marked †: {}.", named.join(", ")),
-        _ => format!(" Figures with these are marked †: {}, and {more} more.", named.join(", ")),
+        (_, 0) => format!(" Figures in tables that rest on these are marked †: {}.", named.join(", ")),
+        _ => format!(" Figures in tables that rest on these are marked †: {}, and {more} more.", named.join(", ")),
     };
     let text = format!(
         "{} with warm or fresh caches read no data from a device and {read} did; {cold} cold ones read and {idle} did not.{named}",

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::bootstrap::{Interval, below, student_t};
 use super::quantile::{median, quantile};
-use super::results::Group;
+use super::results::{Data, Group};
 use crate::record::{DriverInfo, metric};
 use crate::workload::{CacheState, Durability, Params, ProbeName};
 
@@ -89,6 +89,8 @@ pub struct Cell {
     pub observed_ns: f64,
     /// How many samples, or points, that is the median of.
     pub n: usize,
+    /// Whether there are cases among them whose caches the device contradicts.
+    pub contradicted: bool,
     /// What the formula says that was fitted with it.
     pub fitted_ns: f64,
     /// What the formula says that was fitted without it.
@@ -167,16 +169,15 @@ pub struct NotFitted {
     pub reason: String,
 }
 
-/// What was measured of a driver in a store with one state of the caches: a point for each block, and the median and the number of all samples of each
-/// cell.
+/// What was measured of a driver in a store with one state of the caches: a point for each block, and each cell's data.
 #[derive(Debug, Default)]
-struct Measured {
+struct Measured<'a> {
     points: Vec<Point>,
-    cells: BTreeMap<(u64, u64), (f64, usize)>,
+    cells: BTreeMap<(u64, u64), &'a Data>,
 }
 
 /// By store, driver and state of the caches.
-type Points<'a> = BTreeMap<(&'a str, &'a str, CacheState), Measured>;
+type Points<'a> = BTreeMap<(&'a str, &'a str, CacheState), Measured<'a>>;
 
 /// The points of a durability: first writes to the file in the bottom layer, nothing unusual, one way to be deep. An empty file has nothing
 /// to copy and nothing to wait for, another operation: it is left out.
@@ -198,9 +199,9 @@ fn points(groups: &[Group], durability: Durability) -> Points<'_> {
         let by_block = data.medians.iter().filter(|(_, ns)| *ns > 0.0);
         at.points.extend(by_block.map(|(block, ns)| Point { depth, bytes, block: *block, ns: *ns }));
         // Two workloads may measure the same cell with another number of files: the one with more samples is shown, as in every view.
-        let cell = at.cells.entry((depth.to_bits(), bytes.to_bits())).or_insert((data.p50(), data.summary.n));
-        if data.summary.n > cell.1 {
-            *cell = (data.p50(), data.summary.n);
+        let cell = at.cells.entry((depth.to_bits(), bytes.to_bits())).or_insert(data);
+        if data.summary.n > cell.summary.n {
+            *cell = data;
         }
     }
     points
@@ -253,10 +254,11 @@ pub(super) fn cost_models(
 }
 
 /// The model with what its cells are in every other figure, the median of all samples: one quantity has one value.
-fn observed(mut model: CostModel, cells: &BTreeMap<(u64, u64), (f64, usize)>) -> CostModel {
+fn observed(mut model: CostModel, cells: &BTreeMap<(u64, u64), &Data>) -> CostModel {
     for cell in model.cells.iter_mut().chain(&mut model.beyond) {
-        if let Some((ns, n)) = cells.get(&(cell.depth.to_bits(), cell.bytes.to_bits())) {
-            (cell.observed_ns, cell.n) = (*ns, *n);
+        if let Some(data) = cells.get(&(cell.depth.to_bits(), cell.bytes.to_bits())) {
+            (cell.observed_ns, cell.n) = (data.p50(), data.summary.n);
+            cell.contradicted = data.summary.contradicted > 0;
         }
     }
     model
@@ -386,7 +388,15 @@ fn predicted(points: &[Point], scale: Scale, found: &Coefficients) -> Vec<Cell> 
         let Point { depth, bytes, .. } = *points.first()?;
         let prediction = scale.predict(found, depth, bytes);
         let observed_ns = median(points.iter().map(|p| p.ns).collect())?;
-        Some(Cell { depth, bytes, observed_ns, n: points.len(), fitted_ns: prediction, held_out_ns: prediction })
+        Some(Cell {
+            depth,
+            bytes,
+            observed_ns,
+            n: points.len(),
+            contradicted: false,
+            fitted_ns: prediction,
+            held_out_ns: prediction,
+        })
     };
     cells.into_values().filter_map(cell).collect()
 }
@@ -487,6 +497,7 @@ fn held_out(points: &[Point], scale: Scale, found: &Coefficients, depths: &[f64]
                 bytes,
                 observed_ns,
                 n,
+                contradicted: false,
                 fitted_ns: scale.predict(found, depth, bytes),
                 held_out_ns: scale.predict(&without, depth, bytes),
             });
@@ -617,7 +628,7 @@ mod tests {
 
     #[test]
     fn what_was_observed_is_the_median_of_all_samples() {
-        use super::super::results::{Data, GroupKey, blocks};
+        use super::super::results::{GroupKey, blocks};
         let group = |depth: u32, file_size_bytes: u64| {
             let params = serde_json::json!({
                 "depth": depth, "file_size_bytes": file_size_bytes, "files": 3, "target_layer": depth, "cache": "fresh", "containers": 1

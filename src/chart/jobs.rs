@@ -36,7 +36,7 @@ impl Chart for Jobs {
         let title = "Jobs: layers against a volume".to_owned();
         let subtitle = [
             format!(
-                "{}A whole program on a tree of {} over {}, {} caches: ratio of medians to {bind}, with its interval.",
+                "{}A whole program on a tree of {} over {}, {} caches: ratio to {bind}, block by block, with its interval.",
                 in_store(data, store),
                 human::count(view.params.files, "file"),
                 human::count(view.params.depth, "layer"),

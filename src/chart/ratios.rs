@@ -67,7 +67,7 @@ pub(super) fn axis<'a>(rows: impl IntoIterator<Item = Row<'a>>) -> Axis {
         let bounds = dot.comparison.interval.map(|i| [i.low, i.high]);
         [dot.comparison.ratio].into_iter().chain(bounds.into_iter().flatten()).collect::<Vec<_>>()
     });
-    Axis::fit("ratio of medians to bind", Quantity::Ratio, ratios.chain([1.0]))
+    Axis::fit("ratio to bind", Quantity::Ratio, ratios.chain([1.0]))
 }
 
 /// Draws the rows.

@@ -220,3 +220,31 @@ impl DriverInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_wait_for_the_disk_or_when_asked_or_never() {
+        for (driver, options, waits) in [
+            ("overlay2", &[][..], Waits::AtCopyUp),
+            ("overlay2", &["index=off", "volatile"], Waits::Never),
+            ("fuse-union", &[], Waits::WhenAsked),
+            ("fuse-union", &["fsync=on"], Waits::AtCopyUp),
+            ("fuse-union", &["volatile"], Waits::WhenAsked),
+            ("fuse-overlayfs", &["volatile"], Waits::Never),
+            ("aufs", &[], Waits::WhenAsked),
+            ("bind", &[], Waits::WhenAsked),
+        ] {
+            let info = DriverInfo {
+                label: "l".into(),
+                driver: driver.into(),
+                options: options.iter().map(|option| (*option).to_owned()).collect(),
+                twin_of: None,
+                availability: Feature::default(),
+            };
+            assert_eq!(info.waits(), waits, "{driver} {options:?}");
+        }
+    }
+}

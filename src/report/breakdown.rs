@@ -34,11 +34,15 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
             .iter()
             .map(|b| {
                 let mut row = vec![
-                    plain(b.driver.clone()),
+                    plain(results.shown(&b.driver)),
                     plain(human::bytes(b.bytes as f64)),
                     vec![
                         Span::Strong(human::ns(b.whole_ns)),
-                        Span::Text(if b.is_counted() { " (c)" } else { "" }.to_owned()),
+                        Span::Text(format!(
+                            "{}{}",
+                            if b.is_counted() { " (c)" } else { "" },
+                            if b.contradicted { " †" } else { "" }
+                        )),
                     ],
                 ];
                 row.extend(PARTS.map(|name| match b.parts.iter().find(|part| part.name == name) {
@@ -154,7 +158,7 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
             };
             rows.push(vec![
                 plain(point.label.clone()),
-                plain(driver.label.clone()),
+                plain(results.shown(&driver.label)),
                 say(own, human::ns),
                 say(daemon, human::ns),
                 say(memory, human::bytes),

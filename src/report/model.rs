@@ -72,7 +72,8 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
 }
 
 fn name(results: &ResultSet, model: &CostModel) -> String {
-    if results.several_stores() { format!("{} ({})", model.driver, model.store) } else { model.driver.clone() }
+    let driver = results.shown(&model.driver);
+    if results.several_stores() { format!("{driver} ({})", model.store) } else { driver }
 }
 
 /// The predictions that are extrapolations.
@@ -82,12 +83,13 @@ fn beyond(results: &ResultSet, model: &CostModel) -> Option<Spans> {
         .iter()
         .map(|cell| {
             format!(
-                "{}, {}: {} predicted, {} observed (n={})",
+                "{}, {}: {} predicted, {} observed (n={}){}",
                 human::bytes(cell.bytes),
                 human::count(cell.depth as u32, "layer"),
                 human::ns(cell.held_out_ns),
                 human::ns(cell.observed_ns),
-                cell.n
+                cell.n,
+                if cell.contradicted { " †" } else { "" }
             )
         })
         .collect();

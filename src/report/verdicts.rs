@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist, human};
+use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist};
 use crate::record::{Feature, Run};
 
 /// The section of the verdicts.
@@ -73,7 +73,7 @@ fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
             row.extend(verdicts.map(|verdict| {
                 plain(match with(results, claim, verdict) {
                     with if with.is_empty() => "–".to_owned(),
-                    with => human::list(&with),
+                    with => with.join("; "),
                 })
             }));
             row
@@ -82,7 +82,7 @@ fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
     Block::Table(Table { head, rows, numeric: Vec::new() })
 }
 
-/// Drivers of a claim with a verdict, each with the parts of the points of which it holds: `overlay2 (cold caches, fresh caches)`.
+/// Drivers of a claim with a verdict, each with the parts of the points of which it holds: `overlay2 (waits): cold caches, fresh caches`.
 fn with(results: &ResultSet, claim: &Claim, verdict: Verdict) -> Vec<String> {
     let mut found: Vec<(&str, Vec<String>)> = Vec::new();
     for finding in claim.findings.iter().filter(|finding| finding.verdict == verdict) {
@@ -95,17 +95,16 @@ fn with(results: &ResultSet, claim: &Claim, verdict: Verdict) -> Vec<String> {
         }
     }
     let name = |(driver, parts): (&str, Vec<String>)| match parts.join(", ") {
-        parts if parts.is_empty() => driver.to_owned(),
-        parts => format!("{driver} ({parts})"),
+        parts if parts.is_empty() => results.shown(driver),
+        parts => format!("{}: {parts}", results.shown(driver)),
     };
     found.into_iter().map(name).collect()
 }
 
 fn name(results: &ResultSet, finding: &Finding) -> String {
-    match results.several_stores() {
-        true => format!("{} ({})", finding.subject(), finding.store),
-        false => finding.subject(),
-    }
+    let store = if results.several_stores() { format!(" ({})", finding.store) } else { String::new() };
+    let part = if finding.part.is_empty() { String::new() } else { format!(", {}", finding.part) };
+    format!("{}{part}{store}", results.shown(&finding.driver))
 }
 
 fn row(results: &ResultSet, finding: &Finding) -> Vec<Spans> {
