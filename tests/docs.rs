@@ -25,7 +25,7 @@ fn the_page_of_media_quotes_a_run_with_both_kinds_of_disk() {
             let measured = claim.findings.into_iter().filter(|found| found.verdict != Verdict::NotMeasured);
             measured.map(move |found| {
                 let (question, verdict) = (claim.question, found.verdict.words());
-                format!("* {question} {}: **{verdict}**: {}\n", found.driver, found.words)
+                format!("* {question} {}: **{verdict}**: {}\n", found.subject(), found.words)
             })
         });
         found.collect()
@@ -45,7 +45,10 @@ fn the_page_of_aufs_quotes_a_run_with_aufs_and_says_what_became_of_each_claim() 
         });
         let verdicts: String = of_aufs
             .filter(|(_, found)| found.verdict != Verdict::NotMeasured)
-            .map(|(question, found)| format!("* {question} **{}**: {}\n", found.verdict.words(), found.words))
+            .map(|(question, found)| {
+                let part = if found.part.is_empty() { String::new() } else { format!(" ({})", found.part) };
+                format!("* {question}{part} **{}**: {}\n", found.verdict.words(), found.words)
+            })
             .collect();
         format!("{}\nClaim by claim, for aufs:\n\n{verdicts}", sentences(run, report))
     });

@@ -217,7 +217,8 @@ fn the_page_says_what_the_figures_say() {
         ("page-cache-frames", "fuse-union", Some(Verdict::Refuted)),
         ("significant-first-write", "overlay2", Some(Verdict::Supported)),
         ("volumes-best-first-write", "fuse-union", Some(Verdict::Supported)),
-        ("volumes-most-predictable", "overlay2", Some(Verdict::Supported)),
+        // The made-up noise is the same share of everything: longer operations spread more, and no more for what they take.
+        ("volumes-most-predictable", "overlay2", Some(Verdict::Undecided)),
         ("fast-start", "overlay2", Some(Verdict::Refuted)),
         ("little-disk", "overlay2", Some(Verdict::Supported)),
         ("ssd-reads", "overlay2", Some(Verdict::NotMeasured)),
@@ -236,7 +237,7 @@ fn the_page_says_what_the_figures_say() {
     }
     let lead = |text: &str| text.find("What Docker’s page on aufs says").expect("verdicts");
     assert!(
-        lead(&pages.markdown) < pages.markdown.find("Key figures").expect("key figures"),
+        lead(&pages.markdown) < pages.markdown.find("## Key figures").expect("key figures"),
         "the report leads with verdicts"
     );
 }
@@ -303,7 +304,7 @@ fn jobs_are_told_where_a_run_has_them_and_nowhere_else() {
     let table: Vec<&str> = with.markdown.lines().filter(|line| line.starts_with("| ")).collect();
     let row = |job: &str| table.iter().find(|line| line.starts_with(&format!("| {job} |"))).copied().unwrap();
     // By hand: 50 ms for everybody; 50 ms x 810000 / 6000 for overlay2.
-    assert!(row("read the tree with tar").contains("≈1"), "{}", row("read the tree with tar"));
+    assert!(row("read the tree with tar").contains("[not resolved, n=3: 1"), "{}", row("read the tree with tar"));
     assert!(row("chown -R of the tree").contains("**6.7") && row("chown -R of the tree").contains("[13"), "{table:?}");
     let csv = with.csv("jobs");
     let chown = csv.lines().find(|line| line.contains("chown") && line.contains(",overlay2,")).unwrap();
@@ -327,9 +328,13 @@ fn a_run_begins_with_what_it_measured() {
         (
             &processes,
             "## In parallel",
-            "The same work by 8 processes instead of one takes, over all that was done: bind ",
+            "| Does the same work take less by 8 processes instead of one? | **Over all that was done: bind ",
         ),
-        (&image, "## Images", "debian:12 against a volume that holds a copy of it, the least and the most: overlay2 "),
+        (
+            &image,
+            "## Images",
+            "| What does debian:12 cost against a volume that holds a copy of it? | **The least and the most: overlay2 ",
+        ),
     ] {
         let markdown = pages(run).markdown;
         let sections: Vec<&str> = markdown.lines().filter(|line| line.starts_with("## ")).collect();
@@ -339,10 +344,11 @@ fn a_run_begins_with_what_it_measured() {
         for section in ["## Key figures", "## Cost model", "## Where the time of a first write goes"] {
             assert!(!sections.contains(&section), "{section}");
         }
-        let short = markdown.lines().find(|line| line.starts_with("- ")).unwrap();
-        assert!(short.contains(words), "{short}");
+        let rows = || markdown.lines().skip_while(|line| !line.starts_with("| Question |")).skip(2);
+        let short = rows().next().unwrap();
+        assert!(short.starts_with(words), "{short}");
         let place = if first == "## Images" { " on stacks of known depth and size" } else { "" };
-        let not = format!("\n- Not measured{place}: what the first write to a file of a lower layer costs, ");
+        let not = format!("| **Not measured{place}: what the first write to a file of a lower layer costs, ");
         assert!(markdown.contains(&not), "{not}");
         assert!(!markdown.contains("was measured with"), "no table of what was not measured");
     }
@@ -366,17 +372,17 @@ fn numbers_of_processes_stand_side_by_side_where_a_run_has_several_and_nowhere_e
         .filter(|line| line.starts_with("| "))
         .map(|line| line.split('|').map(str::trim).collect())
         .collect();
-    assert_eq!(rows[0][1..6], ["Processes", "bind", "overlay2", "overlay2 volatile", "fuse-union"]);
+    assert_eq!(rows[0][1..6], ["Processes", "bind", "overlay2 (waits)", "overlay2 volatile", "fuse-union"]);
     let cell = |processes: &str, driver: &str| {
         let row = rows.iter().find(|row| row[1] == processes).unwrap();
         row[rows[0].iter().position(|name| *name == driver).unwrap()]
     };
     // By hand: 6 ms by one process; half of that by two or more, which have two processors; no less through the union, which has a lock.
     for (processes, driver, begins) in [
-        ("1 process", "overlay2", "**6.00 ms**"),
-        ("2 processes", "overlay2", "**3.00 ms** \\[0.50"),
+        ("1 process", "overlay2 (waits)", "**6.00 ms**"),
+        ("2 processes", "overlay2 (waits)", "**3.00 ms** \\[0.50"),
         ("8 processes", "bind", "**3.00 ms** \\[0.50"),
-        ("8 processes", "fuse-union", "**6.00 ms** \\[≈1.00"),
+        ("8 processes", "fuse-union", "**6.00 ms** \\[not resolved, n=3: 1.00"),
     ] {
         assert!(cell(processes, driver).starts_with(begins), "{processes}, {driver}: {}", cell(processes, driver));
     }

@@ -20,6 +20,8 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
+use super::quantile::quantile;
+
 /// How many times the data are resampled. Only a standard error is taken from the replicates, never a tail, and of a standard error 500
 /// replicates leave 3 % of Monte Carlo error (1 / sqrt(2 x 500); Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, find 200
 /// enough).
@@ -74,6 +76,23 @@ impl Interval {
             Interval { low: (estimate - half).max(0.0), high: estimate + half }
         };
         interval.high.is_finite().then_some(interval)
+    }
+
+    /// The geometric mean of ratios, one a block, each a single sample over another, and its interval: Student's t of their logarithms,
+    ///
+    /// `exp(mean ± t(1 - (1 - CONFIDENCE) / 2; k - 1) * s / sqrt(k))`
+    ///
+    /// with mean and standard deviation s of k logarithms. A block of one sample has nothing that could be resampled with it, and of few such
+    /// blocks a resampled median takes two or three values. `None` of fewer than two ratios, and when one is 0 or not finite.
+    pub fn paired(ratios: &[f64]) -> Option<(f64, Interval)> {
+        if ratios.iter().any(|r| !r.is_finite() || *r <= 0.0) {
+            return None;
+        }
+        let k = ratios.len() as f64;
+        let half = deviation(ratios, f64::ln)? * student_t(k - 1.0)? / k.sqrt();
+        let mean = ratios.iter().map(|r| r.ln()).sum::<f64>() / k;
+        let interval = Interval { low: (mean - half).exp(), high: (mean + half).exp() };
+        interval.high.is_finite().then_some((mean.exp(), interval))
     }
 
     /// Whether a value lies in it, bounds included.
@@ -154,6 +173,8 @@ pub(super) struct Sketch {
     kept: Vec<u64>,
     /// Samples that each of them stands for.
     weight: f64,
+    /// Median of all samples.
+    median: f64,
 }
 
 impl Sketch {
@@ -170,7 +191,12 @@ impl Sketch {
             false => sorted.to_vec(),
         };
         let weight = n as f64 / kept.len().max(1) as f64;
-        Sketch { block, kept, weight }
+        Sketch { block, kept, weight, median: quantile(sorted, 0.5).unwrap_or(f64::NAN) }
+    }
+
+    /// Number of the block and the median of its samples.
+    pub(super) fn median(&self) -> (u32, f64) {
+        (self.block, self.median)
     }
 
     /// Sketches every block that has samples, one at a time, so that only one is ever held as a sorted copy.
@@ -189,9 +215,9 @@ impl Sketch {
     }
 }
 
-/// Replicates of the median and of the spread (90th less 10th percentile) of samples, whose own median and spread are given. The same
-/// data give the same replicates on every machine. `None` with fewer than two blocks.
-pub(super) fn resample(blocks: &[Sketch], median: f64, spread: f64) -> Option<(Replicates, Replicates)> {
+/// Replicates of the median, of the spread (90th less 10th percentile) and of the tail (90th percentile over the median) of samples, of which the
+/// three percentiles are given, ascending. The same data give the same replicates on every machine. `None` with fewer than two blocks.
+pub(super) fn resample(blocks: &[Sketch], [p10, p50, p90]: [f64; 3]) -> Option<[Replicates; 3]> {
     let k = blocks.len();
     if k < 2 {
         return None;
@@ -206,7 +232,8 @@ pub(super) fn resample(blocks: &[Sketch], median: f64, spread: f64) -> Option<(R
 
     let mut stream = stream_of(blocks);
     let mut counts = vec![0.0; k];
-    let (mut medians, mut spreads) = (Vec::with_capacity(REPLICATES), Vec::with_capacity(REPLICATES));
+    let mut found = [(); 3].map(|()| Vec::with_capacity(REPLICATES));
+    let three = |[low, middle, high]: [f64; 3]| [middle, high - low, high / middle];
     for _ in 0..REPLICATES {
         counts.fill(0.0);
         let mut total = 0.0;
@@ -216,12 +243,17 @@ pub(super) fn resample(blocks: &[Sketch], median: f64, spread: f64) -> Option<(R
             total += samples[drawn];
         }
         let counted = points.iter().map(|(value, block)| (*value, counts[*block]));
-        let [low, middle, high] = quantiles_of_counts(counted, [0.1 * total, 0.5 * total, 0.9 * total]);
-        medians.push(middle);
-        spreads.push(high - low);
+        let values = three(quantiles_of_counts(counted, [0.1 * total, 0.5 * total, 0.9 * total]));
+        for (found, value) in found.iter_mut().zip(values) {
+            found.push(value);
+        }
     }
-    let replicates = |estimate, values: Vec<f64>| Replicates { estimate, values: values.into(), blocks: k };
-    Some((replicates(median, medians), replicates(spread, spreads)))
+    let mut estimates = three([p10, p50, p90]).into_iter();
+    Some(found.map(|values: Vec<f64>| Replicates {
+        estimate: estimates.next().unwrap_or(f64::NAN),
+        values: values.into(),
+        blocks: k,
+    }))
 }
 
 /// The random numbers of a set of blocks.
@@ -268,7 +300,7 @@ fn quantiles_of_counts<const N: usize>(counted: impl Iterator<Item = (u64, f64)>
 
 #[cfg(test)]
 mod tests {
-    use super::super::quantile::{quantile, sorted};
+    use super::super::quantile::sorted;
     use super::*;
 
     /// Replicates of the median of blocks, numbered from 1.
@@ -276,7 +308,7 @@ mod tests {
         let blocks: Blocks = (1..).zip(blocks.iter().map(|block| vec![&block[..]])).collect();
         let all = sorted(blocks.values().flatten().flat_map(|piece| piece.iter().copied()));
         let q = |p| quantile(&all, p).unwrap_or(0.0);
-        resample(&Sketch::all(&blocks), q(0.5), q(0.9) - q(0.1)).map(|(medians, _)| medians)
+        resample(&Sketch::all(&blocks), [0.1, 0.5, 0.9].map(q)).map(|[medians, ..]| medians)
     }
 
     #[test]
@@ -313,7 +345,8 @@ mod tests {
         let (one, other) = (vec![10, 20, 30, 40, 50], vec![12, 22, 35, 41, 57]);
         let numbered = |numbers: [u32; 2]| -> Replicates {
             let blocks: Blocks = [(numbers[0], vec![&one[..]]), (numbers[1], vec![&other[..]])].into();
-            resample(&Sketch::all(&blocks), 32.5, 30.0).unwrap().0
+            let [medians, ..] = resample(&Sketch::all(&blocks), [11.0, 32.5, 50.0]).unwrap();
+            medians
         };
         assert_eq!(numbered([1, 2]), numbered([1, 2]));
         assert_ne!(numbered([1, 2]), numbered([1, 3]));
@@ -402,6 +435,34 @@ mod tests {
             ratio += usize::from(b.ratio(&a).unwrap().interval().unwrap().contains(3.0));
         }
         (median as f64 / runs as f64, ratio as f64 / runs as f64)
+    }
+
+    #[test]
+    fn ratios_of_single_samples_have_the_interval_of_student_t() {
+        // Logarithms 0, 1, 2 and 3: mean 1.5, s = 1.29099, t(3) = 3.18245; half = 2.05426.
+        let ratios: Vec<f64> = (0..4).map(|i| f64::from(i).exp()).collect();
+        let (ratio, found) = Interval::paired(&ratios).unwrap();
+        assert!((ratio.ln() - 1.5).abs() < 1e-9);
+        assert!((found.low.ln() + 0.554_26).abs() < 1e-4 && (found.high.ln() - 3.554_26).abs() < 1e-4, "{found:?}");
+        assert_eq!(Interval::paired(&[2.0]), None);
+        assert_eq!(Interval::paired(&[2.0, 0.0]), None);
+        // They hold the truth as often as they promise, whatever drift both share.
+        for blocks in [3, 4, 5, 8] {
+            let mut rng = stream(&format!("paired {blocks}"));
+            let runs = 2000;
+            let held = (0..runs).filter(|_| {
+                let ratios: Vec<f64> = (0..blocks)
+                    .map(|_| {
+                        let shared = 0.2 * normal(&mut rng);
+                        let (a, b) = (shared + 0.1 * normal(&mut rng), shared + 0.1 * normal(&mut rng));
+                        3.0 * b.exp() / a.exp()
+                    })
+                    .collect();
+                Interval::paired(&ratios).unwrap().1.contains(3.0)
+            });
+            let share = held.count() as f64 / f64::from(runs);
+            assert!((0.935..=0.965).contains(&share), "{blocks} blocks: {share}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::claims::claims;
 use super::human;
-use super::results::ResultSet;
+use super::null::Coverage;
+use super::results::{ResultSet, contradicted};
 use crate::record::{CaseRecord, Conditions, Feature, Outcome, Run};
 use crate::workload::{CacheState, ProbeName};
 
@@ -18,8 +19,10 @@ const BLOCKS: usize = 5;
 const EMPTY_SAMPLE_NS: u64 = 60;
 /// Most that writing to a MiB of memory at hand may take, in nanoseconds: four times what 256 faults and zeroed pages take on a slow machine.
 const MEMORY_NS_PER_MIB: u64 = 1_000_000;
-/// Share of the A/A intervals that have to include 1.
-const COVERAGE: f64 = 0.95;
+/// Share of the A/A intervals that include 1 if they keep their promise.
+const COVERAGE: f64 = super::bootstrap::CONFIDENCE;
+/// Most cases that an answer names.
+const NAMED: usize = 8;
 
 /// An answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -71,7 +74,11 @@ pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
         item("blocks", "Was everything measured in at least five blocks?", blocks(results)),
         item("interleaved", "Were drivers shuffled within each block, and anew for each?", interleaved(run)),
         item("a-a", "Was a variant measured against itself?", a_a(results)),
-        item("a-a-covers", "Do at least 95 % of the A/A intervals include 1?", coverage(results)),
+        item(
+            "a-a-covers",
+            "Do about 95 % of the A/A intervals include 1, no fewer and no more?",
+            coverage(results.null.coverage()),
+        ),
         item("cache-state", "Did the device confirm the state of the caches?", caches(&measured)),
         item("quiet", "Was the machine quiet?", quiet(&measured)),
         item("degradations", "Is every driver shown, the slower ones too?", degradations(results)),
@@ -209,50 +216,70 @@ fn a_a(results: &ResultSet) -> (Answer, String) {
     }
 }
 
-fn coverage(results: &ResultSet) -> (Answer, String) {
-    match results.null.coverage() {
-        None => not_known("There is no A/A interval."),
-        Some(c) => yes_if(
-            c.share() >= COVERAGE,
-            format!(
-                "{} of {} ({}); of those that vary {} of {}.",
-                c.include_one,
-                c.intervals,
-                human::percent(c.share()),
-                c.varying_include_one,
-                c.varying
-            ),
-        ),
-    }
+/// Intervals that hold the truth more often than they promise are too wide: they miss differences. Of n of them the share varies by chance; three
+/// standard errors are allowed either way. What is the same in every block says nothing.
+fn coverage(counted: Option<Coverage>) -> (Answer, String) {
+    let Some(c) = counted.filter(|c| c.varying > 0) else { return not_known("There is no A/A interval that varies.") };
+    let n = c.varying as f64;
+    let (share, allowed) = (c.varying_include_one as f64 / n, 3.0 * (COVERAGE * (1.0 - COVERAGE) / n).sqrt());
+    let why = match share - COVERAGE {
+        off if off > allowed => "; they are too wide, and miss differences that are there",
+        off if off < -allowed => "; they are too narrow, and find differences that are not there",
+        _ => "",
+    };
+    let text = format!(
+        "{} of {} that vary ({}), where chance allows {} to {}{why}.",
+        c.varying_include_one,
+        c.varying,
+        human::percent(share),
+        human::percent(COVERAGE - allowed),
+        human::percent((COVERAGE + allowed).min(1.0))
+    );
+    yes_if((share - COVERAGE).abs() <= allowed, text)
 }
 
 fn conditions<'a>(measured: &[&'a CaseRecord]) -> Vec<(&'a CaseRecord, &'a Conditions)> {
     measured.iter().filter_map(|record| Some((*record, record.conditions.as_ref()?))).collect()
 }
 
-/// What is cached is not read from the device, and what is cold is. Whoever makes files may have to read what the file system knows of its
-/// free space, a block a file and some for all: that is no data. The probe `page_cache` evicts what it then reads, whatever the state of
-/// the rest, so it is not asked; a tmpfs has no device.
+/// What [`contradicted`] says of each case; a tmpfs has no device.
 fn caches(measured: &[&CaseRecord]) -> (Answer, String) {
-    let asked: Vec<_> =
-        conditions(measured).into_iter().filter(|(record, _)| record.case.probe != ProbeName::PageCache).collect();
+    let asked: Vec<&CaseRecord> = conditions(measured)
+        .into_iter()
+        .map(|(record, _)| record)
+        .filter(|record| record.case.probe != ProbeName::PageCache)
+        .collect();
     if asked.is_empty() {
         return not_known("The run did not record what was read from devices.");
     }
-    let count = |cold: bool, read: bool| {
-        let wanted = |(record, conditions): &&(&CaseRecord, &Conditions)| {
-            let own = if cold { 0 } else { Conditions::metadata_bytes(&record.case) };
-            (record.case.params.cache == CacheState::Cold) == cold && (conditions.read_bytes > own) == read
+    let count = |cold: bool, wrong: bool| {
+        let is = |record: &&&CaseRecord| {
+            (record.case.params.cache == CacheState::Cold) == cold && contradicted(record) == wrong
         };
-        asked.iter().filter(wanted).count()
+        asked.iter().filter(is).count()
     };
-    let (cached, contradicted) = (count(false, false), count(false, true));
-    let (cold, idle) = (count(true, true), count(true, false));
+    let (cached, read) = (count(false, false), count(false, true));
+    let (cold, idle) = (count(true, false), count(true, true));
+    let named: Vec<String> = asked
+        .iter()
+        .filter(|record| contradicted(record))
+        .take(NAMED)
+        .map(|record| {
+            let read = record.conditions.as_ref().map_or(0, |conditions| conditions.read_bytes);
+            format!("`{}` ({} read)", record.case.id, human::bytes(read as f64))
+        })
+        .collect();
+    let more = (read + idle).saturating_sub(named.len());
+    let named = match (named.is_empty(), more) {
+        (true, _) => String::new(),
+        (_, 0) => format!(" Figures in tables that rest on these are marked †: {}.", named.join(", ")),
+        _ => format!(" Figures in tables that rest on these are marked †: {}, and {more} more.", named.join(", ")),
+    };
     let text = format!(
-        "{} with warm or fresh caches read no data from a device and {contradicted} did; {cold} cold ones read and {idle} did not.",
+        "{} with warm or fresh caches read no data from a device and {read} did; {cold} cold ones read and {idle} did not.{named}",
         cases(cached)
     );
-    yes_if(contradicted == 0 && idle == 0, text)
+    yes_if(read == 0 && idle == 0, text)
 }
 
 fn quiet(measured: &[&CaseRecord]) -> (Answer, String) {
@@ -434,6 +461,9 @@ mod tests {
             (caches(&measured).0, quiet(&measured).0)
         };
         assert_eq!(ask(&run), (Answer::No, Answer::Yes));
+        let measured: Vec<&CaseRecord> = run.last_attempts().collect();
+        let named = "marked †: `w/copy_up/b/s/depth=2/block=1` (8 MiB read).";
+        assert!(caches(&measured).1.contains(named), "{}", caches(&measured).1);
         run.cases[3].case.params.cache = CacheState::Cold;
         run.cases[0].conditions.as_mut().unwrap().disturbed.push("steal".into());
         assert_eq!(ask(&run), (Answer::Yes, Answer::No));
@@ -446,6 +476,28 @@ mod tests {
         assert_eq!(ask(&run), (Answer::Yes, Answer::Yes));
         run.cases.iter_mut().for_each(|record| record.conditions = None);
         assert_eq!(ask(&run), (Answer::NotKnown, Answer::NotKnown));
+    }
+
+    #[test]
+    fn intervals_that_hold_the_truth_too_often_break_their_promise_too() {
+        // (that include 1, of so many, the answer): three standard errors of 440 are 3.1 %, of 20 they are 14.6 %.
+        for (varying_include_one, varying, answer, why) in [
+            (
+                438,
+                440,
+                Answer::No,
+                "438 of 440 that vary (99.5 %), where chance allows 91.9 % to 98.1 %; they are too wide",
+            ),
+            (420, 440, Answer::Yes, "(95.5 %), where chance allows 91.9 % to 98.1 %."),
+            (400, 440, Answer::No, "too narrow"),
+            (20, 20, Answer::Yes, "where chance allows 80.4 % to 100 %."),
+            (15, 20, Answer::No, "too narrow"),
+            (0, 0, Answer::NotKnown, "no A/A interval"),
+        ] {
+            let counted = Coverage { intervals: 500, include_one: 500, varying, varying_include_one };
+            let (found, text) = coverage(Some(counted));
+            assert!(found == answer && text.contains(why), "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Verdict {
     Supported,
     /// The figures say otherwise.
     Refuted,
+    /// It depends: the figures bear it out at some points and say otherwise at others.
+    Depends,
     /// Measured, but the figures allow both.
     Undecided,
     /// No figures that could decide it.
@@ -30,6 +32,7 @@ impl Verdict {
         match self {
             Verdict::Supported => "supported",
             Verdict::Refuted => "refuted",
+            Verdict::Depends => "depends",
             Verdict::Undecided => "undecided",
             Verdict::NotMeasured => "not measured",
         }
@@ -46,12 +49,13 @@ pub struct What {
 }
 
 /// How a claim is tested. All tests end in a ratio, its interval, and the threshold it has to pass. Those of times rest on the points that were
-/// measured in at least five blocks, where there are such.
+/// measured in at least five blocks, where there are such; those over several points have a finding for each state of the caches, and are supported
+/// or refuted where most points are, each by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "test", rename_all = "snake_case")]
 pub enum Test {
-    /// The driver's median divided by that of `base` (a driver, its variant without options), as the geometric mean over all points
-    /// that both have; supported above the threshold, undecided where the points contradict one another.
+    /// The driver's median divided by that of `base` (a driver, its variant without options), at all points that both have, and their
+    /// geometric mean; supported above the threshold.
     RatioAbove {
         /// What is compared.
         #[serde(flatten)]
@@ -71,9 +75,9 @@ pub enum Test {
         /// The ratio.
         threshold: f64,
     },
-    /// The spread (90th less 10th percentile) of the driver divided by that of `base`, at the point with the smallest and the one with the
-    /// largest file that both have, the less clear of the two; supported above 1.
-    SpreadAbove {
+    /// The tail (90th percentile over the median) of the driver divided by that of `base`, at all points that both have; supported above 1. The
+    /// absolute spread (90th less 10th percentile) is told beside it and decides nothing: what takes longer spreads more.
+    TailAbove {
         /// What is compared.
         #[serde(flatten)]
         what: What,
@@ -81,12 +85,13 @@ pub enum Test {
         base: &'static str,
     },
     /// Here and below: of points that were measured in at least five blocks, where there are such.
-    /// First write to the smallest file through the deepest stack divided by that through the shallowest; supported above 1.
+    /// First write through the deepest stack divided by that through the shallowest, a finding for the smallest file and one for the largest;
+    /// supported above 1.
     GrowsWithDepth,
     /// First write to the largest file divided by that to the smallest, in the shallowest stack; supported above 1.
     GrowsWithSize,
-    /// What the cost model says of a first write to the largest file in the deepest stack, divided by what it says without its term of depth
-    /// times bytes; supported above 1.
+    /// First write to the largest file in the deepest stack, divided by what depth and size add up to when each of them is large alone; supported
+    /// above 1.
     Compounded,
     /// Resident bytes of all containers divided by the bytes of the files that each of them read; supported below the threshold.
     ResidentOnce {
@@ -106,7 +111,7 @@ pub enum Test {
         /// The limit, in the metric's unit.
         limit: f64,
     },
-    /// The driver's median in the store on a spinning disk divided by that in the store on a solid-state one, over all points that both
+    /// The driver's median in the store on a spinning disk divided by that in the store on a solid-state one, at all points that both
     /// have; supported above 1.
     SolidFaster {
         /// What is compared.
@@ -127,7 +132,8 @@ pub struct Claim {
     /// How.
     #[serde(flatten)]
     pub test: Test,
-    /// One finding a driver and store, in the order of the run; the driver compared with and the control are left out.
+    /// One finding a driver and store, or one for each part of the points, in the order of the run; the driver compared with and the control are
+    /// left out.
     pub findings: Vec<Finding>,
 }
 
@@ -149,7 +155,8 @@ pub struct Effect {
     pub threshold: f64,
     /// A against A: the ratio up to which the same thing differs from itself. `None` where nothing is compared that was timed.
     pub noise: Option<f64>,
-    /// The two values behind the ratio, in the metric's unit; at the first point where it is a mean over several.
+    /// The two values behind the ratio, in the metric's unit (percentiles 90 over 50 of a tail); at the point in the middle where it is a mean over
+    /// several.
     pub absolute: [f64; 2],
 }
 
@@ -160,6 +167,8 @@ pub struct Finding {
     pub driver: String,
     /// Label of the store; of both, where two are compared.
     pub store: String,
+    /// What part of the points it is about, where a test has several findings: `cold caches`, `8 MiB`. Else empty.
+    pub part: String,
     /// The verdict.
     pub verdict: Verdict,
     /// The numbers that decide it; `None` when nothing was measured.
@@ -168,6 +177,15 @@ pub struct Finding {
     pub words: String,
     /// The groups it rests on.
     pub groups: Vec<String>,
+    /// The fewest blocks that one of them was measured in; 0 without groups.
+    pub blocks: usize,
+}
+
+impl Finding {
+    /// The driver, and the part of the points.
+    pub fn subject(&self) -> String {
+        if self.part.is_empty() { self.driver.clone() } else { format!("{}, {}", self.driver, self.part) }
+    }
 }
 
 const FIRST_WRITE: What = What { probe: "copy_up", metric: "first_write_ns" };
@@ -282,8 +300,8 @@ const ROWS: [Row; 15] = [
     (
         "volumes-most-predictable",
         VOLUMES,
-        "Does the latency of a first write spread more (90th less 10th percentile) than on a volume?",
-        Test::SpreadAbove { what: FIRST_WRITE, base: "bind" },
+        "Is a first write less predictable than on a volume: is one in ten later by a larger factor (90th percentile over the median)?",
+        Test::TailAbove { what: FIRST_WRITE, base: "bind" },
     ),
 ];
 

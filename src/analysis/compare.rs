@@ -53,47 +53,84 @@ impl Comparison {
     }
 }
 
+/// What of a distribution is compared with that of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistic {
+    /// The median.
+    Median,
+    /// 90th less 10th percentile, in the metric's unit.
+    Spread,
+    /// 90th percentile over the median: how much longer than usual one operation in ten takes, whatever the usual is.
+    Tail,
+}
+
+impl Data {
+    /// A statistic, and its replicates.
+    pub fn statistic(&self, statistic: Statistic) -> (f64, Option<&Replicates>) {
+        let s = &self.summary;
+        match statistic {
+            Statistic::Median => (s.p50, self.replicates.as_ref()),
+            Statistic::Spread => (s.p90 - s.p10, self.spreads.as_ref()),
+            Statistic::Tail => (s.p90 / s.p50, self.tails.as_ref()),
+        }
+    }
+}
+
 /// Compares the medians of a subject and a base of the same metric; `None` when the base's is 0, where a ratio has no meaning.
 pub fn compare(subject: &Data, base: &Data) -> Option<Comparison> {
-    combine(&[subject, base], median, |v| v[0] / v[1])
+    combine(&[subject, base], Statistic::Median, noise_of_medians(&[subject, base]), |v| v[0] / v[1])
 }
 
-/// Compares the spreads (90th less 10th percentile), under the same condition. What chance does to a spread is not what it does to a
-/// median: `noise` is that of the spreads.
-pub fn compare_spread(subject: &Data, base: &Data, noise: Option<f64>) -> Option<Comparison> {
-    let spread = |data: &Data| (data.summary.p90 - data.summary.p10, data.spreads.clone());
-    let ((s, of_subject), (b, of_base)) = (spread(subject), spread(base));
-    let ratio = Some(s / b).filter(|ratio| ratio.is_finite())?;
-    let interval = of_subject.zip(of_base).and_then(|(s, b)| s.ratio(&b)).and_then(|r| r.interval());
-    Some(Comparison::of(ratio, interval, noise))
+/// Compares a statistic, under the same condition. What chance does to a spread is not what it does to a median: `noise` is that of the statistic.
+pub fn compare_statistic(statistic: Statistic, subject: &Data, base: &Data, noise: Option<f64>) -> Option<Comparison> {
+    combine(&[subject, base], statistic, noise, |v| v[0] / v[1])
 }
 
-/// The geometric mean of ratios of medians, each a subject and a base that were measured alike. `None` without pairs or when one has a
-/// median of 0.
-pub fn compare_all(pairs: &[(&Data, &Data)]) -> Option<Comparison> {
+/// The geometric mean of ratios of a statistic, each a subject and a base that were measured alike. `None` without pairs or when one is 0.
+pub fn compare_all(statistic: Statistic, pairs: &[(&Data, &Data)], noise: Option<f64>) -> Option<Comparison> {
     let parts: Vec<&Data> = pairs.iter().flat_map(|(subject, base)| [*subject, *base]).collect();
-    combine(&parts, median, |v| {
+    combine(&parts, statistic, noise, |v| {
         let logs: f64 = v.chunks_exact(2).map(|pair| (pair[0] / pair[1]).ln()).sum();
         (logs / (v.len() / 2) as f64).exp()
     })
 }
 
-fn median(data: &Data) -> (f64, Option<&Replicates>) {
-    (data.p50(), data.replicates.as_ref())
+/// The noise of medians that are compared with one another: the larger one.
+pub(super) fn noise_of_medians(parts: &[&Data]) -> Option<f64> {
+    parts.iter().filter_map(|data| data.summary.noise).reduce(f64::max)
 }
 
-/// A ratio made of estimates, with the interval if all of them have replicates.
-fn combine(
+/// A ratio made of a statistic of several things, with the interval if all of them have replicates; of medians of which each block gave a single sample
+/// the ratio block by block, see [`Interval::paired`]. `None` when it is not finite.
+pub(super) fn combine(
     parts: &[&Data],
-    estimate: impl Fn(&Data) -> (f64, Option<&Replicates>),
+    statistic: Statistic,
+    noise: Option<f64>,
     of: impl Fn(&[f64]) -> f64,
 ) -> Option<Comparison> {
-    let (estimates, replicates): (Vec<f64>, Vec<Option<&Replicates>>) = parts.iter().map(|data| estimate(data)).unzip();
+    let (estimates, replicates): (Vec<f64>, Vec<Option<&Replicates>>) =
+        parts.iter().map(|data| data.statistic(statistic)).unzip();
     let ratio = (!estimates.is_empty()).then(|| of(&estimates)).filter(|ratio| ratio.is_finite())?;
+    let single = single_samples(parts).filter(|_| statistic == Statistic::Median);
+    let by_block = single.map(|blocks| blocks.iter().map(|block| of(block)).collect::<Vec<f64>>());
+    if let Some((ratio, interval)) = by_block.and_then(|ratios| Interval::paired(&ratios)) {
+        return Some(Comparison::of(ratio, Some(interval), noise));
+    }
     let replicates: Option<Vec<&Replicates>> = replicates.into_iter().collect();
     let interval = replicates.and_then(|parts| Replicates::combined(&parts, of)).and_then(|r| r.interval());
-    let noise = parts.iter().filter_map(|data| data.summary.noise).reduce(f64::max);
     Some(Comparison::of(ratio, interval, noise))
+}
+
+/// Block by block the one sample that each part has in it; `None` where one has more, and where they were measured in different blocks.
+fn single_samples(parts: &[&Data]) -> Option<Vec<Vec<f64>>> {
+    let first = parts.first()?;
+    let numbers = |data: &Data| data.medians.iter().map(|(block, _)| *block).collect::<Vec<u32>>();
+    let single = |data: &&&Data| data.summary.n == data.summary.blocks && numbers(data) == numbers(first);
+    if parts.iter().filter(single).count() < parts.len() {
+        return None;
+    }
+    let block = |at: usize| parts.iter().filter_map(|data| Some(data.medians.get(at)?.1)).collect();
+    Some((0..first.medians.len()).map(block).collect())
 }
 
 #[cfg(test)]
@@ -152,21 +189,45 @@ mod tests {
     fn spreads_are_compared_with_an_interval() {
         let wide = data(&[&[100, 200, 300, 400, 500], &[110, 200, 300, 400, 510]], None);
         let narrow = data(&[&[300, 301, 302, 303, 304], &[300, 301, 302, 303, 304]], None);
-        let found = compare_spread(&wide, &narrow, Some(1.5)).unwrap();
+        let found = compare_statistic(Statistic::Spread, &wide, &narrow, Some(1.5)).unwrap();
         // Pooled p10 and p90 by hand: 10 samples each, h = 0.9 and 8.1.
         assert!((found.ratio - (501.0 - 109.0) / (304.0 - 300.0)).abs() < 1e-9, "{found:?}");
         assert!(found.interval.is_some());
         let flat = data(&[&[7, 7], &[7, 7]], None);
-        assert_eq!(compare_spread(&narrow, &flat, None), None);
+        assert_eq!(compare_statistic(Statistic::Spread, &narrow, &flat, None), None);
+    }
+
+    #[test]
+    fn tails_are_relative_whatever_an_operation_takes() {
+        let short = data(&[&[100, 100, 100, 150, 150], &[100, 100, 100, 150, 150]], None);
+        // The same a thousand times as long: the spread is a thousand times as wide, the tail is the same.
+        let long: &[u64] = &[100_000, 100_000, 100_000, 150_000, 150_000];
+        let long = data(&[long, long], None);
+        let of = |statistic| compare_statistic(statistic, &long, &short, Some(1.1)).unwrap();
+        assert_eq!((of(Statistic::Tail).ratio, of(Statistic::Spread).ratio), (1.0, 1000.0));
+        assert_eq!(of(Statistic::Tail).interval, Some(Interval { low: 1.0, high: 1.0 }));
+    }
+
+    #[test]
+    fn single_samples_are_compared_block_by_block() {
+        // Ratios 2, 2, 2 and 4 by block: a job that took twice as long in each but one. Their geometric mean is 2 to the power of 5 / 4.
+        let (base, subject) =
+            (data(&[&[100], &[120], &[90], &[100]], None), data(&[&[200], &[240], &[180], &[400]], None));
+        let found = compare(&subject, &base).unwrap();
+        assert!((found.ratio - 2f64.powf(1.25)).abs() < 1e-9);
+        assert_eq!(found.interval, Interval::paired(&[2.0, 2.0, 2.0, 4.0]).map(|paired| paired.1));
+        // Two samples in one block: that is resampled.
+        let more = data(&[&[200, 210], &[240], &[180], &[400]], None);
+        assert_eq!(compare(&more, &base).unwrap().ratio, 210.0 / 100.0);
     }
 
     #[test]
     fn several_ratios_are_told_by_their_geometric_mean() {
         let d = |value: u64| data(&[&[value; 3], &[value; 3]], Some(1.05));
         let (one, two, eight) = (d(10), d(20), d(80));
-        let found = compare_all(&[(&two, &one), (&eight, &one)]).unwrap();
+        let found = compare_all(Statistic::Median, &[(&two, &one), (&eight, &one)], Some(1.05)).unwrap();
         assert!((found.ratio - 4.0).abs() < 1e-9 && found.difference == Difference::Higher, "{found:?}");
-        assert_eq!(compare_all(&[]), None);
-        assert_eq!(compare_all(&[(&one, &d(0))]), None);
+        assert_eq!(compare_all(Statistic::Median, &[], None), None);
+        assert_eq!(compare_all(Statistic::Median, &[(&one, &d(0))], None), None);
     }
 }

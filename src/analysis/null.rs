@@ -2,11 +2,10 @@
 //! is worth a word, and whether the intervals hold what they promise.
 
 use super::bootstrap::Interval;
-use super::compare::{compare, compare_spread};
+use super::compare::{Statistic, compare_statistic};
 use super::quantile::quantile;
 use super::results::{Group, GroupKey};
 use crate::record::DriverInfo;
-use crate::workload::ProbeName;
 
 /// From this many pairs on the spread is their 95th percentile; of fewer it is the largest.
 const MANY: usize = 20;
@@ -24,6 +23,8 @@ pub struct Pair {
     pub interval: Option<Interval>,
     /// Spread (90th less 10th percentile) of the twin divided by that of the original; `None` where one is 0.
     pub spread: Option<f64>,
+    /// Tail (90th percentile over the median) of the twin divided by that of the original.
+    pub tail: Option<f64>,
 }
 
 impl Pair {
@@ -51,13 +52,6 @@ pub struct Coverage {
     pub varying_include_one: usize,
 }
 
-impl Coverage {
-    /// Share of all intervals that include 1.
-    pub fn share(&self) -> f64 {
-        self.include_one as f64 / self.intervals.max(1) as f64
-    }
-}
-
 /// Everything that a run measured twice.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Null {
@@ -78,13 +72,15 @@ impl Null {
             let Ok(at) = groups.binary_search_by(|other| other.key.cmp(&key)) else { continue };
             for (metric, data) in &group.metrics {
                 let Some(base) = groups.get(at).and_then(|group| group.metric(metric)) else { continue };
-                match compare(data, base).filter(|c| c.ratio > 0.0) {
+                let of = |statistic| compare_statistic(statistic, data, base, None).filter(|c| c.ratio > 0.0);
+                match of(Statistic::Median) {
                     Some(c) => null.pairs.push(Pair {
                         key: group.key.clone(),
                         metric: metric.clone(),
                         ratio: c.ratio,
                         interval: c.interval,
-                        spread: compare_spread(data, base, None).map(|c| c.ratio).filter(|ratio| *ratio > 0.0),
+                        spread: of(Statistic::Spread).map(|c| c.ratio),
+                        tail: of(Statistic::Tail).map(|c| c.ratio),
                     }),
                     None => null.without_ratio += 1,
                 }
@@ -108,29 +104,25 @@ impl Null {
         (coverage.intervals > 0).then_some(coverage)
     }
 
-    /// The ratio, at least 1, up to which medians of a metric differ in a store although the same thing was measured: the 95th percentile of
-    /// the pairs' factors, whichever of the two is larger, or the largest of fewer than 20. `None` when no pair was measured.
-    pub fn spread_of(&self, store: &str, probe: ProbeName, metric: &str) -> Option<f64> {
-        self.largest(|pair| {
-            let key = &pair.key;
-            (key.store == store && key.probe == probe && pair.metric == metric).then_some(pair.ratio)
-        })
+    /// The ratio, at least 1, up to which a statistic of a metric differs although the same thing was measured, in the store, with the probe and
+    /// with the state of the caches of a key: a cold look-up is no measure of what chance does to a warm one. `None` when no pair was measured.
+    pub fn noise(&self, statistic: Statistic, at: &GroupKey, metric: &str) -> Option<f64> {
+        let alike =
+            |key: &GroupKey| key.store == at.store && key.probe == at.probe && key.params.cache == at.params.cache;
+        let pairs = self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric);
+        largest(pairs.filter_map(|pair| match statistic {
+            Statistic::Median => Some(pair.ratio),
+            Statistic::Spread => pair.spread,
+            Statistic::Tail => pair.tail,
+        }))
     }
+}
 
-    /// The same of spreads (90th less 10th percentile) instead of medians; the probe by its name.
-    pub fn spread_noise(&self, store: &str, probe: &str, metric: &str) -> Option<f64> {
-        self.largest(|pair| {
-            let key = &pair.key;
-            (key.store == store && key.probe.as_str() == probe && pair.metric == metric).then_some(pair.spread)?
-        })
-    }
-
-    /// The 95th percentile of ratios above 0, or the largest of few, whichever side is larger over the other.
-    fn largest(&self, ratio: impl Fn(&Pair) -> Option<f64>) -> Option<f64> {
-        let mut factors: Vec<f64> = self.pairs.iter().filter_map(ratio).map(|ratio| ratio.max(1.0 / ratio)).collect();
-        factors.sort_unstable_by(f64::total_cmp);
-        quantile(&factors, if factors.len() < MANY { 1.0 } else { 0.95 })
-    }
+/// The 95th percentile of ratios above 0, whichever side is larger over the other, or the largest of fewer than 20.
+pub(super) fn largest(ratios: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut factors: Vec<f64> = ratios.map(|ratio| ratio.max(1.0 / ratio)).collect();
+    factors.sort_unstable_by(f64::total_cmp);
+    quantile(&factors, if factors.len() < MANY { 1.0 } else { 0.95 })
 }
 
 #[cfg(test)]
@@ -138,7 +130,7 @@ mod tests {
     use super::super::results::{Data, blocks};
     use super::*;
     use crate::record::Feature;
-    use crate::workload::{CacheState, Params};
+    use crate::workload::{CacheState, Params, ProbeName};
 
     fn group(driver: &str, depth: u32, metric: &str, lists: &[&[u64]]) -> Group {
         let params = Params {
@@ -189,9 +181,14 @@ mod tests {
         let coverage = found.coverage().unwrap();
         assert_eq!((coverage.intervals, coverage.include_one, coverage.varying), (2, 1, 2));
         // Medians by hand: 202 (h = 2.5 of 200 200 201 203 203 204) and 100.5 (100 100 100 101 101 102).
-        assert_eq!(found.spread_of("s", ProbeName::CopyUp, "ns"), Some(202.0 / 100.5));
-        assert_eq!(found.spread_of("s", ProbeName::Lookup, "ns"), None);
-        assert_eq!(found.spread_of("other", ProbeName::CopyUp, "ns"), None);
+        let noise = |key: GroupKey| found.noise(Statistic::Median, &key, "ns");
+        let here = found.pairs[0].key.clone();
+        assert_eq!(noise(here.clone()), Some(202.0 / 100.5));
+        assert_eq!(noise(GroupKey { probe: ProbeName::Lookup, ..here.clone() }), None);
+        assert_eq!(noise(GroupKey { store: "other".into(), ..here.clone() }), None);
+        // What chance does with warm caches says nothing of cold ones.
+        let params = Params { cache: CacheState::Cold, ..here.params };
+        assert_eq!(noise(GroupKey { params, ..here }), None);
     }
 
     #[test]
@@ -208,7 +205,7 @@ mod tests {
         });
         // Factors 1.00 to 1.40 in steps of 0.01: h = 40 * 0.95 = 38.
         let found = null(groups.collect());
-        assert!((found.spread_of("s", ProbeName::CopyUp, "ns").unwrap() - 1.38).abs() < 1e-9);
+        assert!((found.noise(Statistic::Median, &found.pairs[0].key, "ns").unwrap() - 1.38).abs() < 1e-9);
         assert_eq!(found.coverage().map(|c| (c.intervals, c.include_one, c.varying)), Some((41, 1, 40)));
     }
 
@@ -221,6 +218,6 @@ mod tests {
             group("a (twin)", 2, "ns", &[&[6, 6]]),
         ]);
         assert_eq!((found.pairs.len(), found.without_ratio, found.coverage()), (1, 1, None));
-        assert_eq!(found.spread_of("s", ProbeName::CopyUp, "ns"), Some(1.2));
+        assert_eq!(found.noise(Statistic::Median, &found.pairs[0].key, "ns"), Some(1.2));
     }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
+use super::compare::Statistic;
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{DriverInfo, Outcome, Run, StoreInfo};
-use crate::workload::{Params, ProbeName};
+use crate::record::{CaseRecord, Conditions, DriverInfo, Outcome, Run, StoreInfo, Waits};
+use crate::workload::{CacheState, Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
 pub const BASELINE: &str = "bind";
@@ -60,6 +61,10 @@ pub struct Data {
     pub replicates: Option<Replicates>,
     /// Resampled spreads, 90th less 10th percentile; `None` with fewer than two blocks.
     pub spreads: Option<Replicates>,
+    /// Resampled tails, 90th percentile over the median; `None` with fewer than two blocks.
+    pub tails: Option<Replicates>,
+    /// Each block with the median of its samples.
+    pub medians: Vec<(u32, f64)>,
 }
 
 /// A distribution in a few numbers, in the metric's unit.
@@ -83,9 +88,11 @@ pub struct Summary {
     pub max: f64,
     /// Interval of the median; `None` with fewer than two blocks.
     pub interval: Option<Interval>,
-    /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store when the same thing is measured
-    /// twice ([`Null::spread_of`]); `None` when the run did not measure it.
+    /// A against A: the ratio, at least 1, up to which medians of this metric differ in this store with this state of the caches when the same
+    /// thing is measured twice ([`Null::noise`]); `None` when the run did not measure it.
     pub noise: Option<f64>,
+    /// Cases among those measured whose caches the device contradicts ([`contradicted`]).
+    pub contradicted: usize,
 }
 
 impl Data {
@@ -96,7 +103,10 @@ impl Data {
         let all = sorted(blocks.values().flatten().flat_map(|piece| piece.iter().copied()));
         let q = |p| quantile(&all, p);
         let (p10, p50, p90) = (q(0.1)?, q(0.5)?, q(0.9)?);
-        let (replicates, spreads) = resample(&sketches, p50, p90 - p10).unzip();
+        let [replicates, spreads, tails] = match resample(&sketches, [p10, p50, p90]) {
+            Some(resampled) => resampled.map(Some),
+            None => [None, None, None],
+        };
         let summary = Summary {
             n: all.len(),
             blocks: sketches.len(),
@@ -108,8 +118,21 @@ impl Data {
             max: q(1.0)?,
             interval: replicates.as_ref().and_then(Replicates::interval),
             noise: None,
+            contradicted: 0,
         };
-        Some(Data { sorted: all, summary, replicates, spreads })
+        Some(Data {
+            sorted: all,
+            summary,
+            replicates,
+            spreads,
+            tails,
+            medians: sketches.iter().map(Sketch::median).collect(),
+        })
+    }
+
+    /// The mean, for what was counted as a mean to be compared with.
+    pub fn mean(&self) -> f64 {
+        self.sorted.iter().map(|sample| *sample as f64).sum::<f64>() / self.sorted.len().max(1) as f64
     }
 
     /// The median.
@@ -152,6 +175,7 @@ impl ResultSet {
     /// supersedes are left out: which one counts is decided by what the machine did, never by what was measured.
     pub fn of(run: &Run) -> ResultSet {
         let mut samples: BTreeMap<GroupKey, BTreeMap<&str, Blocks>> = BTreeMap::new();
+        let mut doubted: BTreeMap<GroupKey, usize> = BTreeMap::new();
         let mut stores: Vec<String> = run.manifest.stores.iter().map(|store| store.label.clone()).collect();
         let mut drivers = run.manifest.drivers.clone();
         for record in run.last_attempts() {
@@ -175,6 +199,9 @@ impl ResultSet {
                 driver: case.driver.label.clone(),
                 params: case.params,
             };
+            if contradicted(record) {
+                *doubted.entry(key.clone()).or_default() += 1;
+            }
             let metrics = samples.entry(key).or_default();
             for observation in observations.iter().filter(|o| !o.samples.is_empty()) {
                 let blocks = metrics.entry(&observation.metric.name).or_default();
@@ -186,11 +213,12 @@ impl ResultSet {
         let null = Null::of(&groups, &twins);
         for group in &mut groups {
             for (metric, data) in &mut group.metrics {
-                data.summary.noise = null.spread_of(&group.key.store, group.key.probe, metric);
+                data.summary.contradicted = doubted.get(&group.key).copied().unwrap_or(0);
+                data.summary.noise = null.noise(Statistic::Median, &group.key, metric);
             }
         }
         ResultSet {
-            models: cost_models(run),
+            models: cost_models(&groups, &stores, &drivers),
             groups,
             stores,
             media: run.manifest.stores.clone(),
@@ -209,6 +237,12 @@ impl ResultSet {
     /// Label of the control, if the run has one.
     pub fn baseline(&self) -> Option<&str> {
         self.drivers.iter().find(|driver| driver.driver == BASELINE).map(|driver| driver.label.as_str())
+    }
+
+    /// A label as it is shown, with a mark where each first write waits for the disk: no table or legend lays those beside others unmarked.
+    pub fn shown(&self, label: &str) -> String {
+        let waits = |driver: &DriverInfo| driver.label == label && driver.waits() == Waits::AtCopyUp;
+        if self.drivers.iter().any(waits) { format!("{label} (waits)") } else { label.to_owned() }
     }
 
     /// Whether a label is the control's.
@@ -262,6 +296,19 @@ fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// Whether the device contradicts the state of the caches that a case asked for: what is cached is not read from it, and what is cold is. Whoever makes
+/// files may have to read what the file system knows of its free space, a block a file and some for all: that is no data. The probe `page_cache`
+/// evicts what it then reads, whatever the state of the rest, so it is not asked.
+pub fn contradicted(record: &CaseRecord) -> bool {
+    let Some(conditions) = record.conditions.as_ref().filter(|_| record.case.probe != ProbeName::PageCache) else {
+        return false;
+    };
+    match record.case.params.cache {
+        CacheState::Cold => conditions.read_bytes == 0,
+        CacheState::Warm | CacheState::Fresh => conditions.read_bytes > Conditions::metadata_bytes(&record.case),
+    }
+}
+
 /// Blocks numbered from 1, for tests.
 #[cfg(test)]
 pub(super) fn blocks<'a>(lists: &[&'a [u64]]) -> Blocks<'a> {
@@ -290,6 +337,8 @@ mod tests {
         assert_eq!(s.noise, None);
         assert!(s.interval.unwrap().contains(25.0));
         assert_eq!(data.spreads.unwrap().estimate(), 20.0);
+        assert_eq!(data.tails.unwrap().estimate(), 35.0 / 25.0);
+        assert_eq!(data.medians, [(1, 20.0), (2, 30.0)]);
     }
 
     #[test]

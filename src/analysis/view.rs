@@ -23,7 +23,8 @@ pub enum Target {
 }
 
 impl Target {
-    fn matches(self, params: &Params) -> bool {
+    /// Whether the targets of a case lie there.
+    pub fn matches(self, params: &Params) -> bool {
         params.target_layer
             == match self {
                 Target::Bottom => params.depth,

@@ -17,6 +17,10 @@ impl Quantity {
             Quantity::Ns => human::ns(value),
             Quantity::Bytes => human::bytes(value),
             Quantity::Count => format!("{value:.0}"),
+            // What was chosen as a tick is exact: 0.7×, not 0.700×.
+            Quantity::Ratio if value < 10.0 => {
+                format!("{}×", format!("{value:.6}").trim_end_matches('0').trim_end_matches('.'))
+            }
             Quantity::Ratio => human::ratio(value),
         }
     }
@@ -160,6 +164,15 @@ impl Axis {
             }
             return axis;
         }
+        // Less than a decade: digits, and parts of the first ones.
+        if span < 0.8 {
+            const TENTHS: [u32; 14] = [10, 11, 12, 14, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90];
+            let values = (first - 1..=last)
+                .flat_map(|power| TENTHS.map(|tenths| f64::from(tenths) / 10.0 * base.powi(power)))
+                .filter(|value| (low..=high).contains(value));
+            axis.ticks = values.map(|value| (axis.place(value), quantity.write(value))).collect();
+            return axis;
+        }
         // Decades, with 2 and 5 between them when there are few, and with some left out when there are many.
         let labelled: &[i32] = if span < 1.3 {
             &[1, 2, 3, 5, 7]
@@ -231,6 +244,12 @@ mod tests {
         let narrow = Axis::fit("t", Quantity::Ns, [40e3, 60e3]);
         assert!(!narrow.log);
         assert_eq!(labels(&narrow), ["0 ns", "20 µs", "40 µs", "60 µs"]);
+    }
+
+    #[test]
+    fn a_scale_of_less_than_a_decade_has_more_ticks_than_one() {
+        let axis = Axis::fit("t", Quantity::Ratio, [0.63, 1.0, 1.34]);
+        assert_eq!(labels(&axis), ["0.6×", "0.7×", "0.8×", "0.9×", "1×", "1.1×", "1.2×", "1.4×"]);
     }
 
     #[test]

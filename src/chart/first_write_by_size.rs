@@ -8,6 +8,8 @@ use super::style::look;
 use super::words::{change, ends, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, View, compare, human};
+use crate::record::metric;
+use crate::workload::ProbeName;
 
 /// See the module.
 pub struct FirstWriteBySize;
@@ -30,10 +32,17 @@ impl Chart for FirstWriteBySize {
             &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target"],
             &summary_columns("ns"),
         );
+        let blocks = |driver: &str, size: u64| this.at(driver, depth, size).map_or(0, |data| data.summary.blocks);
+        let sizes = || this.sizes.iter().copied();
+        let most = this.drivers.iter().flat_map(|driver| sizes().map(|size| blocks(driver, size))).max().unwrap_or(0);
         let mut series = Vec::new();
         for driver in &this.drivers {
             let points = this.sizes.iter().map(|size| (*size as f64, this.at(driver, depth, *size)));
-            series.push(Series::of(look(data.position(driver)), points).labelled(*driver));
+            series.push(
+                Series::of(look(data.position(driver)), points)
+                    .labelled(*driver)
+                    .hollow(|x| blocks(driver, x as u64) < most),
+            );
             for size in &this.sizes {
                 let place =
                     [store, driver, &depth.to_string(), &size.to_string(), this.cache.as_str(), &this.target.words()];
@@ -45,13 +54,28 @@ impl Chart for FirstWriteBySize {
         let x: Vec<f64> = this.sizes.iter().map(|size| *size as f64).collect();
         let panels = vec![Panel { title: String::new(), x: Axis::at("file size", Quantity::Bytes, &x), y, series }];
         let title = "First write against file size".to_owned();
-        let subtitle = vec![format!(
-            "{}{} below, {}. Line: median; band: 10th to 90th percentile.{}",
-            in_store(data, store),
-            human::count(depth, "layer"),
-            this.fixed(),
-            zeros(&panels),
-        )];
+        let hollow = this.drivers.iter().flat_map(|driver| sizes().map(|size| blocks(driver, size)));
+        let hollow = match hollow.filter(|blocks| *blocks > 0 && *blocks < most).min() {
+            Some(least) => format!(" Hollow: from {least} blocks, where others have {most}."),
+            None => String::new(),
+        };
+        let name = metric::FIRST_WRITE_NS.name;
+        let empty = data.with_metric(store, ProbeName::CopyUp, &name);
+        let empty = match empty.filter(|group| group.key.params.file_size_bytes == 0).count() {
+            0 => "",
+            _ => " Empty files, which have nothing to copy, are left out.",
+        };
+        let subtitle = vec![
+            format!(
+                "{}{} below, {}. Line: median; band: 10th to 90th percentile.{}",
+                in_store(data, store),
+                human::count(depth, "layer"),
+                this.fixed(),
+                zeros(&panels),
+            ),
+            format!("{hollow}{empty}").trim_start().to_owned(),
+        ];
+        let subtitle = subtitle.into_iter().filter(|line| !line.is_empty()).collect();
         let svg = draw(&Sheet {
             title: title.clone(),
             subtitle,

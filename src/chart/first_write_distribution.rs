@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number};
-use super::panel::{Panel, Point, Series, zeros};
+use super::panel::{Mark, Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
 use super::words::{ends, in_store};
@@ -37,6 +37,7 @@ impl Chart for FirstWriteDistribution {
             let Some(found) = this.at(driver, depth, size) else { continue };
             let mut points = Vec::new();
             for (tail, value, mark) in percentiles(found) {
+                let mark = if mark { Mark::Filled } else { Mark::None };
                 points.push(Some(Point { x: 1.0 / tail, y: value, band: None, mark }));
                 csv.row([
                     store.to_owned(),

@@ -36,14 +36,13 @@ impl Chart for Jobs {
         let title = "Jobs: layers against a volume".to_owned();
         let subtitle = [
             format!(
-                "{}A whole program on a tree of {} over {}, {} caches: ratio of medians to {bind}, with its interval.",
+                "{}A whole program on a tree of {} over {}, {} caches: ratio to {bind}, block by block, with its interval.",
                 in_store(data, store),
                 human::count(view.params.files, "file"),
                 human::count(view.params.depth, "layer"),
                 view.params.cache.as_str()
             ),
-            "Right of the line at 1 the layers are slower than a volume. Hollow: no difference beyond the noise."
-                .to_owned(),
+            "Right of the line at 1 the layers are slower than a volume. Hollow: not resolved.".to_owned(),
         ];
         let svg = ratios::draw(data, &title, &subtitle, &rows, &axis)?;
         Ok(Some(Figure { title, svg, csv: ratios::csv(data, store, &here), sentences: sentences(data, &rows, bind) }))

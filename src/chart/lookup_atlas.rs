@@ -47,10 +47,10 @@ impl Chart for LookupAtlas {
         let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
         let subtitle = vec![
             format!(
-                "{}Opaque: in the top layer and the base. Merged, and listed with an entry of each: in every layer. Line: median; band: \
-                 10th to 90th percentile.{zeros}",
+                "{}Opaque: in the top layer and the base. Merged, and listed with an entry of each: in every layer.",
                 in_store(data, store)
             ),
+            format!("Line: median; band: 10th to 90th percentile.{zeros}"),
             STATES_WORDS.to_owned(),
         ];
         let svg = draw(&Sheet {

@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number};
-use super::panel::{Panel, Point, Series};
+use super::panel::{Mark, Panel, Point, Series};
 use super::sheet::{Sheet, draw};
 use super::style::look;
 use super::words::in_store;
@@ -42,8 +42,7 @@ impl Chart for ModelResiduals {
             "observed_ns",
             "fitted_ns",
             "held_out_ns",
-            "interior",
-            "covered",
+            "n",
         ];
         let mut csv = Csv::new(&columns, &[]);
         let levels = |of: fn(&crate::analysis::Cell) -> f64| {
@@ -59,9 +58,8 @@ impl Chart for ModelResiduals {
         for model in &here {
             for cell in model.cells.iter().chain(&model.beyond) {
                 let numbers = [cell.depth, cell.bytes, cell.observed_ns, cell.fitted_ns, cell.held_out_ns].map(number);
-                let flags = [cell.interior, cell.covered].map(|flag| flag.to_string());
                 let names = [store, &model.driver, model.durability.as_str()].map(str::to_owned);
-                csv.row(names.into_iter().chain(numbers).chain(flags));
+                csv.row(names.into_iter().chain(numbers).chain([cell.n.to_string()]));
             }
         }
         let shown = evenly(&depths);
@@ -74,7 +72,7 @@ impl Chart for ModelResiduals {
                         .iter()
                         .map(|size| {
                             let cell = model.cells.iter().find(|cell| cell.depth == *depth && cell.bytes == *size)?;
-                            Some(Point { x: *size, y: ratio(cell)?, band: None, mark: true })
+                            Some(Point { x: *size, y: ratio(cell)?, band: None, mark: Mark::Filled })
                         })
                         .collect(),
                     label: None,
@@ -128,12 +126,9 @@ fn sentences(models: &[&CostModel]) -> [String; 2] {
             Some(format!("{}: {} and {}", model.driver, human::percent(median), human::percent(largest)))
         })
         .collect();
-    if each.is_empty() {
-        return ["No point lies between others, so every prediction is an extrapolation.".to_owned(), String::new()];
-    }
     [
         format!(
-            "Median and largest error of predictions of points between others that the model had not seen: {}.",
+            "Median and largest error of predictions of points that the model had not seen, those at the edges among them: {}.",
             each.join("; ")
         ),
         match models.iter().flat_map(|model| &model.cells).filter(|cell| cell.held_out_ns <= 0.0).count() {

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
-use super::sheet::{Area, FINE, GREY, INK, MESH, at, point, short, stroke, text, width};
+use super::sheet::{Area, FINE, GREY, INK, MESH, at, point, ring, short, stroke, text, width};
 use super::style::Look;
 use crate::analysis::Data;
 
@@ -34,14 +34,23 @@ pub(super) struct Point {
     pub y: f64,
     /// Percentile band around it.
     pub band: Option<(f64, f64)>,
-    /// Whether it has a marker, or is only a bend of the line.
-    pub mark: bool,
+    pub mark: Mark,
+}
+
+/// The marker of a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// It is only a bend of the line.
+    None,
+    Filled,
+    /// A ring: it rests on less than others of the figure.
+    Hollow,
 }
 
 impl Point {
     /// The median of data at `x`, with the band from the 10th to the 90th percentile.
     pub fn of(x: f64, data: &Data) -> Point {
-        Point { x, y: data.p50(), band: Some((data.summary.p10, data.summary.p90)), mark: true }
+        Point { x, y: data.p50(), band: Some((data.summary.p10, data.summary.p90)), mark: Mark::Filled }
     }
 }
 
@@ -50,6 +59,14 @@ impl Series {
     pub fn of<'a>(look: Look, points: impl IntoIterator<Item = (f64, Option<&'a Data>)>) -> Series {
         let points = points.into_iter().map(|(x, data)| data.map(|data| Point::of(x, data))).collect();
         Series { look, points, label: None }
+    }
+
+    /// The same with rings at the points whose x satisfies a condition.
+    pub fn hollow(mut self, at: impl Fn(f64) -> bool) -> Series {
+        for point in self.points.iter_mut().flatten().filter(|point| at(point.x)) {
+            point.mark = Mark::Hollow;
+        }
+        self
     }
 
     /// The same with a label beside its last point.
@@ -174,8 +191,12 @@ pub(super) fn draw_panel(root: &Area, area: &Area, panel: &Panel) -> Result<(), 
         }
     }
     for series in &panel.series {
-        for p in series.points.iter().flatten().filter(|p| p.mark) {
-            point(root, place(p.x, p.y), &series.look)?;
+        for p in series.points.iter().flatten() {
+            match p.mark {
+                Mark::None => {}
+                Mark::Filled => point(root, place(p.x, p.y), &series.look)?,
+                Mark::Hollow => ring(root, place(p.x, p.y), &series.look)?,
+            }
         }
     }
     let ends: Vec<(i32, (i32, i32), &Series)> = panel

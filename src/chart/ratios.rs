@@ -7,7 +7,7 @@ use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number, optional};
 use super::lanes::Lanes;
 use super::sheet::{
-    Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, text,
+    Area, GREY, INK, MESH, WIDTH, at, canvas, draw_legend, head, head_height, legend_height, point, put, ring, text,
 };
 use super::style::{Look, look};
 use super::{ChartError, legend};
@@ -67,7 +67,7 @@ pub(super) fn axis<'a>(rows: impl IntoIterator<Item = Row<'a>>) -> Axis {
         let bounds = dot.comparison.interval.map(|i| [i.low, i.high]);
         [dot.comparison.ratio].into_iter().chain(bounds.into_iter().flatten()).collect::<Vec<_>>()
     });
-    Axis::fit("ratio of medians to bind", Quantity::Ratio, ratios.chain([1.0]))
+    Axis::fit("ratio to bind", Quantity::Ratio, ratios.chain([1.0]))
 }
 
 /// Draws the rows.
@@ -112,8 +112,8 @@ fn finding(difference: Difference) -> &'static str {
     match difference {
         Difference::Higher => "slower",
         Difference::Lower => "faster",
-        Difference::WithinInterval => "no difference: interval includes 1",
-        Difference::WithinNoise => "no difference: within noise",
+        Difference::WithinInterval => "not resolved: interval includes 1",
+        Difference::WithinNoise => "not resolved: within noise",
         Difference::Unknown => "too few samples",
     }
 }
@@ -130,9 +130,10 @@ fn draw_dot(root: &Area, (lanes, axis): (&Lanes, &Axis), look: &Look, dot: &Dot,
         }
     }
     let centre = (lanes.x(axis, c.ratio), at(y));
-    point(root, centre, look)?;
-    if !c.difference.is_found() {
-        root.draw(&Circle::new(centre, 5, WHITE.filled())).map_err(error)?;
+    if c.difference.is_found() {
+        point(root, centre, look)?;
+    } else {
+        ring(root, centre, look)?;
     }
     let ink = if c.difference.is_found() { INK } else { GREY };
     put(root, &human::ratio(c.ratio), (WIDTH - 18, y), text(11, ink, HPos::Right, VPos::Center))

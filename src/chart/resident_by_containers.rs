@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number, optional, summary_columns};
-use super::panel::{Panel, Point, Series, zeros};
+use super::panel::{Mark, Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw, short};
 use super::style::{look, reference};
 use super::words::{self, each, in_store};
@@ -63,7 +63,7 @@ impl Chart for ResidentByContainers {
         if let Some(once) = once {
             for (i, name) in ["shared: once", "not shared: once per container"].into_iter().enumerate() {
                 let bytes = |n: u32| if i == 0 { once } else { once * f64::from(n) };
-                let at = |n: &u32| Some(Point { x: f64::from(*n), y: bytes(*n), band: None, mark: false });
+                let at = |n: &u32| Some(Point { x: f64::from(*n), y: bytes(*n), band: None, mark: Mark::None });
                 let points = this.containers.iter().map(at).collect();
                 // Below the measured lines.
                 series.insert(i, Series { look: reference(i), points, label: None });

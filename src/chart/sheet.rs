@@ -218,6 +218,15 @@ pub(super) fn point(root: &Area, place: (i32, i32), look: &Look) -> Result<(), S
     Ok(())
 }
 
+/// A ring, larger than any filled marker: what is not found, or rests on little, is told apart at a glance, in print too.
+pub(super) fn ring(root: &Area, place: (i32, i32), look: &Look) -> Result<(), String> {
+    for (radius, colour) in [(15, look.colour), (10, WHITE)] {
+        root.draw(&Circle::new(place, radius, colour.filled()))
+            .map_err(|e: DrawingAreaErrorKind<std::io::Error>| e.to_string())?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,8 +30,7 @@ impl Chart for TaxOverBind {
         let bind = data.baseline().unwrap_or_default();
         let title = "The tax over a bind mount".to_owned();
         let subtitle = [format!(
-            "{}Ratio of medians to {bind}, with its interval; right of the line at 1 the driver is slower. Hollow: no \
-             difference beyond the noise.",
+            "{}Ratio of medians to {bind}, with its interval; right of the line at 1 the driver is slower. Hollow: not resolved.",
             in_store(data, store)
         )];
         let svg = ratios::draw(data, &title, &subtitle, &rows, &axis)?;

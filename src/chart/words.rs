@@ -23,7 +23,7 @@ pub fn each(items: &[(&str, f64)], format: impl Fn(f64) -> String) -> String {
 }
 
 /// What a change does to each driver, to stand after a subject such as "a file of 64 MiB instead of 4 KiB": `takes longer, 30× with a
-/// and 28× with b; makes no difference beyond the noise with c; gives no comparison with d`: a side was not
+/// and 28× with b; makes no difference that the samples show with c; gives no comparison with d`: a side was not
 /// measured or is 0.
 pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     let of = |wanted: fn(Difference) -> bool| -> Vec<(&str, f64)> {
@@ -41,7 +41,7 @@ pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
     }
     let none = of(|d| matches!(d, Difference::WithinInterval | Difference::WithinNoise));
     if !none.is_empty() {
-        clauses.push(format!("makes no difference beyond the noise with {}", names(&none)));
+        clauses.push(format!("makes no difference that the samples show with {}", names(&none)));
     }
     let unknown = of(|d| d == Difference::Unknown);
     if !unknown.is_empty() {
@@ -102,7 +102,7 @@ mod tests {
         ];
         assert_eq!(
             change(&items),
-            "takes longer, 30× with a; takes less time, 0.500× with c; makes no difference beyond the noise with b; has too few \
+            "takes longer, 30× with a; takes less time, 0.500× with c; makes no difference that the samples show with b; has too few \
              blocks to say with e; gives no comparison with d"
         );
         assert_eq!(change(&[]), "");

@@ -54,7 +54,7 @@ fn text(run: &Run) -> anyhow::Result<String> {
         write!(out, "\n  {} ({})\n", claim.question, claim.id)?;
         for finding in &claim.findings {
             let store = if results.several_stores() { format!(", store {}", finding.store) } else { String::new() };
-            writeln!(out, "    {:<12}  {}{store}: {}", finding.verdict.words(), finding.driver, finding.words)?;
+            writeln!(out, "    {:<12}  {}{store}: {}", finding.verdict.words(), finding.subject(), finding.words)?;
         }
     }
     writeln!(out, "\nHow far this run may be trusted")?;

@@ -31,10 +31,16 @@ pub fn store_info(label: &str, path: &Path) -> Result<StoreInfo, HostError> {
     let device = entry.map(|e| e.source.clone()).unwrap_or_else(|| "unknown".into());
     let block = block_device(meta.dev(), &device);
     let queue = |name: &str| block.as_ref().and_then(|b| fs::read_to_string(b.join("queue").join(name)).ok());
+    let fs_type = entry.map(|e| e.fs_type.clone()).unwrap_or_else(|| "unknown".into());
     Ok(StoreInfo {
         label: label.to_owned(),
         path: path.to_string_lossy().into_owned(),
-        fs_type: entry.map(|e| e.fs_type.clone()).unwrap_or_else(|| "unknown".into()),
+        journal: journal(&fs_type, |name| {
+            let device = format!("/sys/dev/block/{}:{}", rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+            let device = fs::canonicalize(device).ok()?;
+            fs::read_to_string(Path::new("/sys/fs/ext4").join(device.file_name()?).join(name)).ok()
+        }),
+        fs_type,
         mount_options: entry.map(|e| join_options(&e.mount_options, &e.super_options)).unwrap_or_default(),
         device,
         scheduler: queue("scheduler").and_then(|text| active_scheduler(&text)),
@@ -44,6 +50,16 @@ pub fn store_info(label: &str, path: &Path) -> Result<StoreInfo, HostError> {
         free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
         total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
     })
+}
+
+/// Whether a file system has a journal: what ext4 says of its own, and what is so by nature. `None` where nobody says.
+fn journal(fs_type: &str, ext4: impl Fn(&str) -> Option<String>) -> Option<bool> {
+    match fs_type {
+        "ext4" => ext4("journal_task").map(|task| task.trim().parse::<u32>().is_ok()),
+        "xfs" | "ext3" | "jfs" => Some(true),
+        "ext2" | "vfat" | "tmpfs" | "ramfs" => Some(false),
+        _ => None,
+    }
 }
 
 /// Describes the file system that a store lies in or, when its folder is not there yet, would lie in. Nothing is made.
@@ -122,6 +138,16 @@ fn reflink(folder: &Path) -> Feature {
 mod tests {
     use super::*;
     use crate::host::parse_mountinfo;
+
+    #[test]
+    fn a_journal_is_there_or_not_or_not_known() {
+        let says = |text: &'static str| move |name: &str| (name == "journal_task").then(|| text.to_owned());
+        assert_eq!(journal("ext4", says("142\n")), Some(true));
+        assert_eq!(journal("ext4", says("<none>\n")), Some(false));
+        assert_eq!(journal("ext4", |_| None), None);
+        assert_eq!((journal("xfs", |_| None), journal("tmpfs", |_| None)), (Some(true), Some(false)));
+        assert_eq!(journal("btrfs", |_| None), None);
+    }
 
     #[test]
     fn a_path_lies_in_the_longest_mount_and_the_last_of_equals() {

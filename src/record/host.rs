@@ -118,6 +118,10 @@ pub struct StoreInfo {
     /// What kind of device it is, measured when the run began; `None` in a record from before this was measured, and in a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium: Option<Medium>,
+    /// Whether the file system has a journal, which makes waiting for the disk dearer; `None` where that is not known, and in a record from before it
+    /// was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<bool>,
     /// Whether FICLONE works in it.
     pub reflink: Feature,
     /// Bytes free when the run began.
@@ -177,6 +181,17 @@ impl std::fmt::Display for MediumClass {
     }
 }
 
+/// When what a driver wrote is on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// A first write waits for its copy_up to be there, whoever asks.
+    AtCopyUp,
+    /// When a program asks, with fsync.
+    WhenAsked,
+    /// Not even then.
+    Never,
+}
+
 /// A driver variant of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriverInfo {
@@ -191,4 +206,45 @@ pub struct DriverInfo {
     pub twin_of: Option<String>,
     /// Version, or why it is not here.
     pub availability: Feature,
+}
+
+impl DriverInfo {
+    /// When what it wrote is on the device. overlay syncs each copy_up, unless it is `volatile`: then it syncs nothing at all.
+    pub fn waits(&self) -> Waits {
+        let has = |option: &str| self.options.iter().any(|given| given == option);
+        match self.driver.as_str() {
+            "overlay2" | "fuse-overlayfs" if has("volatile") => Waits::Never,
+            "overlay2" => Waits::AtCopyUp,
+            "fuse-union" if has("fsync") || has("fsync=on") => Waits::AtCopyUp,
+            _ => Waits::WhenAsked,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drivers_wait_for_the_disk_or_when_asked_or_never() {
+        for (driver, options, waits) in [
+            ("overlay2", &[][..], Waits::AtCopyUp),
+            ("overlay2", &["index=off", "volatile"], Waits::Never),
+            ("fuse-union", &[], Waits::WhenAsked),
+            ("fuse-union", &["fsync=on"], Waits::AtCopyUp),
+            ("fuse-union", &["volatile"], Waits::WhenAsked),
+            ("fuse-overlayfs", &["volatile"], Waits::Never),
+            ("aufs", &[], Waits::WhenAsked),
+            ("bind", &[], Waits::WhenAsked),
+        ] {
+            let info = DriverInfo {
+                label: "l".into(),
+                driver: driver.into(),
+                options: options.iter().map(|option| (*option).to_owned()).collect(),
+                twin_of: None,
+                availability: Feature::default(),
+            };
+            assert_eq!(info.waits(), waits, "{driver} {options:?}");
+        }
+    }
 }

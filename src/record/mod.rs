@@ -11,7 +11,7 @@ mod io;
 
 pub use conditions::{Clock, Conditions, FetchedMemory, Instrument};
 pub use guest::{Accelerator, Guest};
-pub use host::{Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo};
+pub use host::{Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo, Waits};
 pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs};
 
 use serde::{Deserialize, Serialize};

@@ -27,7 +27,8 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
     let mut rows: Vec<Vec<Spans>> = Vec::new();
     for ((store, driver, size), cases) in found.iter().filter(|(key, _)| key.2 == small || key.2 == large) {
         let Some(info) = results.drivers.get(*driver) else { continue };
-        let name = if results.several_stores() { format!("{} ({store})", info.label) } else { info.label.clone() };
+        let name = results.shown(&info.label);
+        let name = if results.several_stores() { format!("{name} ({store})") } else { name };
         let upper = median(cases.iter().map(|c| c.upper_bytes).collect()).unwrap_or_default();
         let inodes = median(cases.iter().map(|c| c.upper_inodes).collect()).unwrap_or_default();
         let written = median(cases.iter().filter_map(|c| c.written_bytes).collect());

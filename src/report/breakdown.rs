@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::content::{headed, section};
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{ResultSet, Source, breakdowns, human, median};
-use crate::record::{Outcome, Run, Unit};
-use crate::workload::ProbeName;
+use crate::analysis::{Group, ResultSet, Source, View, breakdowns, human, median};
+use crate::record::{Outcome, Run, Unit, metric};
+use crate::workload::{CacheState, Case, Params, ProbeName};
 
 /// Parts, in the order in which they happen.
 const PARTS: [&str; 5] = ["look-up", "data", "sync", "attributes", "rename"];
@@ -14,8 +14,8 @@ const PARTS: [&str; 5] = ["look-up", "data", "sync", "attributes", "rename"];
 /// The sections.
 pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
     let text = Block::Text(marked(
-        "Medians of fresh first writes. Parts of a driver that counts its own steps are means of what it counted (c); parts of the others are differences of cases: \
-         the look-up of the name by itself, a full file less an empty one (data), waiting for the disk less `volatile` (sync). What no part explains is the rest: making \
+        "Fresh first writes. A driver that counts its own steps is asked: its whole and its parts are means over the same writes (c), so that they add up, and \
+         its whole is not the median that stands elsewhere. Of the others the whole is the median, and parts are differences of medians of cases: the look-up of the name by itself, a full file less an empty one (data), waiting for the disk less `volatile` (sync). What no part explains is the rest: making \
          the file, its attributes and its name where they are not counted, the write itself, and for FUSE the round trips between kernel and daemon.",
     ));
     let mut tables = Vec::new();
@@ -34,9 +34,16 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
             .iter()
             .map(|b| {
                 let mut row = vec![
-                    plain(b.driver.clone()),
+                    plain(results.shown(&b.driver)),
                     plain(human::bytes(b.bytes as f64)),
-                    vec![Span::Strong(human::ns(b.whole_ns))],
+                    vec![
+                        Span::Strong(human::ns(b.whole_ns)),
+                        Span::Text(format!(
+                            "{}{}",
+                            if b.is_counted() { " (c)" } else { "" },
+                            if b.contradicted { " †" } else { "" }
+                        )),
+                    ],
                 ];
                 row.extend(PARTS.map(|name| match b.parts.iter().find(|part| part.name == name) {
                     Some(part) if part.from == Source::Counted => plain(format!("{} (c)", human::ns(part.ns))),
@@ -66,35 +73,83 @@ struct Spent {
     memory: Option<u64>,
 }
 
-/// Processor time per operation, a row a probe, by driver.
+/// A point of which processor time is told.
+struct At {
+    label: String,
+    store: String,
+    probe: ProbeName,
+    params: Params,
+}
+
+impl At {
+    fn is_of(&self, case: &Case) -> bool {
+        // How many files there were is no property of one operation.
+        let alike = Params { files: self.params.files, ..case.params } == self.params;
+        case.store == self.store && case.probe == self.probe && alike
+    }
+}
+
+/// Named points, each with one state of the caches: what an operation costs at all sizes, depths and caches together is the cost of none.
+fn points(results: &ResultSet) -> Vec<At> {
+    let mut points = Vec::new();
+    for store in &results.stores {
+        let place = if results.several_stores() { format!(" ({store})") } else { String::new() };
+        let mut add = |probe, view: &View, depth: u32, size: u64, label: String| {
+            let here = |group: &&Group| {
+                let (key, p) = (&group.key, &group.key.params);
+                let at = key.store == *store && key.probe == probe && p.depth == depth && p.file_size_bytes == size;
+                at && p.cache == view.cache
+                    && p.containers == view.containers
+                    && *p == p.plain()
+                    && view.target.matches(p)
+            };
+            if let Some(group) = results.groups.iter().find(here) {
+                points.push(At { label: label + &place, store: store.clone(), probe, params: group.key.params });
+            }
+        };
+        if let Some(view) = View::first_write(results, store) {
+            let mut sizes = vec![view.small(), view.large()];
+            sizes.dedup();
+            for size in sizes {
+                let (bytes, layers) = (human::bytes(size as f64), human::count(view.shallow(), "layer"));
+                let label = format!("first and second write, {bytes}, {layers}, {}", view.cache.as_str());
+                add(ProbeName::CopyUp, &view, view.shallow(), size, label);
+            }
+        }
+        for cache in CacheState::ALL {
+            let hit = &metric::LOOKUP_HIT_NS.name;
+            if let Some(view) = View::of(results, store, ProbeName::Lookup, hit, Some(cache)) {
+                let label = format!("look-up, {}, {}", human::count(view.deep(), "layer"), cache.as_str());
+                add(ProbeName::Lookup, &view, view.deep(), view.small(), label);
+            }
+        }
+    }
+    points
+}
+
+/// Processor time per operation, a row a point and driver.
 fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
-    let mut found: BTreeMap<(ProbeName, &str), Vec<Spent>> = BTreeMap::new();
+    let points = points(results);
+    let mut found: BTreeMap<(usize, &str), Vec<Spent>> = BTreeMap::new();
     for record in run.last_attempts() {
         let (Some(c), Outcome::Measured { observations, .. }) = (&record.conditions, &record.outcome) else { continue };
-        // Of page-cache cases most of the section is counting; of parallel ones the processes are many.
-        if !matches!(record.case.probe, ProbeName::CopyUp | ProbeName::Lookup) || record.case.params.processes > 1 {
-            continue;
-        }
+        let Some(at) = points.iter().position(|at| at.is_of(&record.case)) else { continue };
         let timed = observations.iter().filter(|o| o.metric.unit == Unit::Ns && o.samples.len() > 1);
         let operations: usize = timed.map(|o| o.samples.len()).sum();
         if operations == 0 {
             continue;
         }
         let each = |ns: u64| ns as f64 / operations as f64;
-        let probe = each(c.probe_user_ns + c.probe_kernel_ns);
-        found.entry((record.case.probe, &record.case.driver.label)).or_default().push(Spent {
-            probe,
+        found.entry((at, &record.case.driver.label)).or_default().push(Spent {
+            probe: each(c.probe_user_ns + c.probe_kernel_ns),
             daemon: c.daemon_ns.map(each),
             memory: c.daemon_resident_bytes,
         });
     }
-    if found.is_empty() {
-        return Vec::new();
-    }
     let mut rows: Vec<Vec<Spans>> = Vec::new();
-    for driver in &results.drivers {
-        for probe in [ProbeName::CopyUp, ProbeName::Lookup] {
-            let Some(cases) = found.get(&(probe, driver.label.as_str())) else { continue };
+    for (at, point) in points.iter().enumerate() {
+        for driver in &results.drivers {
+            let Some(cases) = found.get(&(at, driver.label.as_str())) else { continue };
             let own = median(cases.iter().map(|case| case.probe).collect());
             let daemon = median(cases.iter().filter_map(|case| case.daemon).collect());
             let memory = median(cases.iter().filter_map(|case| case.memory).map(|bytes| bytes as f64).collect());
@@ -102,8 +157,8 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
                 plain(value.map(format).unwrap_or_else(|| "none".into()))
             };
             rows.push(vec![
-                plain(driver.label.clone()),
-                plain(probe.as_str()),
+                plain(point.label.clone()),
+                plain(results.shown(&driver.label)),
                 say(own, human::ns),
                 say(daemon, human::ns),
                 say(memory, human::bytes),
@@ -111,12 +166,16 @@ fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
             ]);
         }
     }
-    let head = ["Driver", "Probe", "Caller, with its kernel time", "Daemon", "Daemon’s memory", "Cases"];
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let head = ["Operation", "Driver", "Caller, with its kernel time", "Daemon", "Daemon’s memory", "Cases"];
     vec![
         section("processors", "Processor time per operation"),
         Block::Text(plain(
-            "Median over the cases of a probe, all sizes, depths and caches together: processor time of the whole measured section, bookkeeping between \
-             samples included, divided by its timed operations. What kernel threads did on behalf of either is not in it. Memory is what the daemon has for itself.",
+            "Median over the cases of one point: processor time of the whole measured section, bookkeeping between samples included, divided by its timed \
+             operations, which are a first and a second write of each file, or all kinds of look-ups. What kernel threads did on behalf of either is not in \
+             it. Memory is what the daemon has for itself.",
         )),
         Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![2, 3, 4, 5] }),
     ]

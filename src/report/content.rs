@@ -12,11 +12,14 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     let manifest = &run.manifest;
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
-    for (store, sentences) in headline::sentences(results) {
+    blocks.extend(headline::durability(results).map(|text| Block::Text(marked(&text))));
+    for (store, rows) in headline::rows(results) {
         if let Some(store) = store.filter(|_| results.several_stores()) {
             blocks.push(Block::Heading(format!("Store {store}")));
         }
-        blocks.push(Block::List(sentences.into_iter().map(plain).collect()));
+        let head = ["Question", "Answer", "Figures (medians)", "More of it"].map(str::to_owned).to_vec();
+        let rows = rows.into_iter().map(headline::Row::cells).collect();
+        blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
     }
     let claims = claims(results);
     let any_verdict = claims.iter().any(Claim::is_measured);
@@ -137,7 +140,7 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
         section("key-figures", "Key figures"),
         Block::Text(plain(format!(
             "Medians, with the {confidence} interval of the median in brackets and the number of samples. Lower is better. Drivers that were not \
-             measured are told of below."
+             measured are told of below. † marks figures with cases whose caches the device contradicts; the checklist names them."
         ))),
     ];
     let mut tables = Vec::new();
@@ -161,7 +164,7 @@ fn key_figures(results: &ResultSet) -> Vec<Block> {
             })
             .collect();
         let mut head = vec!["Operation".to_owned()];
-        head.extend(drivers.iter().map(|driver| (*driver).to_owned()));
+        head.extend(drivers.iter().map(|driver| results.shown(driver)));
         let numeric = (1..head.len()).collect();
         let mut rows: Vec<Vec<Spans>> = Vec::new();
         for operation in &operations {
@@ -189,7 +192,7 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
     vec![
         Span::Strong(format(s.p50)),
         Span::Text(format!(" [{}]", human::interval(s.interval, &format))),
-        Span::Text(format!(" n={}", s.n)),
+        Span::Text(format!(" n={}{}", s.n, jobs::mark(data))),
     ]
 }
 

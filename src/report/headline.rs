@@ -1,39 +1,111 @@
-//! The page in a few sentences, for someone who runs containers. Each sentence is made from figures; what was not measured is said to
-//! be not measured, all of it in one sentence behind the others.
+//! The page in a few rows, for someone who runs containers: a question, its answer, the figures behind it, and where there is more. Each is made from
+//! figures; what was not measured is said to be not measured, all of it in one row behind the others.
 
-use super::jobs::{against_volume, ratio_alone};
+use super::jobs::against_volume;
+use super::page::{Span, Spans, plain};
 use crate::analysis::{
-    Comparison, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare, human,
+    Comparison, Data, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare,
+    human,
 };
-use crate::chart::{self, change, each};
-use crate::record::metric;
-use crate::workload::{CacheState, ProbeName};
+use crate::chart::{self, each};
+use crate::record::{Waits, metric};
+use crate::workload::{CacheState, Durability, Params, ProbeName};
 
-/// The sentences by store; without a store when nothing was measured in any.
-pub(super) fn sentences(results: &ResultSet) -> Vec<(Option<&str>, Vec<String>)> {
+/// A question and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    question: String,
+    answer: String,
+    /// The figures behind the answer.
+    figures: String,
+    /// The section or figure of the page that has more.
+    place: &'static str,
+}
+
+impl Row {
+    fn of(
+        question: impl Into<String>,
+        answer: impl Into<String>,
+        figures: impl Into<String>,
+        place: &'static str,
+    ) -> Row {
+        Row { question: question.into(), answer: answer.into(), figures: figures.into(), place }
+    }
+
+    /// The row of the table.
+    pub(super) fn cells(self) -> Vec<Spans> {
+        vec![plain(self.question), vec![Span::Strong(self.answer)], plain(self.figures), plain(self.place)]
+    }
+
+    /// The same for a terminal.
+    pub(super) fn sentence(&self) -> String {
+        let figures = if self.figures.is_empty() { String::new() } else { format!(" ({})", self.figures) };
+        format!("{} {}{figures}", self.question, self.answer)
+    }
+}
+
+/// The rows by store; without a store when nothing was measured in any.
+pub(super) fn rows(results: &ResultSet) -> Vec<(Option<&str>, Vec<Row>)> {
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
-        return vec![(None, vec!["Nothing was measured in this run.".to_owned()])];
+        return vec![(None, vec![Row::of("What was found?", "Nothing was measured in this run.", "", "")])];
     }
     results.stores.iter().map(|store| (Some(store.as_str()), of_store(results, store))).collect()
 }
 
-fn of_store(results: &ResultSet, store: &str) -> Vec<String> {
+/// Labels of drivers that were measured, by when what they wrote is on the disk.
+fn waiting(results: &ResultSet, when: Waits) -> Vec<&str> {
+    let measured = |label: &str| results.groups.iter().any(|g| g.key.driver == label && !g.metrics.is_empty());
+    let drivers = results.drivers.iter().filter(|driver| driver.waits() == when && measured(&driver.label));
+    drivers.map(|driver| driver.label.as_str()).filter(|label| !results.is_baseline(label)).collect()
+}
+
+/// What a reader has to know before a driver is compared with another: when what it wrote is on the disk. Nothing where all are alike.
+pub(super) fn durability(results: &ResultSet) -> Option<String> {
+    let of = |when| waiting(results, when);
+    let (waits, asked, never) = (of(Waits::AtCopyUp), of(Waits::WhenAsked), of(Waits::Never));
+    let mut said = Vec::new();
+    if !waits.is_empty() {
+        said.push(format!(
+            "{} (marked “(waits)”): a first write waits until the copy of the file is on the disk",
+            human::list(&waits)
+        ));
+    }
+    if !asked.is_empty() {
+        said.push(format!("{}: it waits only when the program asks, with fsync", human::list(&asked)));
+    }
+    if !never.is_empty() {
+        said.push(format!(
+            "{}: with `volatile` nothing waits, not even fsync, and after a crash of the machine the container is lost",
+            human::list(&never)
+        ));
+    }
+    (said.len() > 1).then(|| {
+        format!(
+            "Drivers differ in what a crash of the machine may take. {}. Like is compared with like first.",
+            said.join(". ")
+        )
+    })
+}
+
+fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
     let writes = View::first_write(results, store);
-    let mut said: Vec<String> = writes
-        .iter()
-        .flat_map(|view| [first_write(results, view), by_size(results, view), by_depth(results, view)])
-        .collect();
+    let mut said: Vec<Row> = Vec::new();
+    if let Some(view) = &writes {
+        said.push(first_write(results, view));
+        said.extend(durable(results, store));
+        said.extend([by_size(results, view), by_depth(results, view)]);
+    }
     let mut unsaid = Vec::new();
     if writes.is_none() {
         unsaid.push("what the first write to a file of a lower layer costs");
     }
-    for (subject, sentence) in [
+    for (subject, row) in [
         ("whether containers share the page cache", page_cache(results, store)),
         ("what a look-up costs through many layers", lookup(results, store)),
         ("what a volume would save on writes", volume(results, store, writes.as_ref())),
     ] {
-        match sentence {
-            Some(sentence) => said.push(sentence),
+        match row {
+            Some(row) => said.push(row),
             None => unsaid.push(subject),
         }
     }
@@ -44,7 +116,7 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<String> {
     let place = if images.is_empty() { "" } else { " on stacks of known depth and size" };
     said.extend(images);
     if !unsaid.is_empty() {
-        said.push(format!("Not measured{place}: {}.", human::list(&unsaid)));
+        said.push(Row::of("What is missing?", format!("Not measured{place}: {}.", human::list(&unsaid)), "", ""));
     }
     said
 }
@@ -62,26 +134,132 @@ fn size(bytes: u64) -> String {
     human::bytes(bytes as f64)
 }
 
-fn first_write(results: &ResultSet, view: &View) -> String {
-    let (depth, bytes) = (view.shallow(), view.small());
-    let values: Vec<_> =
-        drivers(results, view).into_iter().filter_map(|d| Some((d, view.at(d, depth, bytes)?.p50()))).collect();
-    let control = results
-        .baseline()
-        .and_then(|bind| Some((bind, view.at(bind, depth, bytes)?)))
-        .map(|(bind, data)| format!("; on {bind}, which is what a volume is, {}", human::ns(data.p50())))
-        .unwrap_or_else(|| "; on a volume it was not measured".to_owned());
-    let subject = format!("The first write to a file of {} in a stack of {}", size(bytes), layers(depth));
-    if values.is_empty() {
-        return format!("{subject} was measured with no driver{control}.");
+/// `33.8 µs with a and 73.6 µs with b`; then, behind a semicolon, those that wait for the disk: `waiting for the disk, 179 µs with c`.
+fn alike(results: &ResultSet, values: &[(&str, f64)]) -> String {
+    let waits = waiting(results, Waits::AtCopyUp);
+    let of = |wanted: bool| -> Vec<(&str, f64)> {
+        values.iter().copied().filter(|(driver, _)| waits.contains(driver) == wanted).collect()
+    };
+    let (quick, slow) = (of(false), of(true));
+    match (quick.is_empty(), slow.is_empty()) {
+        (_, true) => each(&quick, human::ns),
+        (true, false) => format!("waiting for the disk, {}", each(&slow, human::ns)),
+        (false, false) => format!("{}; waiting for the disk, {}", each(&quick, human::ns), each(&slow, human::ns)),
     }
-    format!("{subject} takes {}{control} (medians).", each(&values, human::ns))
 }
 
-fn by_size(results: &ResultSet, view: &View) -> String {
+fn first_write(results: &ResultSet, view: &View) -> Row {
+    let (depth, bytes) = (view.shallow(), view.small());
+    let at = |driver| view.at(driver, depth, bytes);
+    let values: Vec<_> = drivers(results, view).into_iter().filter_map(|d| Some((d, at(d)?.p50()))).collect();
+    let control = results.baseline().and_then(|bind| Some((bind, at(bind)?)));
+    let question = format!("What does the first write to a small file cost ({}, {})?", size(bytes), layers(depth));
+    if values.is_empty() {
+        return Row::of(question, "It was measured with no driver.", "", "Key figures");
+    }
+    let Some((bind, base)) = control else {
+        return Row::of(
+            question,
+            "A copy of the file; on a volume it was not measured.",
+            alike(results, &values),
+            "Key figures",
+        );
+    };
+    let ratios: Vec<f64> = values.iter().filter_map(|(d, _)| Some(compare(at(d)?, base)?.ratio)).collect();
+    let answer = match range(&ratios) {
+        Some(times) => format!("The file is copied first, and that takes {times} of what a write on a volume takes."),
+        None => "The file is copied first.".to_owned(),
+    };
+    let figures =
+        format!("{}; on {bind}, which is what a volume is, {}", alike(results, &values), human::ns(base.p50()));
+    Row::of(question, answer, figures, "Key figures")
+}
+
+/// `2×`, or `9.2× to 49×`.
+fn range(ratios: &[f64]) -> Option<String> {
+    let (low, high) = (ratios.iter().copied().reduce(f64::min)?, ratios.iter().copied().reduce(f64::max)?);
+    let (low, high) = (human::ratio(low), human::ratio(high));
+    Some(if low == high { low } else { format!("{low} to {high}") })
+}
+
+/// The same write until it is on the disk, which is where drivers that wait and drivers that do not are alike. Those that never wait are not asked.
+fn durable(results: &ResultSet, store: &str) -> Option<Row> {
+    let name = metric::FIRST_DURABLE_NS.name;
+    let never = waiting(results, Waits::Never);
+    let all: Vec<(&str, &Params, &Data)> = results
+        .with_metric(store, ProbeName::CopyUp, &name)
+        .filter(|g| g.key.params == Params { durability: Durability::Fsync, ..g.key.params.plain() })
+        .filter(|g| g.key.params.file_size_bytes > 0 && results.drivers.iter().any(|d| d.label == g.key.driver))
+        .filter(|g| !never.contains(&g.key.driver.as_str()) && !results.is_baseline(&g.key.driver))
+        .filter_map(|g| Some((g.key.driver.as_str(), &g.key.params, g.metric(&name)?)))
+        .collect();
+    let depth = all.iter().map(|(_, p, _)| p.depth).min()?;
+    let sizes = || all.iter().map(|(_, p, _)| p.file_size_bytes);
+    let (small, large) = (sizes().min()?, sizes().max()?);
+    let at = |bytes: u64| -> Vec<(&str, &Data)> {
+        let here = all.iter().filter(|(_, p, _)| p.depth == depth && p.file_size_bytes == bytes);
+        here.map(|(driver, _, data)| (*driver, *data)).collect()
+    };
+    let words = |bytes: u64| {
+        let values: Vec<(&str, f64)> = at(bytes).iter().map(|(driver, data)| (*driver, data.p50())).collect();
+        format!("{}: {}", size(bytes), each(&values, human::ns))
+    };
+    let figures = if small == large { words(small) } else { format!("{}. {}", words(small), words(large)) };
+    // Against the one that waits anyway, where there is one: what not waiting is worth once a program asks for it.
+    let base = waiting(results, Waits::AtCopyUp).into_iter().next()?;
+    let against = |bytes: u64| {
+        let here = at(bytes);
+        let (_, base_data) = here.iter().find(|(driver, _)| *driver == base)?;
+        let ratios: Vec<f64> = here
+            .iter()
+            .filter(|(d, _)| *d != base)
+            .filter_map(|(_, data)| Some(compare(data, base_data)?.ratio))
+            .collect();
+        Some(format!("{} of {base} at {}", range(&ratios)?, size(bytes)))
+    };
+    let compared: Vec<String> =
+        if small == large { vec![against(small)?] } else { vec![against(small)?, against(large)?] };
+    Some(Row::of(
+        "And until it is on the disk (fsync)?",
+        format!("Then all wait: the others take {}.", human::list(&compared)),
+        figures,
+        "Cost model",
+    ))
+}
+
+/// The answer to "does it take longer?": `Yes, 1.42× with a. Not shown with b and c.`
+fn longer(items: &[(&str, Option<Comparison>)]) -> String {
+    let of = |wanted: fn(Difference) -> bool| -> Vec<(&str, f64)> {
+        items.iter().filter_map(|(d, c)| c.filter(|c| wanted(c.difference)).map(|c| (*d, c.ratio))).collect()
+    };
+    let names = |items: &[(&str, f64)]| human::list(&items.iter().map(|(driver, _)| *driver).collect::<Vec<_>>());
+    let mut said = Vec::new();
+    let (higher, lower) = (of(|d| d == Difference::Higher), of(|d| d == Difference::Lower));
+    if !higher.is_empty() {
+        said.push(format!("Yes, {}.", each(&higher, human::ratio)));
+    }
+    if !lower.is_empty() {
+        said.push(format!("It takes less, {}.", each(&lower, human::ratio)));
+    }
+    let not = of(|d| matches!(d, Difference::WithinInterval | Difference::WithinNoise));
+    match not.len() {
+        0 => {}
+        _ if said.is_empty() && not.len() == items.len() => said.push("No difference shows.".to_owned()),
+        _ => said.push(format!("No difference shows with {}.", names(&not))),
+    }
+    let unknown = of(|d| d == Difference::Unknown);
+    if !unknown.is_empty() {
+        said.push(format!("There are too few blocks to say with {}.", names(&unknown)));
+    }
+    if said.is_empty() { "It was not compared.".to_owned() } else { said.join(" ") }
+}
+
+fn by_size(results: &ResultSet, view: &View) -> Row {
     let (small, large, depth) = (view.small(), view.large(), view.shallow());
+    let question = "Does it take longer for a large file?";
     if small == large {
-        return format!("Only files of {} were measured, so how it grows with size is not measured.", size(small));
+        let answer = format!("Only files of {} were measured, so how it grows with size is not measured.", size(small));
+        return Row::of(question, answer, "", "");
     }
     let at = |driver, size| view.at(driver, depth, size);
     let items: Vec<_> = drivers(results, view)
@@ -89,35 +267,43 @@ fn by_size(results: &ResultSet, view: &View) -> String {
         .map(|driver| (driver, at(driver, large).zip(at(driver, small)).and_then(|(l, s)| compare(l, s))))
         .collect();
     let values: Vec<_> = items.iter().filter_map(|(d, _)| Some((*d, at(d, large)?.p50()))).collect();
-    let takes = match values.is_empty() {
-        true => String::new(),
-        false => format!("a file of {} takes {}; ", size(large), each(&values, human::ns)),
-    };
-    format!("Size: {takes}one of {} instead of {} {}.", size(large), size(small), change(&items))
+    let figures = format!("{} instead of {}: {}", size(large), size(small), alike(results, &values));
+    Row::of(question, longer(&items), figures, "First write against file size")
 }
 
-fn by_depth(results: &ResultSet, view: &View) -> String {
-    let (shallow, deep, small) = (view.shallow(), view.deep(), view.small());
+fn by_depth(results: &ResultSet, view: &View) -> Row {
+    let (shallow, deep) = (view.shallow(), view.deep());
+    let question = "Does it take longer below many layers?";
     if shallow == deep {
-        return format!("Only stacks of {} were measured, so how it grows with depth is not measured.", layers(deep));
+        let answer =
+            format!("Only stacks of {} were measured, so how it grows with depth is not measured.", layers(deep));
+        return Row::of(question, answer, "", "");
     }
-    let at = |driver, depth| view.at(driver, depth, small);
-    let items: Vec<_> = drivers(results, view)
-        .into_iter()
-        .map(|driver| (driver, at(driver, deep).zip(at(driver, shallow)).and_then(|(d, s)| compare(d, s))))
-        .collect();
-    let values: Vec<_> = items.iter().filter_map(|(d, _)| Some((*d, at(d, deep)?.p50()))).collect();
-    let takes = match values.is_empty() {
-        true => String::new(),
-        false => format!("a file of {} below {} takes {}; ", size(small), layers(deep), each(&values, human::ns)),
-    };
-    format!("Depth: {takes}{} instead of {shallow} {}.", layers(deep), change(&items))
+    let mut sizes = vec![view.small(), view.large()];
+    sizes.dedup();
+    let (mut answers, mut figures) = (Vec::new(), Vec::new());
+    for bytes in sizes {
+        let at = |driver, depth| view.at(driver, depth, bytes);
+        let items: Vec<_> = drivers(results, view)
+            .into_iter()
+            .map(|driver| (driver, at(driver, deep).zip(at(driver, shallow)).and_then(|(d, s)| compare(d, s))))
+            .collect();
+        let values: Vec<_> = items.iter().filter_map(|(d, _)| Some((*d, at(d, deep)?.p50()))).collect();
+        answers.push(format!("{}: {}", size(bytes), longer(&items)));
+        if !values.is_empty() {
+            figures.push(format!("{}: {}", size(bytes), alike(results, &values)));
+        }
+    }
+    let figures = format!("{deep} layers instead of {shallow}. {}", figures.join(". "));
+    Row::of(question, answers.join(" "), figures, "First write against depth")
 }
 
-fn page_cache(results: &ResultSet, store: &str) -> Option<String> {
+fn page_cache(results: &ResultSet, store: &str) -> Option<Row> {
+    let question = "Do containers on one image share the page cache?";
     let view = PageView::of(results, store)?;
     let Some(n) = view.containers.last().copied().filter(|n| *n > 1) else {
-        return Some("Whether containers share the page cache was not measured: only one container read.".to_owned());
+        let answer = "Whether containers share the page cache was not measured: only one container read.";
+        return Some(Row::of(question, answer, "", ""));
     };
     let copies: Vec<(&str, f64)> = view
         .drivers
@@ -130,10 +316,10 @@ fn page_cache(results: &ResultSet, store: &str) -> Option<String> {
             (once > 0.0).then_some((*driver, resident / once))
         })
         .collect();
-    Some(chart::copies(n, &copies))
+    Some(Row::of(question, chart::copies(n, &copies), "", "Resident memory against the number of containers"))
 }
 
-fn lookup(results: &ResultSet, store: &str) -> Option<String> {
+fn lookup(results: &ResultSet, store: &str) -> Option<Row> {
     // The coldest state that was measured: a name that is cached costs the same through any stack.
     let view = [CacheState::Cold, CacheState::Fresh, CacheState::Warm]
         .into_iter()
@@ -141,22 +327,23 @@ fn lookup(results: &ResultSet, store: &str) -> Option<String> {
     let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
     let drivers = drivers(results, &view);
     let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
+    let question = format!("Does finding a name take longer through many layers ({} caches)?", view.cache.as_str());
+    let place = "Look-up against depth";
     if values.is_empty() {
-        return Some(format!("A look-up through {} was measured with no driver.", layers(deep)));
+        return Some(Row::of(question, "It was measured with no driver.", "", place));
     }
-    let subject = format!("Looking up a name ({} caches) through {}", view.cache.as_str(), layers(deep));
-    let takes = format!("{subject} takes {}", each(&values, human::ns));
+    let figures = format!("{}: {}", layers(deep), each(&values, human::ns));
     if shallow == deep {
-        return Some(format!("{takes}; other depths were not measured."));
+        return Some(Row::of(question, "Other depths were not measured.", figures, place));
     }
     let items: Vec<_> = drivers
         .iter()
         .map(|d| (*d, view.at(d, deep, bytes).zip(view.at(d, shallow, bytes)).and_then(|(a, b)| compare(a, b))))
         .collect();
-    Some(format!("{takes}; that many instead of {shallow} {}.", change(&items)))
+    Some(Row::of(question, longer(&items), format!("{figures}; against {shallow}"), place))
 }
 
-fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<String> {
+fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row> {
     let (view, bind) = (writes?, results.baseline()?);
     let (depth, large) = (view.shallow(), view.large());
     let base = view.at(bind, depth, large)?;
@@ -170,48 +357,60 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Str
         return None;
     }
     let bytes = size(large);
+    let (question, place) = ("What belongs in a volume?", "The tax over a bind mount");
     if slower.is_empty() {
         // "Not slower" has to have been found; few blocks find nothing.
-        if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
-            return Some(format!(
-                "There are too few blocks to say what a volume would save on the first write to a file of {bytes}."
-            ));
-        }
-        return Some(format!(
-            "These figures give no reason for a volume: the first write to a file of {bytes} is not slower than on {bind}."
-        ));
+        let answer = if compared.iter().any(|(_, c)| c.difference == Difference::Unknown) {
+            format!("There are too few blocks to say what a volume would save on the first write to a file of {bytes}.")
+        } else {
+            format!("No reason for one shows: the first write to a file of {bytes} is not found slower than on {bind}.")
+        };
+        return Some(Row::of(question, answer, "", place));
     }
+    let files = if view.small() == large { "Files" } else { "Large files" };
+    let ratios: Vec<f64> = slower.iter().map(|(_, ratio)| *ratio).collect();
+    let times = range(&ratios).unwrap_or_default();
+    let answer =
+        format!("{files} that are written to: the first write to one of {bytes} takes {times} of what it takes there.");
     let again = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None);
-    let again: Vec<_> = again
+    let again: Vec<(&str, Comparison)> = again
         .iter()
         .flat_map(|view| {
             let at = |driver| view.at(driver, view.shallow(), view.large());
-            let compared = drivers(results, view).into_iter().map(move |d| (d, at(d)));
-            compared.map(|(d, subject)| (d, subject.zip(at(bind)).and_then(|(s, b)| compare(s, b)))).collect::<Vec<_>>()
+            let compared = move |d| Some((d, compare(at(d)?, at(bind)?)?));
+            drivers(results, view).into_iter().filter_map(compared).collect::<Vec<_>>()
         })
         .collect();
-    let second = if again.is_empty() {
-        "The second write to the same file was not measured".to_owned()
-    } else {
-        format!("For the second write to the same file a driver instead of {bind} {}", change(&again))
+    let (found, open): (Vec<_>, Vec<_>) = again.into_iter().partition(|(_, c)| c.difference.is_found());
+    let found: Vec<(&str, f64)> = found.into_iter().map(|(driver, c)| (driver, c.ratio)).collect();
+    let open: Vec<&str> = open.into_iter().map(|(driver, _)| driver).collect();
+    let open = if open.is_empty() { String::new() } else { format!("not resolved with {}", human::list(&open)) };
+    let second = match (found.is_empty(), open.is_empty()) {
+        (true, true) => "the second write was not measured".to_owned(),
+        (true, false) => format!("the second write, {open}"),
+        (false, true) => format!("the second write, {}", each(&found, human::ratio)),
+        (false, false) => format!("the second write, {}, {open}", each(&found, human::ratio)),
     };
-    let files = if view.small() == large { "files" } else { "large files" };
-    Some(format!(
-        "Better put in a volume: {files} that are written to; the first write to one of {bytes} costs, against {bind}, {}. {second}.",
-        each(&slower, human::ratio)
-    ))
+    Some(Row::of(question, answer, format!("First write, {}; {second}", each(&slower, human::ratio)), place))
 }
 
-/// The least and the most of some ratios by driver, each with what stands behind it: `overlay2 ≈1.02× (tar) to 9.68× (chown)`. `None` without any.
+/// The least and the most of the ratios that were resolved, by driver, each with what stands behind it: `overlay2 0.45× (tar) to 9.68× (chown), 2 of 9
+/// not resolved`. `None` without any ratio.
 fn spans<'a>(results: &'a ResultSet, ratios: impl Fn(&'a str) -> Vec<(String, Comparison)>) -> Option<String> {
     let of = |driver: &'a str| {
-        let ratios = ratios(driver);
-        let by = |a: &&(String, Comparison), b: &&(String, Comparison)| a.1.ratio.total_cmp(&b.1.ratio);
-        let (least, most) = (ratios.iter().min_by(by)?, ratios.iter().max_by(by)?);
-        let words = |(behind, comparison): &(String, Comparison)| format!("{}{behind}", ratio_alone(comparison));
-        Some(match ratios.len() {
-            1 => format!("{driver} {}", words(least)),
-            _ => format!("{driver} {} to {}", words(least), words(most)),
+        let all = ratios(driver);
+        let found: Vec<&(String, Comparison)> = all.iter().filter(|(_, c)| c.difference.is_found()).collect();
+        let by = |a: &&&(String, Comparison), b: &&&(String, Comparison)| a.1.ratio.total_cmp(&b.1.ratio);
+        let words = |(behind, c): &(String, Comparison)| format!("{}{behind}", human::ratio(c.ratio));
+        let unresolved = match all.len() - found.len() {
+            0 => String::new(),
+            n if n == all.len() => return (n > 0).then(|| format!("{driver} not resolved")),
+            n => format!(", {n} of {} not resolved", all.len()),
+        };
+        let (least, most) = (found.iter().min_by(by)?, found.iter().max_by(by)?);
+        Some(match found.len() {
+            1 => format!("{driver} {}{unresolved}", words(least)),
+            _ => format!("{driver} {} to {}{unresolved}", words(least), words(most)),
         })
     };
     let drivers: Vec<String> = results.drivers.iter().filter_map(|driver| of(&driver.label)).collect();
@@ -226,13 +425,22 @@ fn spans_of<'a>(results: &ResultSet, operations: impl Iterator<Item = &'a Operat
     })
 }
 
-fn jobs(results: &ResultSet, store: &str) -> Option<String> {
+fn jobs(results: &ResultSet, store: &str) -> Option<Row> {
     let view = JobView::of(results, store)?;
     let spans = spans_of(results, view.jobs.iter().map(|(_, operation)| operation))?;
-    Some(format!("Whole programs against the same on a volume, the least and the most: {spans}."))
+    let slowed = |(_, operation): &&(_, Operation)| {
+        let higher = |d: &crate::record::DriverInfo| {
+            against_volume(results, operation, &d.label).is_some_and(|c| c.difference == Difference::Higher)
+        };
+        results.drivers.iter().any(higher)
+    };
+    let n = view.jobs.iter().filter(slowed).count();
+    let answer = format!("Jobs found slower than on a volume, with one driver or more: {n} of {}.", view.jobs.len());
+    let figures = format!("Against a volume, the least and the most: {spans}");
+    Some(Row::of("What does a whole program notice?", answer, figures, "Jobs: layer against volume"))
 }
 
-fn parallel(results: &ResultSet, store: &str) -> Option<String> {
+fn parallel(results: &ResultSet, store: &str) -> Option<Row> {
     let views = ParallelView::all(results, store);
     let most = views.iter().filter_map(|view| view.points.last()).map(|(count, _)| *count).max()?;
     let ratios = |driver: &str| {
@@ -243,13 +451,19 @@ fn parallel(results: &ResultSet, store: &str) -> Option<String> {
         views.iter().filter_map(of).map(|comparison| (String::new(), comparison)).collect()
     };
     let spans = spans(results, ratios)?;
-    Some(format!("The same work by {most} processes instead of one takes, over all that was done: {spans}."))
+    Some(Row::of(
+        format!("Does the same work take less by {most} processes instead of one?"),
+        format!("Over all that was done: {spans}."),
+        "",
+        "In parallel",
+    ))
 }
 
-fn images(results: &ResultSet, store: &str) -> Vec<String> {
+fn images(results: &ResultSet, store: &str) -> Vec<Row> {
     let say = |view: &ImageView| {
         let spans = spans_of(results, view.whole_times())?;
-        Some(format!("{} against a volume that holds a copy of it, the least and the most: {spans}.", view.name))
+        let question = format!("What does {} cost against a volume that holds a copy of it?", view.name);
+        Some(Row::of(question, format!("The least and the most: {spans}."), "", "Images"))
     };
     ImageView::all(results, store).iter().filter_map(say).collect()
 }

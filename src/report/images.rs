@@ -1,7 +1,7 @@
 //! Imported images: their own files, by driver.
 
 use super::content::section;
-use super::jobs::table;
+use super::jobs::{NOT_RESOLVED, table};
 use super::page::{Block, plain};
 use crate::analysis::{ImageView, ResultSet, human};
 
@@ -14,7 +14,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
                 blocks.push(section("images", "Images"));
                 blocks.push(Block::Text(plain(format!(
                     "Operations on the images’ own files, as they lie in the images’ own layers: the median, and in brackets its ratio to the same on a \
-                     volume that holds a copy of the whole image, with the {} interval of the ratio. A ratio marked “≈” is no difference. Caches are fresh \
+                     volume that holds a copy of the whole image, with the {} interval of the ratio. {NOT_RESOLVED} Caches are fresh \
                      where nothing else is said. Which files were drawn is in the notes of the records; jobs work on all that an image has.",
                     human::percent(crate::analysis::CONFIDENCE)
                 ))));

@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, plain};
-use crate::analysis::{Comparison, Difference, JobView, Operation, ResultSet, compare, human};
+use crate::analysis::{Comparison, Data, Difference, JobView, Operation, ResultSet, compare, human};
 use crate::record::Unit;
 
 /// The section; nothing where the run has no jobs.
@@ -14,8 +14,8 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     let mut blocks = vec![section("jobs", "Jobs: layer against volume")];
     blocks.push(Block::Text(plain(format!(
         "Whole programs on a tree of {} (median size {}) that lies over {}, {} caches: the median from the start of the program to its end, and in \
-         brackets its ratio to the same job on a volume with the {} interval of the ratio. A ratio marked “≈” is no difference: its interval holds 1, or \
-         two measurements of the same thing differ by as much.",
+         brackets its ratio to the same job on a volume with the {} interval of the ratio. A job is one sample a block: its ratio is the geometric mean of \
+         the ratios block by block, its interval Student’s t of their logarithms. {NOT_RESOLVED}",
         human::count(p.files, "file"),
         human::bytes(p.file_size_bytes as f64),
         human::count(p.depth, "layer"),
@@ -36,7 +36,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
 pub(super) fn table(results: &ResultSet, what: &str, operations: &[(Unit, Operation)]) -> Block {
     let has = |driver: &str| operations.iter().any(|(_, operation)| operation.of(driver).is_some());
     let drivers: Vec<&str> = results.drivers.iter().map(|d| d.label.as_str()).filter(|d| has(d)).collect();
-    let head = std::iter::once(what.to_owned()).chain(drivers.iter().map(|d| (*d).to_owned())).collect();
+    let head = std::iter::once(what.to_owned()).chain(drivers.iter().map(|d| results.shown(d))).collect();
     let rows = operations.iter().map(|(unit, operation)| {
         let cells = drivers.iter().map(|driver| cell(results, *unit, operation, driver));
         std::iter::once(plain(operation.label.clone())).chain(cells).collect()
@@ -51,11 +51,16 @@ fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans
         Unit::Bytes => human::bytes(data.p50()),
         Unit::Count => data.p50().to_string(),
     };
-    let mut spans = vec![Span::Strong(figure)];
+    let mut spans = vec![Span::Strong(figure), Span::Text(mark(data).to_owned())];
     if let Some(comparison) = against_volume(results, job, driver) {
-        spans.push(Span::Text(format!(" [{}]", ratio(&comparison))));
+        spans.push(Span::Text(format!(" [{}]", ratio(&comparison, data.summary.n))));
     }
     spans
+}
+
+/// What a figure is marked with in which there are cases whose caches the device contradicts; the checklist names them.
+pub(super) fn mark(data: &Data) -> &'static str {
+    if data.summary.contradicted > 0 { " †" } else { "" }
 }
 
 /// What a driver takes over what a volume takes. `None` for the volume itself, and where one of the two was not measured.
@@ -64,16 +69,17 @@ pub(super) fn against_volume(results: &ResultSet, operation: &Operation, driver:
     compare(operation.of(driver)?, operation.of(bind)?)
 }
 
-/// `3.20×, 3.10 to 3.31×`, with ≈ before what is no difference.
-pub(super) fn ratio(c: &Comparison) -> String {
-    format!("{}, {}", ratio_alone(c), human::interval(c.interval, human::ratio))
-}
+/// What is said of a ratio that is no finding.
+pub(super) const NOT_RESOLVED: &str = "Not resolved: the interval holds 1, or two measurements of the same thing differ by as much, so that there may \
+                                       be a difference that so many samples do not show.";
 
-/// As [`ratio`], without the interval.
-pub(super) fn ratio_alone(c: &Comparison) -> String {
-    let mark = match c.difference {
-        Difference::WithinInterval | Difference::WithinNoise => "≈",
-        _ => "",
-    };
-    format!("{mark}{}", human::ratio(c.ratio))
+/// `3.20×, 3.10 to 3.31×`; `not resolved, n=4: 1.02×, 0.98× to 1.06×` of what is no finding.
+pub(super) fn ratio(c: &Comparison, n: usize) -> String {
+    let (ratio, interval) = (human::ratio(c.ratio), human::interval(c.interval, human::ratio));
+    match c.difference {
+        Difference::WithinInterval | Difference::WithinNoise => {
+            format!("not resolved, n={n}: {ratio}, {interval}")
+        }
+        _ => format!("{ratio}, {interval}"),
+    }
 }

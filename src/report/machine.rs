@@ -11,6 +11,7 @@ use crate::record::{Feature, Guest, Outcome, Privileges, Run, StoreInfo};
 pub(super) fn blocks(run: &Run) -> Vec<Block> {
     let mut blocks =
         vec![section("machine", "Machine"), machine(run), Block::Heading("Stores".to_owned()), stores(run)];
+    blocks.extend(without_journal(run));
     blocks.push(Block::Heading("Drivers, as the kernel reports their mounts".to_owned()));
     blocks.push(mounts(run));
     blocks.extend(notes(run));
@@ -88,6 +89,7 @@ fn stores(run: &Run) -> Block {
         "Store",
         "Path",
         "File system",
+        "Journal",
         "Options",
         "Device",
         "Scheduler",
@@ -111,6 +113,11 @@ fn stores(run: &Run) -> Block {
                 plain(s.label.clone()),
                 vec![Span::Code(s.path.clone())],
                 plain(or_unknown(&s.fs_type)),
+                plain(match s.journal {
+                    Some(true) => "yes",
+                    Some(false) => "none",
+                    None => "not recorded",
+                }),
                 vec![Span::Code(s.mount_options.clone())],
                 vec![Span::Code(s.device.clone())],
                 plain(s.scheduler.as_deref().unwrap_or("none")),
@@ -122,7 +129,20 @@ fn stores(run: &Run) -> Block {
             ]
         })
         .collect();
-    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![9, 10] })
+    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![10, 11] })
+}
+
+/// What waiting for the disk costs depends on what has to be written.
+fn without_journal(run: &Run) -> Option<Block> {
+    let without = run.manifest.stores.iter().filter(|store| store.journal == Some(false));
+    let without: Vec<&str> = without.map(|store| store.label.as_str()).collect();
+    (!without.is_empty()).then(|| {
+        Block::Warning(plain(format!(
+            "The file system of {} has no journal, as most machines’ has: to wait for the disk, as overlay2 does in each copy_up and as fsync does, costs \
+             another time there.",
+            human::list(&without)
+        )))
+    })
 }
 
 fn mounts(run: &Run) -> Block {

@@ -8,11 +8,21 @@ use crate::record::Run;
 /// The section.
 pub(super) fn blocks(run: &Run) -> Vec<Block> {
     let confidence = human::percent(CONFIDENCE);
+    let superseded = run.cases.iter().filter(|record| record.superseded).count() as u64;
+    let excluded = match superseded {
+        0 => "all are used here".to_owned(),
+        n => format!(
+            "used here are those of the last attempt of each case; {} that the machine disturbed, or whose caches did not stay as asked, {} repeated and left out, \
+             whatever {} measured",
+            human::count(n, "attempt"),
+            if n == 1 { "was" } else { "were" },
+            if n == 1 { "it" } else { "they" }
+        ),
+    };
     let notes = [
-        "Samples: every one taken is kept in `cases.jsonl` and used here; none is dropped as an outlier.".to_owned(),
+        format!("Samples: every one taken is kept in `cases.jsonl`; {excluded}. None is dropped as an outlier."),
         "Groups: the cases that differ only in their block are one group. Each case has a new process, a new mount and a new upper. A \
-         block holds every case once, in an order drawn from the seed, so that drift of the machine falls on all alike. Of a case that was \
-         repeated because the machine was disturbed, the last attempt counts."
+         block holds every case once, in an order drawn from the seed, so that drift of the machine falls on all alike."
             .to_owned(),
         "Percentiles: definition 7 of Hyndman & Fan (1996), linear between neighbouring samples.".to_owned(),
         format!(
@@ -21,17 +31,18 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
              Hinkley, 1997). Two things that were measured in the same blocks are drawn the same blocks, so that drift cancels in \
              their ratio. The interval is the estimate times or divided by exp(t × se × √(k / (k − 1))): se is the standard deviation of \
              the logarithms of the replicates, k the number of blocks, t the quantile of Student’s t with k − 1 degrees of freedom \
-             (Hesterberg, 2015). One block has no interval."
+             (Hesterberg, 2015). Where each block gave one sample, as of jobs, a ratio is the geometric mean of the ratios block by block and its interval \
+             Student’s t of their logarithms. One block has no interval."
         ),
-        "A against A: one variant is measured a second time under another label. The noise of a metric is the 95th percentile of the ratios of \
+        "A against A: one variant is measured a second time under another label. The noise of a metric, with one state of the caches, is the 95th percentile of the ratios of \
          such twins, whichever is larger over the other, or the largest where there are fewer than 20."
             .to_owned(),
-        "No difference: two medians are called different only if the interval of their ratio does not include 1 and the ratio is \
+        "Not resolved: two medians are called different only if the interval of their ratio does not include 1 and the ratio is \
          larger than the noise. Without A against A the noise is not known: differences then rest on the interval alone, and no claim has a verdict \
          that depends on times."
             .to_owned(),
         "Caches: warm: the name has been looked up through this mount and the data is resident. Fresh: a new mount over cached layers. \
-         Cold: a new mount, then `drop_caches`. They are never mixed in one figure's line."
+         Cold: a new mount, then `drop_caches`. They are never mixed in one figure."
             .to_owned(),
         "The control is `bind`: a bind mount of a plain directory, with no layers, which is what a volume is.".to_owned(),
         "Not measured means that there is no figure: nothing is extrapolated, and nothing missing is drawn as zero.".to_owned(),

@@ -79,12 +79,12 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
     let results = ResultSet::of(run);
     let plates = plates(&results)?;
     let page = content::page(run, &results, &plates);
-    let in_short = headline::sentences(&results)
+    let in_short = headline::rows(&results)
         .into_iter()
-        .flat_map(|(store, sentences)| {
+        .flat_map(|(store, rows)| {
             let store =
                 store.filter(|_| results.several_stores()).map(|store| format!("Store {store}: ")).unwrap_or_default();
-            sentences.into_iter().map(move |sentence| format!("{store}{sentence}"))
+            rows.into_iter().map(move |row| format!("{store}{}", row.sentence()))
         })
         .collect();
 

@@ -25,16 +25,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         if rows.is_empty() {
             continue;
         }
-        let mut head = vec![
-            "Driver",
-            "Fixed",
-            "A layer",
-            "A MiB",
-            "A layer and MiB",
-            "Compounding",
-            "Error unseen",
-            "In interval",
-        ];
+        let mut head = vec!["Driver", "Fixed", "A layer", "A MiB", "A layer and MiB", "Compounding", "Error unseen"];
         if durability == Durability::Fsync {
             blocks.push(Block::Text(plain(
                 "The same writes, each followed by fsync: the time until they were durable. Sync is what its constants have more than those \
@@ -49,9 +40,9 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     }
     if !models.is_empty() {
         blocks.push(Block::Text(plain(
-            "Compounding: the prediction for the deepest and largest point, divided by what it is without the term of depth × bytes. Error unseen: median \
-             and largest relative error of predictions of points that lie between others and that the model was not fitted to. In interval: how many of those lie within \
-             the prediction interval made from the others, whose factor follows, with the share that it promises to hold.",
+            "Compounding: the prediction for the deepest and largest point, divided by what it is without the term of depth × bytes; it describes the \
+             formula, and no verdict rests on it. Error unseen: median and largest relative error of predictions of points that the model was not fitted \
+             to, those at the edges among them; then that of the deepest and largest point, below 0 where less was predicted than observed.",
         )));
     }
     let beyond: Vec<Spans> = models.iter().filter_map(|model| beyond(results, model)).collect();
@@ -81,7 +72,8 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
 }
 
 fn name(results: &ResultSet, model: &CostModel) -> String {
-    if results.several_stores() { format!("{} ({})", model.driver, model.store) } else { model.driver.clone() }
+    let driver = results.shown(&model.driver);
+    if results.several_stores() { format!("{driver} ({})", model.store) } else { driver }
 }
 
 /// The predictions that are extrapolations.
@@ -91,11 +83,13 @@ fn beyond(results: &ResultSet, model: &CostModel) -> Option<Spans> {
         .iter()
         .map(|cell| {
             format!(
-                "{}, {}: {} predicted, {} observed",
+                "{}, {}: {} predicted, {} observed (n={}){}",
                 human::bytes(cell.bytes),
                 human::count(cell.depth as u32, "layer"),
                 human::ns(cell.held_out_ns),
-                human::ns(cell.observed_ns)
+                human::ns(cell.observed_ns),
+                cell.n,
+                if cell.contradicted { " †" } else { "" }
             )
         })
         .collect();
@@ -112,9 +106,9 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
                 .map(|cell| format!(" ({}, {})", human::bytes(cell.bytes), human::count(cell.depth as u32, "layer")));
             format!("{}, at most {}{}", human::percent(median), human::percent(largest), place.unwrap_or_default())
         }
-        None => "no point lies between others".to_owned(),
+        None => String::new(),
     };
-    let (covered, interior) = model.covered();
+    let corner = model.corner().map(|cell| format!("; {} at the deepest and largest", human::percent(cell.error())));
     let mut row = vec![
         plain(name),
         time(model.fixed_ns),
@@ -125,12 +119,7 @@ fn row(results: &ResultSet, model: &CostModel) -> Vec<Spans> {
             Span::Strong(human::ratio(model.compounding_ratio)),
             Span::Text(format!(" [{}]", human::interval(Some(model.compounding), human::ratio))),
         ],
-        plain(error),
-        plain(format!(
-            "{covered} of {interior}, {} ({})",
-            human::ratio(model.prediction_factor),
-            human::percent(model.prediction_confidence)
-        )),
+        plain(error + &corner.unwrap_or_default()),
     ];
     if model.durability == Durability::Fsync {
         row.push(match model.sync {

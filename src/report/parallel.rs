@@ -1,7 +1,7 @@
 //! One process and several on the same number of files.
 
 use super::content::section;
-use super::jobs::ratio;
+use super::jobs::{NOT_RESOLVED, ratio};
 use super::page::{Block, Span, Spans, Table, plain};
 use crate::analysis::{Operation, ParallelView, ResultSet, compare, human};
 
@@ -19,8 +19,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     blocks.push(Block::Text(plain(format!(
         "The same files in one container, divided among processes that start together: the median from the first one’s start to the last one’s end, \
          and in brackets its ratio to the time that one process takes, with the {} interval of the ratio. Below 1 the processes help one another, above \
-         they are in each other’s way. A ratio marked “≈” is no difference: its interval holds 1, or two measurements of the same thing differ by as \
-         much. One process stays on one processor; several have all of them.",
+         they are in each other’s way. {NOT_RESOLVED} One process stays on one processor; several have all of them.",
         human::percent(crate::analysis::CONFIDENCE),
     ))));
     for (store, view) in &views {
@@ -34,7 +33,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
 fn table(results: &ResultSet, view: &ParallelView) -> Block {
     let has = |driver: &str| view.points.iter().any(|(_, operation)| operation.of(driver).is_some());
     let drivers: Vec<&str> = results.drivers.iter().map(|d| d.label.as_str()).filter(|d| has(d)).collect();
-    let head = std::iter::once("Processes").chain(drivers.iter().copied()).map(str::to_owned).collect();
+    let head = std::iter::once("Processes".to_owned()).chain(drivers.iter().map(|d| results.shown(d))).collect();
     let rows = view.points.iter().map(|(count, operation)| {
         let cells = drivers.iter().map(|driver| cell(operation, view.alone().filter(|_| *count > 1), driver));
         std::iter::once(plain(operation.label.clone())).chain(cells).collect()
@@ -46,7 +45,7 @@ fn cell(operation: &Operation, alone: Option<&Operation>, driver: &str) -> Spans
     let Some(data) = operation.of(driver) else { return plain("not measured") };
     let mut spans = vec![Span::Strong(human::ns(data.p50()))];
     if let Some(comparison) = alone.and_then(|alone| compare(data, alone.of(driver)?)) {
-        spans.push(Span::Text(format!(" [{}]", ratio(&comparison))));
+        spans.push(Span::Text(format!(" [{}]", ratio(&comparison, data.summary.n))));
     }
     spans
 }

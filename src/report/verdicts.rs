@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist, human};
+use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist};
 use crate::record::{Feature, Run};
 
 /// The section of the verdicts.
@@ -11,8 +11,9 @@ pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
     blocks.push(Block::Text(plain(
         "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
          run. A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
-         (noise, from A against A); without A against A nothing is concluded from times. Where points contradict one another, more here and \
-         less there, the verdict is undecided and names both ends.",
+         (noise, from A against A, of the same state of the caches); without A against A nothing is concluded from times. Of a claim over several points \
+         most points have to say the same, each by itself; where some say yes and others no, it depends, and the points are named. States of the \
+         caches have verdicts of their own. Blocks: the fewest that a group was measured in, of which the intervals are made.",
     )));
     blocks.extend(aufs_is_missing(results).map(|text| Block::Warning(marked(&text))));
     blocks.push(overview(results, claims));
@@ -37,8 +38,8 @@ pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
             continue;
         }
         let rows = claim.findings.iter().map(|finding| row(results, finding)).collect();
-        let head = ["Driver", "Verdict", "The numbers that decide it", "Groups"].map(str::to_owned).to_vec();
-        blocks.push(Block::Table(Table { head, rows, numeric: vec![3] }));
+        let head = ["Driver", "Verdict", "The numbers that decide it", "Groups", "Blocks"].map(str::to_owned).to_vec();
+        blocks.push(Block::Table(Table { head, rows, numeric: vec![3, 4] }));
     }
     blocks
 }
@@ -62,7 +63,7 @@ pub(super) fn none(claims: &[Claim]) -> Vec<Block> {
 
 /// How often each verdict was found, a row a claim.
 fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
-    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotMeasured];
+    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Depends, Verdict::Undecided, Verdict::NotMeasured];
     let mut head = vec!["Claim".to_owned()];
     head.extend(verdicts.map(|verdict| verdict.words().to_owned()));
     let rows = claims
@@ -70,13 +71,10 @@ fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
         .map(|claim| {
             let mut row = vec![plain(claim.question)];
             row.extend(verdicts.map(|verdict| {
-                let with: Vec<String> = claim
-                    .findings
-                    .iter()
-                    .filter(|finding| finding.verdict == verdict)
-                    .map(|finding| name(results, finding))
-                    .collect();
-                plain(if with.is_empty() { "–".to_owned() } else { human::list(&with) })
+                plain(match with(results, claim, verdict) {
+                    with if with.is_empty() => "–".to_owned(),
+                    with => with.join("; "),
+                })
             }));
             row
         })
@@ -84,11 +82,29 @@ fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
     Block::Table(Table { head, rows, numeric: Vec::new() })
 }
 
-fn name(results: &ResultSet, finding: &Finding) -> String {
-    match results.several_stores() {
-        true => format!("{} ({})", finding.driver, finding.store),
-        false => finding.driver.clone(),
+/// Drivers of a claim with a verdict, each with the parts of the points of which it holds: `overlay2 (waits): cold caches, fresh caches`.
+fn with(results: &ResultSet, claim: &Claim, verdict: Verdict) -> Vec<String> {
+    let mut found: Vec<(&str, Vec<String>)> = Vec::new();
+    for finding in claim.findings.iter().filter(|finding| finding.verdict == verdict) {
+        let store = Some(finding.store.clone()).filter(|_| results.several_stores());
+        let part = Some(finding.part.clone()).filter(|part| !part.is_empty());
+        let of = store.into_iter().chain(part).collect::<Vec<String>>().join(" ");
+        match found.iter_mut().find(|(driver, _)| *driver == finding.driver) {
+            Some((_, parts)) => parts.push(of),
+            None => found.push((&finding.driver, vec![of])),
+        }
     }
+    let name = |(driver, parts): (&str, Vec<String>)| match parts.join(", ") {
+        parts if parts.is_empty() => results.shown(driver),
+        parts => format!("{}: {parts}", results.shown(driver)),
+    };
+    found.into_iter().map(name).collect()
+}
+
+fn name(results: &ResultSet, finding: &Finding) -> String {
+    let store = if results.several_stores() { format!(" ({})", finding.store) } else { String::new() };
+    let part = if finding.part.is_empty() { String::new() } else { format!(", {}", finding.part) };
+    format!("{}{part}{store}", results.shown(&finding.driver))
 }
 
 fn row(results: &ResultSet, finding: &Finding) -> Vec<Spans> {
@@ -98,7 +114,8 @@ fn row(results: &ResultSet, finding: &Finding) -> Vec<Spans> {
         _ => Span::Strong(verdict),
     };
     let driver = plain(name(results, finding));
-    vec![driver, vec![verdict], marked(&finding.words), plain(finding.groups.len().to_string())]
+    let counts = [finding.groups.len(), finding.blocks].map(|n| plain(n.to_string()));
+    [driver, vec![verdict], marked(&finding.words)].into_iter().chain(counts).collect()
 }
 
 /// Why aufs itself has no verdict, if it has none.

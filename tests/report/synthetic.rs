@@ -400,6 +400,7 @@ fn store(label: &str, index: usize) -> StoreInfo {
             how: format!("64 reads of 4 KiB each, O_DIRECT, of /dev/made-up{index}"),
             model: (index > 1).then(|| "hdd-7200, a made-up disk".to_owned()),
         }),
+        journal: Some(index == 0),
         reflink: Feature::missing("FICLONE: Operation not supported (os error 95)", "use XFS or Btrfs"),
         free_bytes: 40 << 30,
         total_bytes: 100 << 30,
