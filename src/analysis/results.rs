@@ -7,7 +7,7 @@ use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{DriverInfo, Outcome, Run, StoreInfo};
+use crate::record::{DriverInfo, Outcome, Run, StoreInfo, metric};
 use crate::workload::{Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
@@ -199,6 +199,11 @@ impl ResultSet {
             null,
             marks: marks(run),
         }
+    }
+
+    /// Whether the first look-up in a directory was measured apart from the next ones there. Where it was not, the next ones hold it.
+    pub fn first_lookups_apart(&self) -> bool {
+        self.groups.iter().any(|group| group.metric(&metric::LOOKUP_FIRST_NS.name).is_some())
     }
 
     /// Whether what is said of a store has to name it.

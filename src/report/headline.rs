@@ -6,7 +6,7 @@ use crate::analysis::{
     Comparison, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare, human,
 };
 use crate::chart::{self, change, each};
-use crate::record::metric;
+use crate::record::{Metric, metric};
 use crate::workload::{CacheState, ProbeName};
 
 /// The sentences by store; without a store when nothing was measured in any.
@@ -135,25 +135,40 @@ fn page_cache(results: &ResultSet, store: &str) -> Option<String> {
 
 fn lookup(results: &ResultSet, store: &str) -> Option<String> {
     // The coldest state that was measured: a name that is cached costs the same through any stack.
-    let view = [CacheState::Cold, CacheState::Fresh, CacheState::Warm]
-        .into_iter()
-        .find_map(|c| View::of(results, store, ProbeName::Lookup, &metric::LOOKUP_HIT_NS.name, Some(c)))?;
+    let coldest = |metric: &Metric| {
+        let states = [CacheState::Cold, CacheState::Fresh, CacheState::Warm].into_iter();
+        states.into_iter().find_map(|c| View::of(results, store, ProbeName::Lookup, &metric.name, Some(c)))
+    };
+    let first = coldest(&metric::LOOKUP_FIRST_NS).map(|view| {
+        let subject = format!("The first look-up in a directory ({} caches)", view.cache.as_str());
+        through_layers(results, &view, &subject)
+    });
+    let next = coldest(&metric::LOOKUP_HIT_NS).map(|view| match first {
+        Some(_) => through_layers(results, &view, "Looking up the next name there"),
+        None => through_layers(results, &view, &format!("Looking up a name ({} caches)", view.cache.as_str())),
+    });
+    let said: Vec<String> = first.into_iter().chain(next).collect();
+    (!said.is_empty()).then(|| said.join(" "))
+}
+
+/// What a look-up takes through the deepest stack, and what depth does to it.
+fn through_layers(results: &ResultSet, view: &View, subject: &str) -> String {
     let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
-    let drivers = drivers(results, &view);
+    let drivers = drivers(results, view);
     let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
+    let subject = format!("{subject} through {}", layers(deep));
     if values.is_empty() {
-        return Some(format!("A look-up through {} was measured with no driver.", layers(deep)));
+        return format!("{subject} was measured with no driver.");
     }
-    let subject = format!("Looking up a name ({} caches) through {}", view.cache.as_str(), layers(deep));
     let takes = format!("{subject} takes {}", each(&values, human::ns));
     if shallow == deep {
-        return Some(format!("{takes}; other depths were not measured."));
+        return format!("{takes}; other depths were not measured.");
     }
     let items: Vec<_> = drivers
         .iter()
         .map(|d| (*d, view.at(d, deep, bytes).zip(view.at(d, shallow, bytes)).and_then(|(a, b)| compare(a, b))))
         .collect();
-    Some(format!("{takes}; that many instead of {shallow} {}.", change(&items)))
+    format!("{takes}; that many instead of {shallow} {}.", change(&items))
 }
 
 fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<String> {
