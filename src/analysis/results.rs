@@ -7,7 +7,7 @@ use super::bootstrap::{Blocks, Interval, Replicates, Sketch, resample};
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{DriverInfo, Outcome, Run, StoreInfo, metric};
+use crate::record::{DriverInfo, Metric, Outcome, Run, StoreInfo, metric};
 use crate::workload::{Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
@@ -60,7 +60,13 @@ pub struct Data {
     pub replicates: Option<Replicates>,
     /// Resampled spreads, 90th less 10th percentile; `None` with fewer than two blocks.
     pub spreads: Option<Replicates>,
+    /// The samples of each case in the order taken, with its block: of [`IN_ORDER`] alone, else none.
+    pub cases: Vec<(u32, Vec<u64>)>,
 }
+
+/// Metrics of which a sample's place in its case means something: the first write of a process is unlike those after it, and containers start
+/// one after the other.
+const IN_ORDER: [&Metric; 2] = [&metric::FIRST_WRITE_NS, &metric::START_NS];
 
 /// A distribution in a few numbers, in the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,7 +115,26 @@ impl Data {
             interval: replicates.as_ref().and_then(Replicates::interval),
             noise: None,
         };
-        Some(Data { sorted: all, summary, replicates, spreads })
+        Some(Data { sorted: all, summary, replicates, spreads, cases: Vec::new() })
+    }
+
+    /// What the samples at some places of their cases say; asked for each place, from 0, and for the number of samples of the case. `None`
+    /// where no sample is wanted, or the order is not known.
+    pub fn at_places(&self, wanted: impl Fn(usize, usize) -> bool) -> Option<Data> {
+        let picked: Vec<(u32, Vec<u64>)> = self
+            .cases
+            .iter()
+            .map(|(block, samples)| {
+                let places = samples.iter().enumerate().filter(|(place, _)| wanted(*place, samples.len()));
+                (*block, places.map(|(_, sample)| *sample).collect())
+            })
+            .collect();
+        let mut blocks = Blocks::new();
+        for (block, samples) in picked.iter().filter(|(_, samples)| !samples.is_empty()) {
+            blocks.entry(*block).or_default().push(samples);
+        }
+        let data = Data::of(&blocks)?;
+        Some(Data { summary: Summary { noise: self.summary.noise, ..data.summary }, ..data })
     }
 
     /// The median.
@@ -141,6 +166,8 @@ pub struct ResultSet {
     pub twins: Vec<DriverInfo>,
     /// By how much twins differ from what they repeat.
     pub null: Null,
+    /// Whether the time of a start is the container's alone: [`crate::record::Instrument::mounts_alone`].
+    pub mounts_alone: bool,
     /// What every figure has to be marked with: that the values were smoke values, that the times are not those of a real CPU.
     pub marks: Vec<&'static str>,
     /// What a first write costs, for each driver in each store, or why that is not known.
@@ -197,6 +224,7 @@ impl ResultSet {
             drivers,
             twins,
             null,
+            mounts_alone: run.manifest.instrument.as_ref().is_some_and(|instrument| instrument.mounts_alone),
             marks: marks(run),
         }
     }
@@ -242,7 +270,16 @@ impl ResultSet {
 /// Groups with their data, in the order given. Resampling is most of the work of a report, so every processor takes a part.
 fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group> {
     let group = |(key, metrics): &(GroupKey, BTreeMap<&str, Blocks<'_>>)| {
-        let data = |(metric, blocks): (&&str, &Blocks<'_>)| Some(((*metric).to_owned(), Data::of(blocks)?));
+        let data = |(metric, blocks): (&&str, &Blocks<'_>)| {
+            let cases = match IN_ORDER.iter().any(|known| known.name == **metric) {
+                true => blocks
+                    .iter()
+                    .flat_map(|(block, pieces)| pieces.iter().map(|piece| (*block, piece.to_vec())))
+                    .collect(),
+                false => Vec::new(),
+            };
+            Some(((*metric).to_owned(), Data { cases, ..Data::of(blocks)? }))
+        };
         Group { key: key.clone(), metrics: metrics.iter().filter_map(data).collect() }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -295,6 +332,17 @@ mod tests {
         assert_eq!(s.noise, None);
         assert!(s.interval.unwrap().contains(25.0));
         assert_eq!(data.spreads.unwrap().estimate(), 20.0);
+    }
+
+    #[test]
+    fn samples_can_be_picked_by_their_place_in_a_case() {
+        let cases = vec![(1, vec![90, 10, 11]), (1, vec![80, 12]), (2, vec![70, 13])];
+        let data = Data { cases, ..Data::of(&blocks(&[&[1]])).unwrap() };
+        assert_eq!(data.at_places(|place, _| place > 0).unwrap().sorted, [10, 11, 12, 13]);
+        let last = data.at_places(|place, of| place + 1 == of).unwrap();
+        assert_eq!((&last.sorted[..], last.summary.blocks), (&[11, 12, 13][..], 2));
+        assert!(data.at_places(|_, _| false).is_none());
+        assert!(last.at_places(|_, _| true).is_none());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! of a real run, so that reports can be tested, and looked at, without one.
 
 use layerbench::record::{
-    Capabilities, CaseRecord, DriverInfo, Feature, Host, Medium, MediumClass, Metric, Observation, Outcome, Privileges,
-    Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
+    Capabilities, CaseRecord, DriverInfo, Feature, Host, Instrument, Medium, MediumClass, Metric, Observation, Outcome,
+    Privileges, Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
     CacheState, Case, DriverVariant, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
@@ -116,7 +116,7 @@ pub fn run(spec: &Spec) -> Run {
         workloads: vec![workload],
         guest: None,
         host: host(),
-        instrument: None,
+        instrument: Some(Instrument { mounts_alone: true, ..Instrument::default() }),
         stores: spec.stores.iter().enumerate().map(|(i, label)| store(label, i)).collect(),
         drivers: drivers.iter().map(|driver| info(spec, driver)).collect(),
         planned_cases: records.len() as u32,
