@@ -184,7 +184,8 @@ impl Trial<'_> {
             }
             let targets = self.targets;
             let parents = targets.first_hits.iter().chain(&targets.first_misses).filter_map(|name| name.parent());
-            let folders = [&targets.opaque, &targets.merged, &targets.listed].into_iter().flatten().map(PathBuf::as_path);
+            let folders =
+                [&targets.opaque, &targets.merged, &targets.listed].into_iter().flatten().map(PathBuf::as_path);
             for name in folders.chain(parents) {
                 warm_folder(&layer.join(name));
             }

@@ -139,7 +139,8 @@ mod tests {
             assert_eq!(having(&with.merged[0]), depth as usize);
             assert_eq!(having(&with.paths[2]), 1);
             assert_eq!(with.paths[2].strip_prefix(DATA).unwrap().iter().count(), 16);
-            let folders: HashSet<_> = with.first_hits.iter().chain(&with.first_misses).map(|path| path.parent()).collect();
+            let folders: HashSet<_> =
+                with.first_hits.iter().chain(&with.first_misses).map(|path| path.parent()).collect();
             assert_eq!(folders.len(), 6);
             assert!(folders.into_iter().flatten().all(|folder| having(folder) == depth as usize));
             assert!(with.first_hits.iter().all(|path| having(path) == 1));
