@@ -19,6 +19,9 @@ pub struct StartByPlace;
 /// Containers of a point, one after the other. Of few containers each is a point.
 const RUN: usize = 10;
 
+/// Most markers on a line.
+const MARKERS: usize = 20;
+
 /// The starts on one number of layers: containers, and a group for each driver.
 struct Place<'a> {
     depth: u32,
@@ -92,7 +95,15 @@ impl Chart for StartByPlace {
                 }
                 let middle = |(first, last, data)| ((first + last) as f64 / 2.0, data);
                 let points: Vec<(f64, Data)> = points.into_iter().map(middle).collect();
-                series.push(Series::of(look(data.position(driver)), points.iter().map(|(x, data)| (*x, Some(data)))));
+                let mut line = Series::of(look(data.position(driver)), points.iter().map(|(x, data)| (*x, Some(data))));
+                // So many that their markers would cover one another.
+                let every = points.len().div_ceil(MARKERS);
+                for (index, point) in line.points.iter_mut().enumerate() {
+                    if let Some(point) = point {
+                        point.mark = index % every == 0;
+                    }
+                }
+                series.push(line);
             }
             let title =
                 format!("{}, {}", human::count(place.depth, "layer"), human::count(place.containers, "container"));
