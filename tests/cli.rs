@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use layerbench::record::{Outcome, Privileges, Run};
-use layerbench::workload::ProbeName;
+use layerbench::workload::{CacheState, ProbeName};
 
 fn layerbench() -> Command {
     Command::new(env!("CARGO_BIN_EXE_layerbench"))
@@ -243,7 +243,10 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
             ProbeName::Lookup => {
                 let hiding = ["lookup_whiteout_ns", "lookup_opaque_ns"].into_iter();
                 let others = ["lookup_hit_ns", "lookup_miss_ns", "lookup_merged_ns", "lookup_path_ns", "open_ns"];
-                hiding.filter(|_| record.case.params.depth > 1).chain(others).chain(["readdir_ns"]).collect()
+                let first = ["lookup_first_ns", "lookup_first_miss_ns"].into_iter();
+                let first = first.filter(|_| record.case.params.cache != CacheState::Warm);
+                let hiding = hiding.filter(|_| record.case.params.depth > 1);
+                hiding.chain(first).chain(others).chain(["readdir_ns"]).collect()
             }
             ProbeName::PageCache => {
                 // Smoke files are too small for the kernel's count.

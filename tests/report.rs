@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerbench::analysis::{Answer, ResultSet, Verdict, checklist, claims};
 use layerbench::chart;
-use layerbench::record::{DamagedLine, Observation, Outcome, Run, RunWriter, metric};
+use layerbench::record::{DamagedLine, Instrument, Observation, Outcome, Run, RunWriter, metric};
 use layerbench::report::{ReportError, render};
 use layerbench::workload::{CacheState, Interned, ProbeName};
 
@@ -76,7 +76,18 @@ struct Pages {
 
 impl Pages {
     fn csv(&self, name: &str) -> String {
-        let path = PathBuf::from(format!("charts/{name}.csv"));
+        self.chart(&format!("{name}.csv"))
+    }
+
+    /// What is written in a drawing, whatever lines it is broken into.
+    fn drawn_words(&self, name: &str) -> String {
+        let svg = self.chart(&format!("{name}.svg"));
+        let texts = svg.split('<').filter_map(|tag| tag.split_once('>')).map(|(_, text)| text.trim());
+        texts.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn chart(&self, file: &str) -> String {
+        let path = Path::new("charts").join(file);
         let (_, bytes) = self.files.iter().find(|(at, _)| *at == path).unwrap_or_else(|| panic!("no {path:?}"));
         String::from_utf8(bytes.clone()).expect("UTF-8")
     }
@@ -293,6 +304,94 @@ fn every_number_drawn_is_in_the_csv_with_its_samples_and_bounds() {
         let head = pages.csv(name).lines().next().map(str::to_owned).expect("head");
         assert!(head.contains("_low") && head.contains("_high"), "{name}: {head}");
     }
+}
+
+/// Keeps the observations of a run that are wanted.
+fn retain(run: &mut Run, wanted: impl Fn(&str) -> bool) {
+    for record in &mut run.cases {
+        if let Outcome::Measured { observations, .. } = &mut record.outcome {
+            observations.retain(|observation| wanted(&observation.metric.name));
+        }
+    }
+}
+
+#[test]
+fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_hold_it() {
+    let mut run = synthetic::run(&small());
+    let now = pages(&run);
+    let csv = now.csv("lookup_by_depth");
+    assert!(
+        csv.contains(",\"first look-up, hit\",cold,120,") && csv.contains(",\"first look-up, miss\",cold,120,"),
+        "{csv}"
+    );
+    assert!(!csv.contains("first look-up, hit\",warm"), "{csv}");
+    for told in
+        ["The first look-up in a directory (cold caches) through 120 layers takes", "Looking up the next name there"]
+    {
+        assert!(now.markdown.contains(told), "{told}");
+    }
+    let drawn = |pages: &Pages, name: &str| pages.drawn_words(name).contains("The directory has been visited");
+    assert!(drawn(&now, "lookup_by_depth") && drawn(&now, "lookup_atlas"));
+
+    retain(&mut run, |name| !name.starts_with("lookup_first"));
+    let old = pages(&run);
+    assert!(!old.markdown.contains("irst look-up") && !old.markdown.contains("next look-up"));
+    assert!(old.markdown.contains("Looking up a name (cold caches) through 120 layers takes"));
+    assert!(!old.csv("lookup_by_depth").contains("first look-up"));
+    assert!(!drawn(&old, "lookup_by_depth") && old.drawn_words("lookup_by_depth").contains("had been opened"));
+}
+
+#[test]
+fn starts_are_told_by_their_place_where_the_clock_held_nothing_that_grows_with_it() {
+    let spec = Spec { containers: vec![1, 40], ..small() };
+    let mut run = synthetic::run(&spec);
+    let instrument = run.manifest.instrument.replace(Instrument::default());
+    assert!(!pages(&run).figures.contains(&"start_by_place".to_owned()));
+    run.manifest.instrument = instrument;
+    // One driver gets slower with each container.
+    for record in run.cases.iter_mut().filter(|record| record.case.driver.label == "overlay2") {
+        let Outcome::Measured { observations, .. } = &mut record.outcome else { continue };
+        for observation in observations.iter_mut().filter(|o| o.metric == metric::START_NS) {
+            for (place, sample) in observation.samples.iter_mut().enumerate() {
+                *sample += 1_000_000 * place as u64;
+            }
+        }
+    }
+    let pages = pages(&run);
+    let csv = pages.csv("start_by_place");
+    // Four drivers, four times ten containers.
+    assert_eq!(csv.lines().count(), 1 + 4 * 4, "{csv}");
+    assert!(csv.contains("default,overlay2,1,40,31,40,30,"), "{csv}");
+    for told in [
+        "Of 40 containers over",
+        "the last ten took, against the first ten, ",
+        "Being among the last ten takes longer, ",
+    ] {
+        assert!(pages.markdown.contains(told), "{told}");
+    }
+    assert!(pages.drawn_words("start_by_place").contains("one after the other"));
+}
+
+#[test]
+fn the_first_write_of_a_process_can_be_left_out() {
+    let mut run = synthetic::run(&small());
+    for record in &mut run.cases {
+        let Outcome::Measured { observations, .. } = &mut record.outcome else { continue };
+        for observation in observations.iter_mut().filter(|o| o.metric == metric::FIRST_WRITE_NS) {
+            observation.samples[0] *= 50;
+        }
+    }
+    let pages = pages(&run);
+    let csv = pages.csv("first_write_distribution");
+    // Four drivers; three blocks of six files.
+    let lines = |writes: &str, n: u32| {
+        let wanted = |line: &&str| line.contains(&format!(",{writes},")) && line.contains(&format!(",{n},"));
+        csv.lines().filter(wanted).count()
+    };
+    assert!(lines("every write", 18) > 0 && lines("without the first of each process", 15) > 0, "{csv}");
+    // Three blocks of four drivers.
+    let words = pages.drawn_words("first_write_distribution");
+    assert!(words.contains("is its slowest in 12 of 12 cases"), "{words}");
 }
 
 #[test]

@@ -176,6 +176,7 @@ mod tests {
             null: Default::default(),
             marks: vec![],
             models: vec![],
+            mounts_alone: false,
         };
         let found = breakdowns(&results, "s");
         assert_eq!((found.len(), found[0].whole_ns, found[0].unexplained_ns()), (1, 40.0, 2.0), "{found:?}");

@@ -24,7 +24,7 @@ impl<'a> Operation<'a> {
 }
 
 /// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
-/// write, look-ups through the deepest stack for each cache state, reads. Those that nothing measured are left out.
+/// write, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
 pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
@@ -47,12 +47,19 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
         let (depth, size) = (view.shallow(), view.small());
         add(format!("second write, {}", where_(depth, size)), &view, depth, size);
     }
-    let lookups =
-        [("hit", &metric::LOOKUP_HIT_NS), ("miss", &metric::LOOKUP_MISS_NS), ("whiteout", &metric::LOOKUP_WHITEOUT_NS)];
-    for (name, metric) in lookups {
+    // What is next has to be said where there is a first.
+    let next = if results.first_lookups_apart() { "next look-up" } else { "look-up" };
+    let lookups = [
+        ("first look-up", "hit", &metric::LOOKUP_FIRST_NS),
+        ("first look-up", "miss", &metric::LOOKUP_FIRST_MISS_NS),
+        (next, "hit", &metric::LOOKUP_HIT_NS),
+        (next, "miss", &metric::LOOKUP_MISS_NS),
+        (next, "whiteout", &metric::LOOKUP_WHITEOUT_NS),
+    ];
+    for (time, name, metric) in lookups {
         for cache in [CacheState::Cold, CacheState::Fresh, CacheState::Warm] {
             let Some(view) = View::of(results, store, ProbeName::Lookup, &metric.name, Some(cache)) else { continue };
-            let label = format!("look-up {name}, {}, {}", cache.as_str(), human::count(view.deep(), "layer"));
+            let label = format!("{time} {name}, {}, {}", cache.as_str(), human::count(view.deep(), "layer"));
             add(label, &view, view.deep(), view.small());
         }
     }

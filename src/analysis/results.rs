@@ -8,7 +8,7 @@ use super::compare::Statistic;
 use super::model::{CostModel, NotFitted, cost_models};
 use super::null::Null;
 use super::quantile::{quantile, sorted};
-use crate::record::{CaseRecord, Conditions, DriverInfo, Outcome, Run, StoreInfo, Waits};
+use crate::record::{CaseRecord, Conditions, DriverInfo, Metric, Outcome, Run, StoreInfo, Waits, metric};
 use crate::workload::{CacheState, Params, ProbeName};
 
 /// Name of the driver that is the control, and what a volume is.
@@ -65,7 +65,13 @@ pub struct Data {
     pub tails: Option<Replicates>,
     /// Each block with the median of its samples.
     pub medians: Vec<(u32, f64)>,
+    /// The samples of each case in the order taken, with its block: of [`IN_ORDER`] alone, else none.
+    pub cases: Vec<(u32, Vec<u64>)>,
 }
+
+/// Metrics of which a sample's place in its case means something: the first write of a process is unlike those after it, and containers start
+/// one after the other.
+const IN_ORDER: [&Metric; 2] = [&metric::FIRST_WRITE_NS, &metric::START_NS];
 
 /// A distribution in a few numbers, in the metric's unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,6 +132,7 @@ impl Data {
             replicates,
             spreads,
             tails,
+            cases: Vec::new(),
             medians: sketches.iter().map(Sketch::median).collect(),
         })
     }
@@ -133,6 +140,25 @@ impl Data {
     /// The mean, for what was counted as a mean to be compared with.
     pub fn mean(&self) -> f64 {
         self.sorted.iter().map(|sample| *sample as f64).sum::<f64>() / self.sorted.len().max(1) as f64
+    }
+
+    /// What the samples at some places of their cases say; asked for each place, from 0, and for the number of samples of the case. `None`
+    /// where no sample is wanted, or the order is not known.
+    pub fn at_places(&self, wanted: impl Fn(usize, usize) -> bool) -> Option<Data> {
+        let picked: Vec<(u32, Vec<u64>)> = self
+            .cases
+            .iter()
+            .map(|(block, samples)| {
+                let places = samples.iter().enumerate().filter(|(place, _)| wanted(*place, samples.len()));
+                (*block, places.map(|(_, sample)| *sample).collect())
+            })
+            .collect();
+        let mut blocks = Blocks::new();
+        for (block, samples) in picked.iter().filter(|(_, samples)| !samples.is_empty()) {
+            blocks.entry(*block).or_default().push(samples);
+        }
+        let data = Data::of(&blocks)?;
+        Some(Data { summary: Summary { noise: self.summary.noise, ..data.summary }, ..data })
     }
 
     /// The median.
@@ -164,6 +190,8 @@ pub struct ResultSet {
     pub twins: Vec<DriverInfo>,
     /// By how much twins differ from what they repeat.
     pub null: Null,
+    /// Whether the time of a start is the container's alone: [`crate::record::Instrument::mounts_alone`].
+    pub mounts_alone: bool,
     /// What every figure has to be marked with: that the values were smoke values, that the times are not those of a real CPU.
     pub marks: Vec<&'static str>,
     /// What a first write costs, for each driver in each store, or why that is not known.
@@ -225,8 +253,14 @@ impl ResultSet {
             drivers,
             twins,
             null,
+            mounts_alone: run.manifest.instrument.as_ref().is_some_and(|instrument| instrument.mounts_alone),
             marks: marks(run),
         }
+    }
+
+    /// Whether the first look-up in a directory was measured apart from the next ones there. Where it was not, the next ones hold it.
+    pub fn first_lookups_apart(&self) -> bool {
+        self.groups.iter().any(|group| group.metric(&metric::LOOKUP_FIRST_NS.name).is_some())
     }
 
     /// Whether what is said of a store has to name it.
@@ -271,7 +305,16 @@ impl ResultSet {
 /// Groups with their data, in the order given. Resampling is most of the work of a report, so every processor takes a part.
 fn summarised(samples: Vec<(GroupKey, BTreeMap<&str, Blocks<'_>>)>) -> Vec<Group> {
     let group = |(key, metrics): &(GroupKey, BTreeMap<&str, Blocks<'_>>)| {
-        let data = |(metric, blocks): (&&str, &Blocks<'_>)| Some(((*metric).to_owned(), Data::of(blocks)?));
+        let data = |(metric, blocks): (&&str, &Blocks<'_>)| {
+            let cases = match IN_ORDER.iter().any(|known| known.name == **metric) {
+                true => blocks
+                    .iter()
+                    .flat_map(|(block, pieces)| pieces.iter().map(|piece| (*block, piece.to_vec())))
+                    .collect(),
+                false => Vec::new(),
+            };
+            Some(((*metric).to_owned(), Data { cases, ..Data::of(blocks)? }))
+        };
         Group { key: key.clone(), metrics: metrics.iter().filter_map(data).collect() }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -339,6 +382,17 @@ mod tests {
         assert_eq!(data.spreads.unwrap().estimate(), 20.0);
         assert_eq!(data.tails.unwrap().estimate(), 35.0 / 25.0);
         assert_eq!(data.medians, [(1, 20.0), (2, 30.0)]);
+    }
+
+    #[test]
+    fn samples_can_be_picked_by_their_place_in_a_case() {
+        let cases = vec![(1, vec![90, 10, 11]), (1, vec![80, 12]), (2, vec![70, 13])];
+        let data = Data { cases, ..Data::of(&blocks(&[&[1]])).unwrap() };
+        assert_eq!(data.at_places(|place, _| place > 0).unwrap().sorted, [10, 11, 12, 13]);
+        let last = data.at_places(|place, of| place + 1 == of).unwrap();
+        assert_eq!((&last.sorted[..], last.summary.blocks), (&[11, 12, 13][..], 2));
+        assert!(data.at_places(|_, _| false).is_none());
+        assert!(last.at_places(|_, _| true).is_none());
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl Axis {
         axis
     }
 
-    fn linear(title: String, quantity: Quantity, high: f64) -> Axis {
+    /// A scale from 0 to `high`, whatever is on it.
+    pub fn linear(title: String, quantity: Quantity, high: f64) -> Axis {
         let mut axis = Axis { title, ticks: Vec::new(), mesh: Vec::new(), log: false, low: 0.0, high: high * 1.06 };
         let step = match quantity {
             // Steps of bytes are powers of two.

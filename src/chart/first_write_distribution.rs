@@ -1,11 +1,12 @@
-//! The whole distribution of the first write at one point, as HdrHistogram plots it: the tail is where containers wait.
+//! The whole distribution of the first write at one point, as HdrHistogram plots it: the tail is where containers wait. Once with every write,
+//! and once without the first one of each process, which is unlike the others.
 
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, number};
 use super::panel::{Mark, Panel, Point, Series, zeros};
 use super::sheet::{Sheet, draw};
 use super::style::look;
-use super::words::{ends, in_store};
+use super::words::{capital, ends, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{Data, ResultSet, View, human, quantile};
 
@@ -29,32 +30,53 @@ impl Chart for FirstWriteDistribution {
         let (depth, size) = (this.shallow(), this.small());
 
         let mut csv = Csv::new(
-            &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target", "n", "percentile", "latency_ns"],
+            &[
+                "store",
+                "driver",
+                "writes",
+                "depth_layers",
+                "file_size_bytes",
+                "cache",
+                "target",
+                "n",
+                "percentile",
+                "latency_ns",
+            ],
             &[],
         );
-        let mut series = Vec::new();
-        for driver in &this.drivers {
-            let Some(found) = this.at(driver, depth, size) else { continue };
-            let mut points = Vec::new();
-            for (tail, value, mark) in percentiles(found) {
-                let mark = if mark { Mark::Filled } else { Mark::None };
-                points.push(Some(Point { x: 1.0 / tail, y: value, band: None, mark }));
-                csv.row([
-                    store.to_owned(),
-                    (*driver).to_owned(),
-                    depth.to_string(),
-                    size.to_string(),
-                    this.cache.as_str().to_owned(),
-                    this.target.words(),
-                    found.summary.n.to_string(),
-                    format!("{:.6}", 100.0 * (1.0 - tail)).trim_end_matches('0').trim_end_matches('.').to_owned(),
-                    number(value),
-                ]);
+        let found: Vec<(&str, &Data)> =
+            this.drivers.iter().filter_map(|d| Some((*d, this.at(d, depth, size)?))).collect();
+        let later: Vec<(&str, Data)> = found.iter().filter_map(|(d, data)| Some((*d, without_first(data)?))).collect();
+        let mut lines = |writes: &str, lines: &mut dyn Iterator<Item = (&str, &Data)>| {
+            let mut series = Vec::new();
+            for (driver, found) in lines {
+                let mut points = Vec::new();
+                for (tail, value, mark) in percentiles(found) {
+                    let mark = if mark { Mark::Filled } else { Mark::None };
+                    points.push(Some(Point { x: 1.0 / tail, y: value, band: None, mark }));
+                    csv.row([
+                        store.to_owned(),
+                        driver.to_owned(),
+                        writes.to_owned(),
+                        depth.to_string(),
+                        size.to_string(),
+                        this.cache.as_str().to_owned(),
+                        this.target.words(),
+                        found.summary.n.to_string(),
+                        format!("{:.6}", 100.0 * (1.0 - tail)).trim_end_matches('0').trim_end_matches('.').to_owned(),
+                        number(value),
+                    ]);
+                }
+                series.push(Series { look: look(data.position(driver)), points, label: None });
             }
-            series.push(Series { look: look(data.position(driver)), points, label: Some((*driver).to_owned()) });
-        }
+            (capital(writes), series)
+        };
+        let panels = [
+            lines("every write", &mut found.iter().copied()),
+            lines("without the first of each process", &mut later.iter().map(|(d, data)| (*d, data))),
+        ];
         // An interrupted run may have both values, and not the point where they meet.
-        if series.is_empty() {
+        if found.is_empty() {
             return Ok(None);
         }
         // The same place in every store, so that the scales are shared.
@@ -65,17 +87,21 @@ impl Chart for FirstWriteDistribution {
             })
             .collect();
         let most = all.iter().map(|data| data.summary.n).max().unwrap_or(1) as f64;
-        let values = all.iter().flat_map(|data| percentiles(data)).map(|(_, value, _)| value);
+        let later_all: Vec<Data> = all.iter().filter_map(|data| without_first(data)).collect();
+        let values = all.iter().copied().chain(&later_all).flat_map(percentiles).map(|(_, value, _)| value);
         let y = Axis::fit("latency of the first write", Quantity::Ns, values);
-        let panels = vec![Panel { title: String::new(), x: Axis::percentiles(most), y, series }];
+        let drawn = panels.into_iter().filter(|(_, series)| !series.is_empty());
+        let panels: Vec<_> =
+            drawn.map(|(title, series)| Panel { title, x: Axis::percentiles(most), y: y.clone(), series }).collect();
         let title = "Distribution of the first write".to_owned();
         let subtitle = vec![format!(
             "{}Files of {}, {}, {}. Each line ends where one sample is left; to the right of 99 % is what one write in a \
-             hundred waits.{}",
+             hundred waits. {}{}",
             in_store(data, store),
             human::bytes(size as f64),
             human::count(depth, "layer"),
             this.fixed(),
+            slowest_first(&found),
             zeros(&panels)
         )];
         let svg = draw(&Sheet {
@@ -88,6 +114,25 @@ impl Chart for FirstWriteDistribution {
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&this, depth, size) }))
     }
+}
+
+/// The first writes but for that of each process which is its first operation: a case is a process, with its samples in order.
+fn without_first(data: &Data) -> Option<Data> {
+    data.at_places(|place, _| place > 0)
+}
+
+/// In how many cases the first write of the process is the slowest of all, of those that have others.
+fn slowest_first(found: &[(&str, &Data)]) -> String {
+    let cases = found.iter().flat_map(|(_, data)| &data.cases).filter(|(_, samples)| samples.len() > 1);
+    let first = |(_, samples): &&(u32, Vec<u64>)| samples.first() == samples.iter().max();
+    let (firsts, all) = (cases.clone().filter(first).count(), cases.count());
+    if all == 0 {
+        return "No process wrote to more than one file.".to_owned();
+    }
+    format!(
+        "A process’s first write is its slowest in {firsts} of {}; on the right it is left out.",
+        human::count(all as u64, "case")
+    )
 }
 
 /// Share of samples above, value, and whether it is a percentile with a name (50, 90, 99, ...). It ends where the share is that of

@@ -1,7 +1,7 @@
 //! What else a name can be than there or not: an opaque directory, one that every layer has, the end of a long path; and what begins with a
 //! look-up, open and listing. A row for each kind against the number of layers, the states of the caches side by side.
 
-use super::lookup_panels::{Cell, STATES, STATES_WORDS, drivers, row, table};
+use super::lookup_panels::{Cell, STATES, STATES_WORDS, directory_words, drivers, row, table};
 use super::panel::zeros;
 use super::sheet::{Sheet, draw};
 use super::words::{capital, change, in_store};
@@ -51,7 +51,7 @@ impl Chart for LookupAtlas {
                 in_store(data, store)
             ),
             format!("Line: median; band: 10th to 90th percentile.{zeros}"),
-            STATES_WORDS.to_owned(),
+            format!("{STATES_WORDS} {}", directory_words(data)),
         ];
         let svg = draw(&Sheet {
             title: title.clone(),

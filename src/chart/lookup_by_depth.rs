@@ -1,24 +1,34 @@
-//! Look-up of a name against the number of layers: hit, miss and whiteout side by side, a row for each state of the caches.
+//! Look-up of a name against the number of layers, a row for each state of the caches: the first in a directory, hit and miss; then the next
+//! ones there, hit, miss and whiteout.
 
-use super::lookup_panels::{Cell, STATES, STATES_WORDS, drivers, row, table};
+use super::lookup_panels::{Cell, STATES, STATES_WORDS, directory_words, drivers, row, table};
 use super::panel::zeros;
 use super::sheet::{Sheet, draw};
 use super::words::{change, each, in_store};
 use super::{Chart, ChartError, Figure, legend};
-use crate::analysis::{ResultSet, compare, human};
+use crate::analysis::{ResultSet, View, compare, human};
 use crate::record::{Metric, metric};
 use crate::workload::CacheState;
 
 /// See the module.
 pub struct LookupByDepth;
 
-static COLUMNS: [(&str, Metric); 3] =
+/// Name and metric of a column.
+type Column = (&'static str, Metric);
+
+static FIRST: [Column; 2] =
+    [("first look-up, hit", metric::LOOKUP_FIRST_NS), ("first look-up, miss", metric::LOOKUP_FIRST_MISS_NS)];
+
+static NEXT: [Column; 3] =
     [("hit", metric::LOOKUP_HIT_NS), ("miss", metric::LOOKUP_MISS_NS), ("whiteout", metric::LOOKUP_WHITEOUT_NS)];
 
-/// Look-ups of a name that is there.
-fn hit(cache: CacheState) -> Cell<'static> {
-    let [(name, metric), ..] = &COLUMNS;
+fn cell((name, metric): &'static Column, cache: CacheState) -> Cell<'static> {
     Cell { name, metric, cache }
+}
+
+/// Look-ups of a name that is there, in the coldest state that was measured.
+fn coldest<'a>(column: &'static Column, data: &'a ResultSet, store: &str) -> Option<View<'a>> {
+    STATES.into_iter().find_map(|cache| cell(column, cache).view(data, store))
 }
 
 impl Chart for LookupByDepth {
@@ -27,7 +37,7 @@ impl Chart for LookupByDepth {
     }
 
     fn about(&self) -> &'static str {
-        "latency of a look-up (hit, miss, whiteout) against the number of layers, for each state of the caches"
+        "latency of the first look-up in a directory and of the next ones against the number of layers, for each state of the caches"
     }
 
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
@@ -35,12 +45,14 @@ impl Chart for LookupByDepth {
         let mut rows = Vec::new();
         let mut found = Vec::new();
         let mut target = None;
-        for cache in STATES {
-            let cells = COLUMNS.each_ref().map(|(name, metric)| Cell { name, metric, cache });
-            let Some(row) = row(data, store, "latency of stat", &cells, &mut csv) else { continue };
-            found.extend(row.drivers);
-            target = target.or_else(|| hit(cache).view(data, store).map(|view| view.target));
-            rows.push(row.panels);
+        for columns in [&FIRST[..], &NEXT[..]] {
+            for cache in STATES {
+                let cells: Vec<_> = columns.iter().map(|column| cell(column, cache)).collect();
+                let Some(row) = row(data, store, "latency of stat", &cells, &mut csv) else { continue };
+                found.extend(row.drivers);
+                target = target.or(row.target);
+                rows.push(row.panels);
+            }
         }
         if rows.is_empty() {
             return Ok(None);
@@ -48,9 +60,16 @@ impl Chart for LookupByDepth {
         let title = "Look-up against depth".to_owned();
         let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
         let lies = target.map(|target| format!("A hit lies {}. ", target.words())).unwrap_or_default();
+        let first = if data.first_lookups_apart() {
+            "First look-up: of a path from the root of the mount, in a directory that every layer has and nobody has looked at; with all that \
+             the directory costs. Below it, names of one directory. "
+        } else {
+            ""
+        };
         let subtitle = vec![
             format!("{}{lies}Line: median; band: 10th to 90th percentile.{zeros}", in_store(data, store)),
             STATES_WORDS.to_owned(),
+            format!("{first}{}", directory_words(data)),
         ];
         let svg = draw(&Sheet {
             title: title.clone(),
@@ -65,31 +84,14 @@ impl Chart for LookupByDepth {
 }
 
 fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
-    let found = STATES.into_iter().find_map(|cache| hit(cache).view(data, store));
-    let first = match &found {
+    let first = coldest(&FIRST[0], data, store).map(|view| growth(&view, "the first look-up in a directory"));
+    let next = match coldest(&NEXT[0], data, store) {
         None => "The look-up of a name that is there was not measured.".to_owned(),
-        Some(view) if view.shallow() == view.deep() => {
-            let at = human::count(view.deep(), "layer");
-            format!("Only stacks of {at} were measured, so growth of a look-up with depth is not measured.")
-        }
-        Some(view) => {
-            let at = |driver, depth| view.at(driver, depth, view.small());
-            let items: Vec<_> = view
-                .drivers
-                .iter()
-                .map(|d| (*d, at(d, view.deep()).zip(at(d, view.shallow())).and_then(|(a, b)| compare(a, b))))
-                .collect();
-            format!(
-                "With {} caches, finding a name through {} layers instead of {} {}.",
-                view.cache.as_str(),
-                view.deep(),
-                view.shallow(),
-                change(&items)
-            )
-        }
+        Some(view) if first.is_some() => growth(&view, "finding the next name there"),
+        Some(view) => growth(&view, "finding a name"),
     };
-    let warm = hit(CacheState::Warm).view(data, store);
-    let second = match warm {
+    let warm = cell(&NEXT[0], CacheState::Warm).view(data, store);
+    let last = match warm {
         None => "What a look-up costs once the name is cached was not measured.".to_owned(),
         Some(view) => {
             let at = |d| Some((d, view.at(d, view.deep(), view.small())?.p50()));
@@ -101,5 +103,26 @@ fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
             )
         }
     };
-    [first, second]
+    [first.into_iter().chain([next]).collect::<Vec<_>>().join(" "), last]
+}
+
+/// What depth does to a look-up.
+fn growth(view: &View, subject: &str) -> String {
+    if view.shallow() == view.deep() {
+        let at = human::count(view.deep(), "layer");
+        return format!("Only stacks of {at} were measured, so what depth does to {subject} is not measured.");
+    }
+    let at = |driver, depth| view.at(driver, depth, view.small());
+    let items: Vec<_> = view
+        .drivers
+        .iter()
+        .map(|d| (*d, at(d, view.deep()).zip(at(d, view.shallow())).and_then(|(a, b)| compare(a, b))))
+        .collect();
+    format!(
+        "With {} caches, {subject} through {} layers instead of {} {}.",
+        view.cache.as_str(),
+        view.deep(),
+        view.shallow(),
+        change(&items)
+    )
 }

@@ -13,9 +13,20 @@ use crate::workload::{CacheState, ProbeName};
 /// Coldest first: it is what a starting container sees.
 pub(super) const STATES: [CacheState; 3] = [CacheState::Cold, CacheState::Fresh, CacheState::Warm];
 
-/// What the states of the caches are, for the foot of a figure.
+/// What the states of the caches are, for the head of a figure.
 pub(super) const STATES_WORDS: &str =
-    "Cold: nothing cached. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.";
+    "Cold: caches were dropped. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.";
+
+/// What was known of the directory when the names that are called hit, miss and so on were looked up.
+pub(super) fn directory_words(data: &ResultSet) -> &'static str {
+    if data.first_lookups_apart() {
+        "The directory has been visited: it has been asked for another name, after the caches were dropped, so that what belongs to the \
+         directory is known."
+    } else {
+        "The directory had been opened, after the caches were dropped, and not been asked: the first of a case’s samples holds what else it \
+         costs, and is one of many."
+    }
+}
 
 /// A panel's worth of look-ups.
 #[derive(Debug, Clone, Copy)]

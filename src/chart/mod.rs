@@ -23,6 +23,7 @@ mod lookup_panels;
 mod model_residuals;
 mod resident_by_containers;
 mod start;
+mod start_by_place;
 mod tax_over_bind;
 mod triggers;
 
@@ -84,6 +85,7 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &lookup_atlas::LookupAtlas,
         &resident_by_containers::ResidentByContainers,
         &start::Start,
+        &start_by_place::StartByPlace,
         &tax_over_bind::TaxOverBind,
         &triggers::Triggers,
         &jobs::Jobs,

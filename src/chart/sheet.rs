@@ -31,7 +31,7 @@ pub(super) struct Sheet {
     pub subtitle: Vec<String>,
     /// Whether the run proves nothing.
     pub marks: Vec<&'static str>,
-    /// Panels by row; all rows have as many.
+    /// Panels by row.
     pub rows: Vec<Vec<Panel>>,
     /// Height of a row as shown.
     pub row_height: i32,

@@ -80,7 +80,7 @@ impl Chart for Start {
         }
         let title = "Start of a container".to_owned();
         let subtitle = vec![format!(
-            "{}Mount until it answers, and the first program (one that ends at once). Line: median over containers; band: 10th to 90th percentile.{}",
+            "{}Mount until it answers, and the first program (one that ends at once); containers are started one after the other. Line: median over containers; band: 10th to 90th percentile.{}",
             in_store(data, store),
             zeros(&panels)
         )];
@@ -128,7 +128,7 @@ impl Chart for Start {
 }
 
 /// Starts in the state of the caches with the most points, of every store.
-fn groups(data: &ResultSet) -> Vec<&Group> {
+pub(super) fn groups(data: &ResultSet) -> Vec<&Group> {
     let all: Vec<&Group> = data
         .groups
         .iter()

@@ -69,7 +69,7 @@ impl Driver for Aufs {
         Feature::missing("aufs is not allowed in user namespaces", "run as root, or load it with allow_userns=1")
     }
 
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let lines = option_lines(request.upper, request.lower, PAGE)
             .map_err(|reason| MountError::Request { driver: NAME, reason })?;
         let mut lines = lines.iter();
@@ -86,11 +86,16 @@ impl Driver for Aufs {
             })?;
         }
         // From here on the guard unmounts, also when a branch cannot be appended.
-        let mut mount = Mount::new(NAME, request.merged, None)?;
+        let mount = Mount::new(NAME, request.merged, None);
         for line in lines {
             rustix::mount::mount_remount(request.merged, rustix::mount::MountFlags::empty(), line.as_c_str())
                 .map_err(MountError::at(NAME, "append branches to", request.merged))?;
         }
+        Ok(mount)
+    }
+
+    fn inspect(&self, request: &MountRequest, mount: &mut Mount) -> Result<(), MountError> {
+        mount.inspect()?;
         // A branch that is left out would be a faster union of fewer layers.
         let folder = Path::new(SYSFS);
         if let Some(id) = si(mount.options()).map(str::to_owned).filter(|_| folder.is_dir()) {
@@ -106,7 +111,7 @@ impl Driver for Aufs {
             // The number is another in each mount and says nothing later.
             mount.replace_option(&format!("si={id}"), &format!("branches={found}"));
         }
-        Ok(mount)
+        Ok(())
     }
 }
 

@@ -39,7 +39,7 @@ impl Driver for Bind {
         available_to_mount(host, "part of every kernel")
     }
 
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         if !request.lower.is_empty() {
             return Err(MountError::Request {
                 driver: NAME,
@@ -50,6 +50,6 @@ impl Driver for Bind {
             let advice = if errno == rustix::io::Errno::PERM { format!("; {MAY_NOT_MOUNT}") } else { String::new() };
             MountError::at(NAME, "bind-mount", request.upper)(errno).advise(&advice)
         })?;
-        Mount::new(NAME, request.merged, None)
+        Ok(Mount::new(NAME, request.merged, None))
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, StatxFlags};
+
 use super::mount::detach;
 use super::{Mount, MountError};
 use crate::host::mount_table;
@@ -16,8 +18,8 @@ use crate::sys;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// strerror of ECONNABORTED.
 const CONNECTION_ABORTED: &str = "Software caused connection abort";
-/// How often the mount table is read meanwhile.
-const PAUSE: Duration = Duration::from_millis(1);
+/// How often it is asked for meanwhile: what a mount and an unmount take is known no better than that.
+const PAUSE: Duration = Duration::from_micros(100);
 /// How much of what a daemon said is shown: its beginning, where the cause is.
 const SHOWN_BYTES: usize = 4096;
 
@@ -30,11 +32,11 @@ pub(super) struct Daemon {
     said: File,
 }
 
-/// Starts a daemon that serves in the foreground and dies with us, and waits until its mount is in the mount table and answers.
+/// Starts a daemon that serves in the foreground and dies with us, and waits until its mount is there and answers.
 pub(super) fn serve(driver: &'static str, mut command: Command, merged: &Path) -> Result<Mount, MountError> {
     sys::process::die_with_parent(&mut command);
     let daemon = Daemon::start(driver, command, merged)?;
-    Mount::new(driver, merged, Some(daemon))
+    Ok(Mount::new(driver, merged, Some(daemon)))
 }
 
 /// Starts a daemon that outlives us, and waits until its mount answers.
@@ -48,7 +50,7 @@ impl Daemon {
         let program = command.get_program().to_string_lossy().into_owned();
         let at = |operation| MountError::at(driver, operation, merged);
         let real = std::fs::canonicalize(merged).map_err(at("resolve"))?;
-        let before = fuse_mounts_at(&real).map_err(at("count the mounts at"))?;
+        let before = device_at(&real).map_err(at("find the device of"))?;
         let said = rustix::fs::memfd_create("layerbench-daemon", rustix::fs::MemfdFlags::CLOEXEC)
             .map(File::from)
             .map_err(MountError::at(driver, "make room for the messages of the daemon of", merged))?;
@@ -62,7 +64,7 @@ impl Daemon {
                 daemon.kill();
                 let near = nearby(&real);
                 // A daemon that was killed leaves a mount that answers ENOTCONN for ever.
-                if fuse_mounts_at(&real).is_ok_and(|now| now > before) {
+                if device_at(&real).is_ok_and(|now| now != before) {
                     detach(driver, &real);
                 }
                 Err(daemon.error(driver, merged, &format!("{reason}{near}")))
@@ -70,8 +72,8 @@ impl Daemon {
         }
     }
 
-    /// Waits for one mount more than there was.
-    fn await_mount(&mut self, real: &Path, before: usize) -> Result<(), String> {
+    /// Waits for another device than there was.
+    fn await_mount(&mut self, real: &Path, before: (u32, u32)) -> Result<(), String> {
         let start = Instant::now();
         loop {
             match self.child.try_wait() {
@@ -79,7 +81,7 @@ impl Daemon {
                 Ok(None) => {}
                 Err(e) => return Err(format!("wait for it: {e}")),
             }
-            if fuse_mounts_at(real).map_err(|e| format!("read /proc/self/mountinfo: {e}"))? > before {
+            if device_at(real).map_err(|e| format!("find the device of {}: {e}", real.display()))? != before {
                 return answers(real, PATIENCE.saturating_sub(start.elapsed()));
             }
             if start.elapsed() > PATIENCE {
@@ -145,10 +147,11 @@ impl Daemon {
     }
 }
 
-/// How many FUSE mounts lie on a mount point, one over the other.
-fn fuse_mounts_at(real: &Path) -> std::io::Result<usize> {
-    let table = mount_table()?;
-    Ok(table.iter().filter(|entry| entry.mountpoint == real && entry.fs_type.starts_with("fuse")).count())
+/// The device of what is mounted at a place: every mount of FUSE is one of its own. Neither are other mounts looked at, whose number would tell
+/// on the time, nor is the daemon asked, which may not serve yet: the kernel answers a request for nothing by itself.
+fn device_at(real: &Path) -> std::io::Result<(u32, u32)> {
+    let found = rustix::fs::statx(rustix::fs::CWD, real, AtFlags::STATX_DONT_SYNC, StatxFlags::empty())?;
+    Ok((found.stx_dev_major, found.stx_dev_minor))
 }
 
 /// Asks a mount for its root. The kernel queues the request until the daemon serves; one that never does must not hold us, so that another

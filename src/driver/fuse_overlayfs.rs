@@ -65,7 +65,7 @@ impl Driver for FuseOverlayfs {
         }
     }
 
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let mut lower = String::new();
         for folder in request.lower {
             let text =

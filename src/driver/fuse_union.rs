@@ -66,7 +66,7 @@ impl Driver for FuseUnion {
         file.to_str().map(|file| format!("counters={file}"))
     }
 
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let mount = daemon::serve(NAME, foreground_command(NAME, request), request.merged)?;
         // Said before the mount answered, where it is said at all.
         let refused = mount.daemon_said().lines().find_map(|line| line.strip_prefix(NO_PASSTHROUGH)).map(str::to_owned);

@@ -75,8 +75,19 @@ pub trait Driver: Sync {
     fn counters_option(&self, _file: &Path) -> Option<String> {
         None
     }
-    /// Mounts; returns when the mount answers.
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError>;
+    /// Mounts; returns when the mount answers. What the kernel made of it is not looked at.
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError>;
+    /// Looks at what the kernel made of a mount. That is apart from mounting, which is timed: the mount table takes the longer to read the more
+    /// mounts there are.
+    fn inspect(&self, _: &MountRequest, mount: &mut Mount) -> Result<(), MountError> {
+        mount.inspect()
+    }
+    /// Mounts, and looks at what the kernel made of it.
+    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+        let mut mount = self.attach(request)?;
+        self.inspect(request, &mut mount)?;
+        Ok(mount)
+    }
 }
 
 /// Every driver, the control first.

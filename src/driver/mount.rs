@@ -107,17 +107,21 @@ pub struct Mount {
 
 impl Mount {
     /// Takes charge of what has just been mounted at `merged`, and of its daemon.
-    pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Daemon>) -> Result<Mount, MountError> {
-        let mut mount =
-            Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true, deviation: None };
+    pub(super) fn new(driver: &'static str, merged: &Path, daemon: Option<Daemon>) -> Mount {
+        Mount { driver, merged: merged.to_owned(), options: String::new(), daemon, mounted: true, deviation: None }
+    }
+
+    /// Finds it in the mount table, and with it its options.
+    pub(super) fn inspect(&mut self) -> Result<(), MountError> {
+        let (driver, merged) = (self.driver, &self.merged);
         let real = std::fs::canonicalize(merged).map_err(MountError::at(driver, "resolve", merged))?;
         let table = mount_table().map_err(MountError::at(driver, "read", Path::new("/proc/self/mountinfo")))?;
         let entry = table.iter().rev().find(|entry| entry.mountpoint == real).ok_or_else(|| MountError::Request {
             driver,
             reason: format!("{} is not in the mount table after it was mounted", merged.display()),
         })?;
-        mount.options = describe(entry);
-        Ok(mount)
+        self.options = describe(entry);
+        Ok(())
     }
 
     /// Where it is mounted.
@@ -125,7 +129,7 @@ impl Mount {
         &self.merged
     }
 
-    /// Type and options as the kernel reports them; lower folders are counted, not listed.
+    /// Type and options as the kernel reports them, once they were looked at; lower folders are counted, not listed.
     pub fn options(&self) -> &str {
         &self.options
     }

@@ -91,7 +91,7 @@ impl Driver for Overlay2 {
         }
     }
 
-    fn mount(&self, request: &MountRequest) -> Result<Mount, MountError> {
+    fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let options = possible(request.options);
         let refused =
             |errno| MountError::at(NAME, "fsopen overlay for", request.merged)(errno).advise(&advice(request, errno));
@@ -100,7 +100,7 @@ impl Driver for Overlay2 {
         } else {
             mount_by_line(request, &options)?;
         }
-        Mount::new(NAME, request.merged, None)
+        Ok(Mount::new(NAME, request.merged, None))
     }
 }
 
@@ -108,7 +108,9 @@ impl Driver for Overlay2 {
 /// many layers that way takes.
 pub fn mount_overlay_by_line(request: &MountRequest) -> Result<Mount, MountError> {
     mount_by_line(request, &possible(request.options))?;
-    Mount::new(NAME, request.merged, None)
+    let mut mount = Mount::new(NAME, request.merged, None);
+    mount.inspect()?;
+    Ok(mount)
 }
 
 /// The options, and what this process cannot mount without.
@@ -381,7 +383,8 @@ mod tests {
                 assert_eq!(std::env::current_dir().unwrap(), before, "the working directory has changed");
                 assert_eq!(std::fs::read_to_string(merged.join("base")).unwrap(), "from the base");
                 assert_eq!(std::fs::read_to_string(merged.join("top")).unwrap(), "from the top");
-                let mount = Mount::new(NAME, &merged, None).unwrap();
+                let mut mount = Mount::new(NAME, &merged, None);
+                mount.inspect().unwrap();
                 assert!(mount.options().contains("lowerdir=<300 layers>"), "{}", mount.options());
                 mount.unmount().unwrap();
             });

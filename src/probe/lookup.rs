@@ -1,25 +1,35 @@
 //! Look-up: stat of names below a directory that every layer has, in every way in which a name can lie in layers; and the two operations
 //! that begin with a look-up, open and listing a directory.
 //!
-//! The directory itself is open, so that what lies below it alone is looked up. The kinds take turns, so that drift of the machine falls on
-//! all of them alike.
+//! Two questions are kept apart, since a union answers the first in a directory by looking into every layer and the next from what it found:
+//!
+//! * the first look-up, of the path from the root of the mount, in a directory that nobody has looked at: with all that the directory costs.
+//!   A case has several such directories. With cold caches they are dropped before each;
+//! * the next ones, in a directory that is open and has been asked for another name.
+//!
+//! The root has been asked for a name in either: whether a driver reads it when it mounts or when somebody first asks, it does so once a mount.
+//! Kinds take turns, so that drift of the machine falls on all of them alike.
 
-use std::ffi::{CStr, CString, OsString};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::{Probe, ProbeError, Trial, at, names_below, open_folder, timed};
+use super::{Probe, ProbeError, Trial, at, c_name, names_below, open_folder, timed};
 use crate::record::{Metric, Observation, metric};
-use crate::workload::ProbeName;
+use crate::workload::{CacheState, ProbeName};
 
 /// The probe.
 pub(super) struct Lookup;
 
-static METRICS: [Metric; 8] = [
+static METRICS: [Metric; 10] = [
+    metric::LOOKUP_FIRST_NS,
+    metric::LOOKUP_FIRST_MISS_NS,
     metric::LOOKUP_HIT_NS,
     metric::LOOKUP_MISS_NS,
     metric::LOOKUP_WHITEOUT_NS,
@@ -29,6 +39,9 @@ static METRICS: [Metric; 8] = [
     metric::OPEN_NS,
     metric::READDIR_NS,
 ];
+
+/// A name that no layer has: asking for it makes a directory one that has been visited.
+const NOWHERE: &CStr = c"layerbench-nowhere";
 
 /// Size of the buffer for entries of a directory: what the C library gives to getdents.
 const ENTRIES_BUFFER_BYTES: usize = 32 << 10;
@@ -84,9 +97,8 @@ struct Pool<'a> {
     metric: Metric,
     kind: Kind,
     names: &'a [PathBuf],
-    /// The same from the folder that is open.
+    /// The same from the folder that is open when they are looked up.
     below: Vec<CString>,
-    folder: OwnedFd,
     /// Length of each, where they are regular files.
     sizes: Vec<u64>,
     /// Entries of each, where they are listed.
@@ -95,8 +107,13 @@ struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    fn new(trial: &Trial, metric: Metric, kind: Kind, names: &'a [PathBuf]) -> Result<Pool<'a>, ProbeError> {
-        let (folder, below) = names_below(names)?;
+    fn new(
+        trial: &Trial,
+        metric: Metric,
+        kind: Kind,
+        names: &'a [PathBuf],
+        below: Vec<CString>,
+    ) -> Result<Pool<'a>, ProbeError> {
         let entries = match kind {
             Kind::List => names.iter().map(|name| trial.stack.names_in(name).len()).collect(),
             _ => Vec::new(),
@@ -105,14 +122,17 @@ impl<'a> Pool<'a> {
             Kind::File => names.iter().map(|name| trial.size_of(name)).collect::<Result<_, _>>()?,
             _ => Vec::new(),
         };
-        let folder = open_folder(&trial.first()?.merged.join(folder))?;
-        Ok(Pool { metric, kind, names, below, folder, sizes, entries, samples: Vec::with_capacity(names.len()) })
+        Ok(Pool { metric, kind, names, below, sizes, entries, samples: Vec::with_capacity(names.len()) })
     }
 
     /// Takes the sample of one name and checks the answer.
-    fn sample(&mut self, index: usize, buffer: &mut [MaybeUninit<u8>]) -> Result<(), ProbeError> {
+    fn sample(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        index: usize,
+        buffer: &mut [MaybeUninit<u8>],
+    ) -> Result<(), ProbeError> {
         let (Some(name), Some(path)) = (self.below.get(index), self.names.get(index)) else { return Ok(()) };
-        let folder = self.folder.as_fd();
         let (ns, right) = match self.kind {
             Kind::Absent | Kind::File | Kind::Folder => {
                 let (ns, answer) = timed(|| stat_name(folder, name));
@@ -173,31 +193,10 @@ impl Probe for Lookup {
     }
 
     fn measure(&self, trial: &mut Trial) -> Result<Vec<Observation>, ProbeError> {
-        let targets = trial.targets;
-        let mut pools = Vec::new();
-        for (metric, kind, names) in [
-            (metric::LOOKUP_HIT_NS, Kind::File, &targets.hits),
-            (metric::LOOKUP_MISS_NS, Kind::Absent, &targets.misses),
-            (metric::LOOKUP_WHITEOUT_NS, Kind::Absent, &targets.whiteouts),
-            (metric::LOOKUP_OPAQUE_NS, Kind::Folder, &targets.opaque),
-            (metric::LOOKUP_MERGED_NS, Kind::Folder, &targets.merged),
-            (metric::LOOKUP_PATH_NS, Kind::File, &targets.paths),
-            (metric::OPEN_NS, Kind::Open, &targets.unseen),
-            (metric::READDIR_NS, Kind::List, &targets.listed),
-        ] {
-            // A stack of one layer hides nothing.
-            if !names.is_empty() {
-                pools.push(Pool::new(trial, metric, kind, names)?);
-            }
-        }
         let mut buffer = vec![MaybeUninit::uninit(); ENTRIES_BUFFER_BYTES];
-        let longest = pools.iter().map(|pool| pool.names.len()).max().unwrap_or(0);
-        for index in 0..longest {
-            for pool in &mut pools {
-                pool.sample(index, &mut buffer)?;
-            }
-        }
-        Ok(pools.into_iter().map(|pool| Observation::new(pool.metric, pool.samples)).collect())
+        let first = first_lookups(trial, &mut buffer)?;
+        let next = next_lookups(trial, &mut buffer)?;
+        Ok(first.into_iter().chain(next).map(|pool| Observation::new(pool.metric, pool.samples)).collect())
     }
 
     /// The files that were found are the right ones, and the directories hold what the layers say.
@@ -205,7 +204,7 @@ impl Probe for Lookup {
         let container = trial.first()?;
         let merged = &container.merged;
         let targets = trial.targets;
-        for name in targets.hits.iter().chain(&targets.paths).chain(&targets.unseen) {
+        for name in [&targets.hits, &targets.paths, &targets.unseen, &targets.first_hits].into_iter().flatten() {
             trial.check_content(container, name)?;
         }
         for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
@@ -219,6 +218,84 @@ impl Probe for Lookup {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks names up in directories that nobody has looked at, as a path from the root of the mount.
+fn first_lookups<'a>(trial: &Trial<'a>, buffer: &mut [MaybeUninit<u8>]) -> Result<Vec<Pool<'a>>, ProbeError> {
+    let mut pools = Vec::new();
+    // What has been looked up through this mount has had its first time.
+    if trial.params.cache == CacheState::Warm {
+        return Ok(pools);
+    }
+    let targets = trial.targets;
+    for (metric, kind, names) in [
+        (metric::LOOKUP_FIRST_NS, Kind::File, &targets.first_hits),
+        (metric::LOOKUP_FIRST_MISS_NS, Kind::Absent, &targets.first_misses),
+    ] {
+        // An image has no directories that are alike.
+        if !names.is_empty() {
+            let below = names.iter().map(|name| c_name(name)).collect::<Result<_, _>>()?;
+            pools.push(Pool::new(trial, metric, kind, names, below)?);
+        }
+    }
+    let root = visit(&trial.first()?.merged)?;
+    for index in 0..longest(&pools) {
+        for pool in &mut pools {
+            trial.drop_again()?;
+            pool.sample(root.as_fd(), index, buffer)?;
+        }
+    }
+    Ok(pools)
+}
+
+/// Looks names up in a directory that has been visited, in every way in which they can lie in layers.
+fn next_lookups<'a>(trial: &Trial<'a>, buffer: &mut [MaybeUninit<u8>]) -> Result<Vec<Pool<'a>>, ProbeError> {
+    let targets = trial.targets;
+    let mut pools = Vec::new();
+    let mut folders = BTreeSet::new();
+    for (metric, kind, names) in [
+        (metric::LOOKUP_HIT_NS, Kind::File, &targets.hits),
+        (metric::LOOKUP_MISS_NS, Kind::Absent, &targets.misses),
+        (metric::LOOKUP_WHITEOUT_NS, Kind::Absent, &targets.whiteouts),
+        (metric::LOOKUP_OPAQUE_NS, Kind::Folder, &targets.opaque),
+        (metric::LOOKUP_MERGED_NS, Kind::Folder, &targets.merged),
+        (metric::LOOKUP_PATH_NS, Kind::File, &targets.paths),
+        (metric::OPEN_NS, Kind::Open, &targets.unseen),
+        (metric::READDIR_NS, Kind::List, &targets.listed),
+    ] {
+        // A stack of one layer hides nothing.
+        if !names.is_empty() {
+            let (folder, below) = names_below(names)?;
+            folders.insert(folder);
+            pools.push(Pool::new(trial, metric, kind, names, below)?);
+        }
+    }
+    let mut folders = folders.into_iter();
+    let (Some(folder), None) = (folders.next(), folders.next()) else {
+        return Err(ProbeError::Wrong("targets lie in several folders, or there are none".into()));
+    };
+    trial.drop_again()?;
+    let folder = visit(&trial.first()?.merged.join(folder))?;
+    for index in 0..longest(&pools) {
+        for pool in &mut pools {
+            pool.sample(folder.as_fd(), index, buffer)?;
+        }
+    }
+    Ok(pools)
+}
+
+fn longest(pools: &[Pool]) -> usize {
+    pools.iter().map(|pool| pool.names.len()).max().unwrap_or(0)
+}
+
+/// Opens a folder and asks it for a name that it does not have, so that whatever a driver does once for a folder has been done.
+fn visit(path: &Path) -> Result<OwnedFd, ProbeError> {
+    let folder = open_folder(path)?;
+    match stat_name(folder.as_fd(), NOWHERE) {
+        Err(Errno::NOENT) => Ok(folder),
+        Err(e) => Err(at("stat", &path.join(OsStr::from_bytes(NOWHERE.to_bytes())))(e)),
+        Ok(_) => Err(ProbeError::Wrong(format!("{} has a name that no layer has", path.display()))),
     }
 }
 
@@ -236,6 +313,7 @@ fn names_in(path: &Path) -> Result<Vec<OsString>, ProbeError> {
 mod tests {
     use super::*;
     use crate::probe::Container;
+    use crate::probe::tests::AnyDriver;
     use crate::record::Privileges;
     use crate::stack::{LayerStack, StackDefinition};
     use crate::workload;
@@ -253,7 +331,7 @@ mod tests {
     }
 
     /// A folder that holds the merged view of a stack stands in for a mount. Runs the probe on it after `change`.
-    fn on_folder(change: impl FnOnce(&Path)) -> Result<Vec<Observation>, ProbeError> {
+    fn on_folder(cache: CacheState, change: impl FnOnce(&Path)) -> Result<Vec<Observation>, ProbeError> {
         let folder = tempfile::tempdir().unwrap();
         let definition = StackDefinition::study(3, 3, 2, 100).with_atlas(3, 2);
         let stack = LayerStack::ensure(&folder.path().join("store"), &definition, 1, &|_| ()).unwrap();
@@ -261,8 +339,12 @@ mod tests {
         std::fs::create_dir(&merged).unwrap();
         stack.populate_flat(&merged).unwrap();
         change(&merged.join("data"));
-        let toml = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'lookup'\nwhy = 'w'\ndepth = 3\nfiles = 2\nblocks = 1";
-        let workload = workload::parse("t", "t", toml, workload::Scale::Real, &AnyDriver).unwrap();
+        let cache = cache.as_str();
+        let toml = format!(
+            "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'lookup'\nwhy = 'w'\ndepth = 3\nfiles = 2\ncache = '{cache}'\n\
+             blocks = 1"
+        );
+        let workload = workload::parse("t", "t", &toml, workload::Scale::Real, &AnyDriver).unwrap();
         let case = workload::expand(&workload, &["s".into()]).remove(0);
         let containers = [Container { merged, upper: folder.path().join("upper") }];
         let mut trial = Trial {
@@ -281,28 +363,22 @@ mod tests {
         Ok(observations)
     }
 
-    struct AnyDriver;
-
-    impl workload::DriverWords for AnyDriver {
-        fn names(&self) -> Vec<&'static str> {
-            vec!["d"]
-        }
-
-        fn check_options(&self, _: &str, _: &[String]) -> Result<(), String> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn every_kind_is_observed_and_a_wrong_answer_to_any_of_them_is_found_out() {
-        let observations = on_folder(|_| ()).unwrap();
+        let observations = on_folder(CacheState::Fresh, |_| ()).unwrap();
         let names: Vec<&str> = observations.iter().map(|o| &*o.metric.name).collect();
         assert_eq!(names, METRICS.each_ref().map(|metric| &*metric.name));
         assert!(observations.iter().all(|o| o.samples.len() == 2));
+        // What is known has no first look-up.
+        let warm = on_folder(CacheState::Warm, |_| ()).unwrap();
+        assert!(warm.iter().map(|o| &*o.metric.name).eq(names.into_iter().skip(2)));
 
         use std::fs::{create_dir, remove_dir_all, remove_file, write};
         type Change = fn(&Path) -> std::io::Result<()>;
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 14] = [
+            ("a first hit with other content", |data| write(data.join("../first-000001/f"), [0; 64])),
+            ("a first miss that is there", |data| write(data.join("../first-000003/n"), "")),
+            ("a folder that has every name", |data| write(data.join("layerbench-nowhere"), "")),
             ("a hit of another size", |data| write(data.join("f-000001"), "short")),
             ("a hit with other content", |data| write(data.join("f-000001"), [0; 100])),
             ("a miss that is there", |data| write(data.join("n-000001"), "")),
@@ -321,7 +397,7 @@ mod tests {
             ("a listing with one entry too many", |data| create_dir(data.join("l-000001/more"))),
         ];
         for (what, change) in changes {
-            let result = on_folder(|data| change(data).unwrap());
+            let result = on_folder(CacheState::Fresh, |data| change(data).unwrap());
             assert!(matches!(result, Err(ProbeError::Wrong(_))), "{what}: {result:?}");
         }
     }

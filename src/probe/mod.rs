@@ -159,6 +159,11 @@ impl Trial<'_> {
         self.containers.first().ok_or_else(|| ProbeError::Wrong("a case without containers".into()))
     }
 
+    /// The folders that a look-up in a container is passed on to: the layers, or the volume in their place.
+    fn asked(&self) -> impl Iterator<Item = &Path> {
+        self.lower.iter().map(PathBuf::as_path).chain(self.volume)
+    }
+
     /// Before the mount: makes the layers' names, inodes and data resident, for every state but cold.
     pub fn warm_layers(&self) -> Result<(), ProbeError> {
         if self.params.cache == CacheState::Cold {
@@ -172,13 +177,16 @@ impl Trial<'_> {
         // A name that is not in a layer is asked of each layer, and so is its whiteout where that is a name of its own, as aufs's is: let the
         // layers' own negative dentries be cached too. A container before this one would have left them.
         let asked: BTreeSet<PathBuf> = self.targets.names().flat_map(|name| asked_of_a_layer(name)).collect();
-        for layer in self.lower {
+        for layer in self.asked() {
             for name in &asked {
                 // Absence is an answer here; anything else shows up when the probe asks.
                 std::fs::symlink_metadata(layer.join(name)).ok();
             }
             let targets = self.targets;
-            for name in targets.opaque.iter().chain(&targets.merged).chain(&targets.listed) {
+            let parents = targets.first_hits.iter().chain(&targets.first_misses).filter_map(|name| name.parent());
+            let folders =
+                [&targets.opaque, &targets.merged, &targets.listed].into_iter().flatten().map(PathBuf::as_path);
+            for name in folders.chain(parents) {
                 warm_folder(&layer.join(name));
             }
             for name in &targets.paths {
@@ -221,8 +229,7 @@ impl Trial<'_> {
                     });
                 }
                 rustix::fs::sync();
-                let path = Path::new("/proc/sys/vm/drop_caches");
-                sys::cache::drop_caches().map_err(at("write", path))?;
+                self.drop_again()?;
                 for name in &self.targets.hits {
                     let path = self.source_of(name)?;
                     let file = File::open(&path).map_err(at("open", &path))?;
@@ -234,14 +241,21 @@ impl Trial<'_> {
                         )));
                     }
                 }
-                // Opening the targets to check them has cached their inodes: drop once more what can be dropped.
-                sys::cache::drop_caches().map_err(at("write", path))
+                // Opening the targets to check them has cached their inodes.
+                self.drop_again()
             }
         }
     }
-}
 
-impl Trial<'_> {
+    /// Drops once more what can be dropped, where the case asks for cold caches: what was brought in meanwhile. Whatever else the case asks for
+    /// stays as it is.
+    pub fn drop_again(&self) -> Result<(), ProbeError> {
+        if self.params.cache != CacheState::Cold {
+            return Ok(());
+        }
+        sys::cache::drop_caches().map_err(at("write", Path::new("/proc/sys/vm/drop_caches")))
+    }
+
     /// Every byte of the targets is resident, or the state is not what it says. What the kernel has reclaimed while containers were mounted, a
     /// thousand of which take seconds, is read once more.
     fn check_resident(&self) -> Result<(), ProbeError> {
@@ -423,6 +437,21 @@ pub(crate) fn digest(path: &Path) -> Result<blake3::Hash, ProbeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stack::StackDefinition;
+    use crate::workload;
+
+    /// A workload's drivers, whatever they are called.
+    pub(super) struct AnyDriver;
+
+    impl workload::DriverWords for AnyDriver {
+        fn names(&self) -> Vec<&'static str> {
+            vec!["d"]
+        }
+
+        fn check_options(&self, _: &str, _: &[String]) -> Result<(), String> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_layer_is_asked_for_names_folders_whiteouts_and_markers() {
@@ -442,6 +471,32 @@ mod tests {
         expected.sort();
         assert_eq!(asked, expected);
         assert!(asked_of_a_layer(Path::new("")).is_empty());
+    }
+
+    #[test]
+    fn a_volume_is_asked_in_place_of_layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let stack = LayerStack::ensure(folder.path(), &StackDefinition::study(1, 1, 2, 100), 1, &|_| ()).unwrap();
+        let toml = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'lookup'\nwhy = 'w'\ndepth = 1\nfiles = 2\nblocks = 1";
+        let workload = workload::parse("t", "t", toml, workload::Scale::Real, &AnyDriver).unwrap();
+        let params = workload::expand(&workload, &["s".into()]).remove(0).params;
+        let layers = ["top", "base"].map(PathBuf::from);
+        let asked = |lower, volume| {
+            let trial = Trial {
+                stack: &stack,
+                lower,
+                targets: &stack.targets(),
+                containers: &[],
+                volume,
+                params: &params,
+                privileges: Privileges::None,
+                mount_ns: Vec::new(),
+                notes: Vec::new(),
+            };
+            trial.asked().map(Path::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&layers, None), layers);
+        assert_eq!(asked(&[], Some(Path::new("volume"))), [PathBuf::from("volume")]);
     }
 
     #[test]

@@ -21,6 +21,10 @@ pub struct Instrument {
     /// this was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<FetchedMemory>,
+    /// Whether the time of a mount ends when the mount answers. In a record from before this was so, it holds the reading of the mount table
+    /// as well, which takes the longer the more containers there are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mounts_alone: bool,
 }
 
 /// Memory that was written to before the first case and then given back but for a page here and there, so that it is at hand for the cases. A

@@ -224,7 +224,14 @@ pub mod metric {
     pub const UNMOUNT_NS: Metric = ns("unmount_ns");
     /// Anonymous resident memory of the FUSE daemons, divided by the containers. One sample a case.
     pub const DAEMON_BYTES: Metric = Metric::new("daemon_bytes", Unit::Bytes, Better::Lower);
-    /// stat of a name that is in layer `target_layer`.
+    /// stat of `<directory>/<name>` from the root of the mount: the first look-up of a name in a directory that nobody has looked at through
+    /// this mount, and that every layer has. The name is in layer `target_layer`. The root has been asked for a name before. Cold caches are
+    /// made anew for each sample. One sample a directory; absent with warm caches, which have no first look-up.
+    pub const LOOKUP_FIRST_NS: Metric = ns("lookup_first_ns");
+    /// The same of a name that is nowhere, in such a directory.
+    pub const LOOKUP_FIRST_MISS_NS: Metric = ns("lookup_first_miss_ns");
+    /// stat of a name that is in layer `target_layer`, in a directory that has been asked for another name before, as for the metrics below.
+    /// Runs without [`LOOKUP_FIRST_NS`] had only opened it: their first sample of a case holds what the directory costs.
     pub const LOOKUP_HIT_NS: Metric = ns("lookup_hit_ns");
     /// stat of a name that is nowhere.
     pub const LOOKUP_MISS_NS: Metric = ns("lookup_miss_ns");

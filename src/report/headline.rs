@@ -8,7 +8,7 @@ use crate::analysis::{
     human,
 };
 use crate::chart::{self, each};
-use crate::record::{Waits, metric};
+use crate::record::{Metric, Waits, metric};
 use crate::workload::{CacheState, Durability, Params, ProbeName};
 
 /// A question and its answer.
@@ -99,15 +99,15 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
     if writes.is_none() {
         unsaid.push("what the first write to a file of a lower layer costs");
     }
-    for (subject, row) in [
-        ("whether containers share the page cache", page_cache(results, store)),
-        ("what a look-up costs through many layers", lookup(results, store)),
-        ("what a volume would save on writes", volume(results, store, writes.as_ref())),
+    for (subject, rows) in [
+        ("whether containers share the page cache", page_cache(results, store).into_iter().collect()),
+        ("what a look-up costs through many layers", lookups(results, store)),
+        ("what a volume would save on writes", volume(results, store, writes.as_ref()).into_iter().collect()),
     ] {
-        match row {
-            Some(row) => said.push(row),
-            None => unsaid.push(subject),
+        if rows.is_empty() {
+            unsaid.push(subject);
         }
+        said.extend(rows);
     }
     said.extend(jobs(results, store));
     said.extend(parallel(results, store));
@@ -319,28 +319,39 @@ fn page_cache(results: &ResultSet, store: &str) -> Option<Row> {
     Some(Row::of(question, chart::copies(n, &copies), "", "Resident memory against the number of containers"))
 }
 
-fn lookup(results: &ResultSet, store: &str) -> Option<Row> {
-    // The coldest state that was measured: a name that is cached costs the same through any stack.
-    let view = [CacheState::Cold, CacheState::Fresh, CacheState::Warm]
-        .into_iter()
-        .find_map(|c| View::of(results, store, ProbeName::Lookup, &metric::LOOKUP_HIT_NS.name, Some(c)))?;
+/// The first look-up in a directory and the next one, in the coldest state that was measured: a name that is cached costs the same through any
+/// stack.
+fn lookups(results: &ResultSet, store: &str) -> Vec<Row> {
+    let coldest = |metric: &Metric| {
+        let states = [CacheState::Cold, CacheState::Fresh, CacheState::Warm].into_iter();
+        states.into_iter().find_map(|c| View::of(results, store, ProbeName::Lookup, &metric.name, Some(c)))
+    };
+    let first = coldest(&metric::LOOKUP_FIRST_NS);
+    let what = if first.is_some() { "finding the next name there" } else { "finding a name" };
+    let next = coldest(&metric::LOOKUP_HIT_NS);
+    let first = first.map(|view| through_layers(results, &view, "the first look-up in a directory"));
+    first.into_iter().chain(next.map(|view| through_layers(results, &view, what))).collect()
+}
+
+/// What a look-up takes through the deepest stack, and what depth does to it.
+fn through_layers(results: &ResultSet, view: &View, what: &str) -> Row {
     let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
-    let drivers = drivers(results, &view);
+    let drivers = drivers(results, view);
     let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
-    let question = format!("Does finding a name take longer through many layers ({} caches)?", view.cache.as_str());
+    let question = format!("Does {what} take longer through many layers ({} caches)?", view.cache.as_str());
     let place = "Look-up against depth";
     if values.is_empty() {
-        return Some(Row::of(question, "It was measured with no driver.", "", place));
+        return Row::of(question, "It was measured with no driver.", "", place);
     }
     let figures = format!("{}: {}", layers(deep), each(&values, human::ns));
     if shallow == deep {
-        return Some(Row::of(question, "Other depths were not measured.", figures, place));
+        return Row::of(question, "Other depths were not measured.", figures, place);
     }
     let items: Vec<_> = drivers
         .iter()
         .map(|d| (*d, view.at(d, deep, bytes).zip(view.at(d, shallow, bytes)).and_then(|(a, b)| compare(a, b))))
         .collect();
-    Some(Row::of(question, longer(&items), format!("{figures}; against {shallow}"), place))
+    Row::of(question, longer(&items), format!("{figures}; against {shallow}"), place)
 }
 
 fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row> {

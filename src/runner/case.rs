@@ -38,6 +38,19 @@ pub struct CaseJob {
     pub seed: u64,
 }
 
+impl CaseJob {
+    fn request<'a>(
+        &'a self,
+        lower: &'a [PathBuf],
+        container: &'a Container,
+        work: &'a Path,
+        options: &'a [String],
+    ) -> MountRequest<'a> {
+        let Container { upper, merged } = container;
+        MountRequest { lower, upper, work, merged, options, layerbench: &self.layerbench }
+    }
+}
+
 /// What the child answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CaseResult {
@@ -99,19 +112,9 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     let daemon_cpus = if alone { &job.daemon_cpus[..] } else { &[] };
     confine(daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {daemon_cpus:?}: {e}"))?;
     let probe = probe::by_name(case.probe);
-    let mount = |container: &Container, work: &Path, options: &[String]| {
-        driver.mount(&MountRequest {
-            lower: &lower,
-            upper: &container.upper,
-            work,
-            merged: &container.merged,
-            options,
-            layerbench: &job.layerbench,
-        })
-    };
     if probe.rehearses(&case.params) {
         let (container, work) = container(&job.scratch.join("rehearsal"), places.volume.as_deref())?;
-        let mount = mount(&container, &work, &case.driver.options)?;
+        let mount = driver.mount(&job.request(&lower, &container, &work, &case.driver.options))?;
         probe.rehearse(&trial, &container)?;
         mount.unmount()?;
     }
@@ -124,9 +127,11 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     for (container, work) in places.containers.iter().zip(&places.works) {
         // One container's counters say where the time of a copy_up goes; the others only would write over them.
         let options = if mounts.is_empty() { &counted } else { &case.driver.options };
-        let (ns, mounted) = probe::timed(|| mount(container, work, options));
-        let mount = mounted?;
+        let request = job.request(&lower, container, work, options);
+        let (ns, mounted) = probe::timed(|| driver.attach(&request));
+        let mut mount = mounted?;
         trial.mount_ns.push(ns);
+        driver.inspect(&request, &mut mount)?;
         if let Some(deviation) = mount.deviation() {
             let (reason, remedy) = (deviation.reason.clone(), deviation.remedy.clone());
             return Ok(Outcome::Skipped { reason, remedy }.into());

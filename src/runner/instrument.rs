@@ -48,7 +48,7 @@ impl Setup {
         };
         let (probe_cpu, daemon_cpus) = divide(&allowed_cpus());
         Setup {
-            instrument: Instrument { clock: clock(), awake, probe_cpu, daemon_cpus, memory: None },
+            instrument: Instrument { clock: clock(), awake, probe_cpu, daemon_cpus, memory: None, mounts_alone: true },
             _awake: file,
             at_hand: None,
         }

@@ -12,6 +12,11 @@ const POOL_MAX: u32 = 32;
 const LISTED_MAX: u32 = 8;
 /// Most files to open.
 const UNSEEN_MAX: u32 = 200;
+/// Most directories for the first look-up of a hit, and as many for that of a miss: enough for a median of a few blocks, few enough that cold
+/// caches can be made for each.
+const FIRST_MAX: u32 = 8;
+/// How the names of their directories begin.
+const FIRST: &str = "first-";
 /// Components of a long path, the file included, counted from the study's folder.
 const PATH_COMPONENTS: u32 = 16;
 
@@ -22,6 +27,11 @@ fn long_path(index: u32) -> PathBuf {
     path.join("f")
 }
 
+/// A directory for one first look-up. It lies in the root: no two of them share a folder that one of them would find known.
+fn first_folder(index: u32) -> PathBuf {
+    format!("{FIRST}{index:06}").into()
+}
+
 impl StackDefinition {
     /// The study's stack with what look-ups need besides, in pools as long as `files` or shorter:
     ///
@@ -29,7 +39,9 @@ impl StackDefinition {
     /// * `data/m-<n>`, which every layer has; the top one and the base have a file in it, from which a merge can be told;
     /// * `data/p-<n>/1/2/../14/f`, a file at the end of folders that the target layer alone has;
     /// * `data/r-<n>`, files of the target layer;
-    /// * `data/l-<n>`, which every layer has with one file in it.
+    /// * `data/l-<n>`, which every layer has with one file in it;
+    /// * `first-<n>`, which every layer has, all alike: the target layer has `f` in them. In one half `f` is looked up, in the other a name that
+    ///   is nowhere, once and nothing else.
     pub fn with_atlas(mut self, target_layer: u32, files: u32) -> StackDefinition {
         let depth = self.layers.len();
         let small = |path: PathBuf| Entry::File { path, size_bytes: SMALL, mode: FILE_MODE };
@@ -58,6 +70,12 @@ impl StackDefinition {
                 entries.extend((0..files.min(UNSEEN_MAX)).map(|n| small(in_data('r', n))));
             }
             entries.extend((0..files.min(LISTED_MAX)).map(|n| small(in_data('l', n).join(in_layer(layer)))));
+            for n in 0..2 * files.min(FIRST_MAX) {
+                entries.push(Entry::Dir { path: first_folder(n), mode: DIR_MODE });
+                if u32::try_from(layer) == Ok(target_layer) {
+                    entries.push(small(first_folder(n).join("f")));
+                }
+            }
         }
         self
     }
@@ -69,14 +87,18 @@ pub(super) fn targets(definition: &StackDefinition, targets: &mut Targets) {
         let name = path.strip_prefix(DATA).ok().and_then(|rest| rest.iter().next()).and_then(|name| name.to_str());
         name.is_some_and(|name| name.strip_prefix(letter).is_some_and(|rest| rest.starts_with('-')))
     };
+    let is_first = |path: &Path| path.to_str().is_some_and(|name| name.starts_with(FIRST));
     for entry in definition.layers.iter().flatten() {
         match entry {
+            Entry::File { path, .. } if is_first(path) => targets.first_hits.push(path.clone()),
             Entry::Opaque { path } if named(path, 'o') => targets.opaque.push(path.clone()),
             Entry::File { path, .. } if named(path, 'p') => targets.paths.push(path.clone()),
             Entry::File { path, .. } if named(path, 'r') => targets.unseen.push(path.clone()),
             _ => {}
         }
     }
+    let half = targets.first_hits.len() / 2;
+    targets.first_misses = targets.first_hits.drain(half..).map(|path| path.with_file_name("n")).collect();
     // Every layer has these: once is enough.
     for entry in definition.layers.first().into_iter().flatten() {
         match entry {
@@ -89,6 +111,8 @@ pub(super) fn targets(definition: &StackDefinition, targets: &mut Targets) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -107,13 +131,20 @@ mod tests {
             assert_eq!(with.opaque.len(), if depth > 1 { 3 } else { 0 });
             let others = [&with.merged, &with.paths, &with.unseen, &with.listed];
             assert!(others.iter().all(|pool| pool.len() == 3), "{others:?}");
-            assert_eq!(with.names().count(), without.names().count() + with.opaque.len() + 12);
+            assert_eq!((with.first_hits.len(), with.first_misses.len()), (3, 3));
+            assert_eq!(with.names().count(), without.names().count() + with.opaque.len() + 12 + 6);
 
             let having =
                 |path: &Path| atlas.layers.iter().filter(|layer| layer.iter().any(|e| e.path() == path)).count();
             assert_eq!(having(&with.merged[0]), depth as usize);
             assert_eq!(having(&with.paths[2]), 1);
             assert_eq!(with.paths[2].strip_prefix(DATA).unwrap().iter().count(), 16);
+            let folders: HashSet<_> =
+                with.first_hits.iter().chain(&with.first_misses).map(|path| path.parent()).collect();
+            assert_eq!(folders.len(), 6);
+            assert!(folders.into_iter().flatten().all(|folder| having(folder) == depth as usize));
+            assert!(with.first_hits.iter().all(|path| having(path) == 1));
+            assert!(with.first_misses.iter().all(|path| having(path) == 0));
             let entries = atlas.layers.iter().flatten().filter(|e| e.path().parent() == Some(&with.listed[1]));
             assert_eq!(entries.count(), depth as usize);
         }
@@ -125,5 +156,6 @@ mod tests {
         let lengths =
             [&targets.opaque, &targets.merged, &targets.paths, &targets.unseen, &targets.listed].map(Vec::len);
         assert_eq!(lengths, [32, 32, 32, 200, 8]);
+        assert_eq!([&targets.first_hits, &targets.first_misses].map(Vec::len), [8, 8]);
     }
 }

@@ -102,13 +102,17 @@ pub struct Targets {
     pub unseen: Vec<PathBuf>,
     /// Directories that every layer has an entry in.
     pub listed: Vec<PathBuf>,
+    /// Files of the target layer, each in a directory that every layer has and in which nothing else is looked up.
+    pub first_hits: Vec<PathBuf>,
+    /// Names that are nowhere, each in such a directory of its own.
+    pub first_misses: Vec<PathBuf>,
 }
 
 impl Targets {
     /// Every name, of every kind.
     pub fn names(&self) -> impl Iterator<Item = &PathBuf> {
-        let Targets { hits, misses, whiteouts, opaque, merged, paths, unseen, listed } = self;
-        [hits, misses, whiteouts, opaque, merged, paths, unseen, listed].into_iter().flatten()
+        let Targets { hits, misses, whiteouts, opaque, merged, paths, unseen, listed, first_hits, first_misses } = self;
+        [hits, misses, whiteouts, opaque, merged, paths, unseen, listed, first_hits, first_misses].into_iter().flatten()
     }
 }
 

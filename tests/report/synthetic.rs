@@ -2,8 +2,8 @@
 //! of a real run, so that reports can be tested, and looked at, without one.
 
 use layerbench::record::{
-    Capabilities, CaseRecord, DriverInfo, Feature, Host, Medium, MediumClass, Metric, Observation, Outcome, Privileges,
-    Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
+    Capabilities, CaseRecord, DriverInfo, Feature, Host, Instrument, Medium, MediumClass, Metric, Observation, Outcome,
+    Privileges, Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
     CacheState, Case, DriverVariant, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
@@ -116,7 +116,7 @@ pub fn run(spec: &Spec) -> Run {
         workloads: vec![workload],
         guest: None,
         host: host(),
-        instrument: None,
+        instrument: Some(Instrument { mounts_alone: true, ..Instrument::default() }),
         stores: spec.stores.iter().enumerate().map(|(i, label)| store(label, i)).collect(),
         drivers: drivers.iter().map(|driver| info(spec, driver)).collect(),
         planned_cases: records.len() as u32,
@@ -299,7 +299,7 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
             let through = if case.driver.driver == "fuse-union" { through / 50 } else { through };
             let fuse = if case.driver.driver == "fuse-union" && cache != CacheState::Warm { 11_000 } else { 0 };
             let base = base + fuse;
-            vec![
+            let mut observed = vec![
                 (metric::LOOKUP_HIT_NS, many(base + through * layers * store)),
                 (metric::LOOKUP_MISS_NS, many(base * 8 / 10 + through * layers * store * 11 / 10)),
                 (metric::LOOKUP_WHITEOUT_NS, many(base * 9 / 10 + through * layers.min(2) * store)),
@@ -308,7 +308,14 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
                 (metric::LOOKUP_PATH_NS, many(base * 15 + through * layers * store)),
                 (metric::OPEN_NS, many(base * 2 + through * layers * store)),
                 (metric::READDIR_NS, many(base * 2 + through * layers * 30 * store)),
-            ]
+            ];
+            // Every driver looks into every layer once.
+            if cache != CacheState::Warm {
+                let once = if bind { 0 } else { layers * if cache == CacheState::Cold { 50_000 } else { 2_000 } };
+                observed.push((metric::LOOKUP_FIRST_NS, many(base * 3 + once * store)));
+                observed.push((metric::LOOKUP_FIRST_MISS_NS, many(base * 2 + once * store)));
+            }
+            observed
         }
         ProbeName::PageCache => {
             let once = file_size_bytes * u64::from(files);
