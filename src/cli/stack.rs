@@ -142,6 +142,10 @@ fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
 fn selected(args: &NameArgs) -> anyhow::Result<Vec<LayerStack>> {
     match &args.stack {
         Some(name) => Ok(vec![find(name, &args.store)?]),
+        None if !args.store.is_dir() => Err(super::bad_input(format!(
+            "--store {}: no such store; `layerbench stack build` and `layerbench stack import` make one",
+            args.store.display()
+        ))),
         None => stack::list(&args.store)?.iter().map(|folder| Ok(LayerStack::open(folder)?)).collect(),
     }
 }
