@@ -98,6 +98,11 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
     let bad = bad.to_str().unwrap().to_owned();
     let quick = workload("quick.toml").to_str().unwrap().to_owned();
     let empty = folder.path().to_str().unwrap().to_owned();
+    let twice = folder.path().join("twice.toml");
+    fs::write(&twice, "title = \"t\"\nwhy = \"w\"\n\ntitle = \"u\"\n").unwrap();
+    let latin = folder.path().join("latin.toml");
+    fs::write(&latin, b"title = \"t\"\nwhy = \"caf\xe9\"\n").unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
     for (args, words) in [
         (vec!["frobnicate"], "frobnicate"),
         (vec!["run"], "WORKLOAD.toml"),
@@ -110,12 +115,23 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["report", "nothing-here"], "no run nothing-here"),
         (vec!["verdicts", "nothing-here"], "no run nothing-here"),
         (vec!["list", "colours"], "colours"),
+        (vec!["run", "twice.toml"], "twice.toml:4: duplicate key `title`"),
+        (vec!["run", "latin.toml"], "latin.toml:2: not UTF-8"),
+        (vec!["run", quick.as_str(), "--seed", "-1"], "invalid value '-1' for '--seed"),
+        (vec!["run", quick.as_str(), "--out", "file"], "--out file: not a folder"),
+        (vec!["report", "--out", "file"], "--out file: not a folder"),
+        (vec!["man", "--out", "file"], "--out file: not a folder"),
+        (vec!["run", quick.as_str(), "--dry-run", "--driver", "zfs"], "has it (drivers:"),
+        (vec!["doctor", "--kernel", "missing"], "missing: No such file"),
+        (vec!["doctor", "--kernel", "bad.toml"], "bad.toml: is no kernel"),
+        (vec!["guest", "run", "--kernel", "missing", quick.as_str()], "missing: No such file"),
+        (vec!["case"], "standard input: not a case"),
     ] {
         let (code, _, err) = output(layerbench().args(&args).current_dir(folder.path()));
         assert_eq!(code, 2, "{args:?}: {err}");
         assert!(err.contains(words), "{args:?}: {err}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "bad input makes nothing");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "bad input makes nothing");
 }
 
 #[test]
@@ -446,6 +462,15 @@ fn a_store_in_use_is_left_alone() {
 }
 
 #[test]
+fn doctor_looks_for_the_programs_that_come_with_fuse() {
+    let (code, out, err) = output(layerbench().arg("doctor").env("PATH", "/nowhere"));
+    assert_eq!(code, 0, "{err}");
+    let (_, programs) = out.split_once("\nPrograms\n").unwrap();
+    assert!(programs.contains("fusermount3") && programs.contains("mount.fuse3"), "{out}");
+    assert!(programs.contains("to get it: apt install fuse3"), "{out}");
+}
+
+#[test]
 fn clean_removes_only_what_layerbench_made_and_says_what_is_left() {
     let folder = scratch();
     let at = |path: &str| folder.path().join(path);
@@ -542,7 +567,7 @@ fn reports_of_two_runs_of_one_name_do_not_overwrite_each_other_and_latest_is_the
 fn a_run_that_measures_nothing_says_why_and_fails_at_once() {
     let folder = scratch();
     let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'bind'\n\
-        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\nstack = 'img:z'\nblocks = 2\n";
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\nstack = 'img:z'\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 2\n";
     fs::write(folder.path().join("w.toml"), text).unwrap();
     let (code, out, err) = output(layerbench().args(["run", "w.toml"]).current_dir(folder.path()));
     assert_eq!(code, 1, "{out}{err}");
@@ -560,7 +585,7 @@ fn cases_that_failed_are_named_once_with_their_error() {
     // Options that the driver knows and the kernel refuses together.
     let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'overlay2'\noptions = ['userxattr', 'metacopy=on']\n\
         [[driver]]\nuse = 'bind'\n\
-        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = 2\nfile_size = '4 KiB'\nblocks = 3\n";
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = 2\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 3\n";
     fs::write(folder.path().join("w.toml"), text).unwrap();
     let (code, out, err) = output(layerbench().args(["run", "w.toml", "--smoke"]).current_dir(folder.path()));
     if out.contains(" 0 failed") {
@@ -582,7 +607,7 @@ fn a_signal_ends_a_run_in_order() {
     for (signal, status, recorded) in [(Signal::INT, 130, true), (Signal::TERM, 143, false), (Signal::HUP, 129, false)]
     {
         let folder = scratch();
-        let mut child = layerbench()
+        let child = layerbench()
             .arg("run")
             .arg(workload("quick.toml"))
             .args(["--smoke", "--driver", "fuse-union"])

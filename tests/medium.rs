@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn layerbench(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_layerbench"));
@@ -13,8 +14,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Held by a test that makes a disk, since each looks at all that there are.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Who can make a modelled disk; otherwise why not.
-fn able() -> Result<(), String> {
+fn able() -> Result<MutexGuard<'static, ()>, String> {
     if !rustix::process::geteuid().is_root()
         || !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
     {
@@ -26,7 +30,7 @@ fn able() -> Result<(), String> {
     for device in ["/dev/fuse", "/dev/loop-control"] {
         fs::File::options().read(true).write(true).open(device).map_err(|e| format!("{device}: {e}"))?;
     }
-    Ok(())
+    Ok(TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The medium that `doctor` finds under a store.
@@ -45,10 +49,13 @@ fn left() -> Vec<String> {
 
 #[test]
 fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
-    if let Err(why) = able() {
-        eprintln!("skipped: {why}");
-        return;
-    }
+    let _turn = match able() {
+        Ok(turn) => turn,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = folder.path().join("a disk");
     fs::create_dir(&place).unwrap();
@@ -107,10 +114,13 @@ fn traces() -> Vec<String> {
 
 #[test]
 fn a_modelled_disk_goes_without_a_trace_whoever_unmounts_it() {
-    if let Err(why) = able() {
-        eprintln!("skipped: {why}");
-        return;
-    }
+    let _turn = match able() {
+        Ok(turn) => turn,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (place, other) = (folder.path().join("disk"), folder.path().join("other"));
     fs::create_dir(&place).unwrap();
@@ -144,6 +154,7 @@ fn a_modelled_disk_goes_without_a_trace_whoever_unmounts_it() {
 
 #[test]
 fn what_cannot_be_made_is_refused_before_anything_is_made() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = left();
     let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let file = here.path().join("no folder");

@@ -160,6 +160,14 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a folder to write into that is something else.
+pub(crate) fn is_folder_or_free(option: &str, folder: &std::path::Path) -> anyhow::Result<()> {
+    match std::fs::metadata(folder) {
+        Ok(meta) if !meta.is_dir() => Err(bad_input(format!("{option} {}: not a folder", folder.display()))),
+        _ => Ok(()),
+    }
+}
+
 /// `[LABEL=]DIR`. Without a label the folder's own name is the label.
 pub(crate) fn labelled_store(text: &std::ffi::OsStr) -> anyhow::Result<(String, PathBuf)> {
     use std::os::unix::ffi::OsStrExt as _;

@@ -30,7 +30,7 @@ pub(super) struct StudyArgs {
     #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
     pub(super) out: PathBuf,
     /// Seed of file contents and of the order of cases
-    #[arg(long, default_value_t = SEED)]
+    #[arg(long, default_value_t = SEED, allow_negative_numbers = true)]
     pub(super) seed: u64,
     /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
     #[arg(long)]
@@ -71,6 +71,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         super::print(&plan.describe())?;
         return Ok(ExitCode::SUCCESS);
     }
+    super::is_folder_or_free("--out", &study.out)?;
     let standing = Arc::new(Standing::default());
     let display = Display::new();
     let bar = display.bar.clone();

@@ -47,7 +47,7 @@ struct BuildArgs {
     #[arg(long, default_value = "bottom", value_parser = target_layer)]
     target_layer: TargetLayer,
     /// Seed of the contents
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// Where the layers lie
     #[arg(long, value_name = "DIR", default_value = super::STORE)]
