@@ -462,6 +462,25 @@ fn a_store_in_use_is_left_alone() {
 }
 
 #[test]
+fn more_layers_than_files_may_be_open_are_refused_with_what_to_do() {
+    let folder = scratch();
+    for name in ["up", "mnt"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let layers: Vec<String> = (0..120).map(|n| format!("l{n}")).collect();
+    layers.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_layerbench")]);
+    command.args(["mount", "--lower", &layers.join(":"), "--upper", "up", "mnt"]).current_dir(folder.path());
+    let (code, _, err) = output(&mut command);
+    if err.contains("to get it:") {
+        eprintln!("skipped: {err}");
+        return;
+    }
+    assert!(code == 1 && err.contains("ulimit -n"), "{code} {err}");
+}
+
+#[test]
 fn doctor_looks_for_the_programs_that_come_with_fuse() {
     let (code, out, err) = output(layerbench().arg("doctor").env("PATH", "/nowhere"));
     assert_eq!(code, 0, "{err}");

@@ -160,6 +160,16 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An error of the union, with what to do where the limit of open files is the cause.
+pub(crate) fn of_union(error: crate::union::UnionError) -> anyhow::Error {
+    match &error {
+        crate::union::UnionError::Io { errno, .. } if errno.raw_os_error() == Some(libc::EMFILE) => {
+            anyhow::anyhow!("{error}: each layer is held open; allow this process more files (ulimit -n)")
+        }
+        _ => error.into(),
+    }
+}
+
 /// Refuses a folder to write into that is something else.
 pub(crate) fn is_folder_or_free(option: &str, folder: &std::path::Path) -> anyhow::Result<()> {
     match std::fs::metadata(folder) {

@@ -66,7 +66,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     if args.driver == "fuse-union" && args.foreground {
         let options = UnionOptions::parse(&args.option).map_err(super::bad_input)?;
         let config = UnionConfig { lower, upper: Some(upper), work: Some(work), options };
-        return Ok(union::serve(config, &merged, leave_folder)?);
+        return union::serve(config, &merged, leave_folder).map_err(super::of_union);
     }
     if let Feature::Missing { reason, remedy } = driver.availability_with(&args.option, &host::fingerprint()) {
         return Err(anyhow::anyhow!("{}: {reason}; to get it: {remedy}", args.driver));

@@ -95,12 +95,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
-    for ((reason, remedy), count) in &summary.skipped {
-        eprintln!("skipped: {}: {reason}\n  to get it: {remedy}", cases(*count));
-    }
-    for (error, ids) in &summary.failed {
-        eprintln!("failed: {}\n  {error}", first_few(ids));
-    }
+    let code = explain(summary);
     let skipped: usize = summary.skipped.values().sum();
     let failed: usize = summary.failed.values().map(Vec::len).sum();
     if summary.repeated + summary.disturbed > 0 {
@@ -116,8 +111,20 @@ fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
         summary.measuring.as_secs_f64(),
         summary.folder.display()
     ))?;
+    Ok(code)
+}
+
+/// Says on standard error why cases have no figures, each reason once, and how such a run ends.
+pub(super) fn explain(summary: &RunSummary) -> ExitCode {
+    for ((reason, remedy), count) in &summary.skipped {
+        eprintln!("skipped: {}: {reason}\n  to get it: {remedy}", cases(*count));
+    }
+    for (error, ids) in &summary.failed {
+        eprintln!("failed: {}\n  {error}", first_few(ids));
+    }
     // A run that measured nothing is no success, whatever the reason.
-    Ok(if failed == 0 && summary.measured > 0 { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+    let is_good = summary.failed.is_empty() && summary.measured > 0;
+    if is_good { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) }
 }
 
 /// How many cases.

@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::medium;
-use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo};
+use crate::record::{
+    CaseRecord, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
+};
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName};
 
@@ -89,6 +91,13 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// The same of a run that was recorded, but for times.
+    pub fn of(run: &Run) -> RunSummary {
+        let mut summary = RunSummary { folder: run.folder.clone(), ..RunSummary::default() };
+        run.last_attempts().for_each(|record| summary.count(record));
+        summary
+    }
+
     fn count(&mut self, record: &CaseRecord) {
         match &record.outcome {
             Outcome::Measured { .. } => self.measured += 1,
