@@ -87,7 +87,7 @@ fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
     // Busy: nothing is taken away.
     let busy = layerbench(&["umount", place.to_str().unwrap()]);
     assert!(
-        !busy.status.success() && text(&busy.stderr).contains("busy; a process has a file"),
+        !busy.status.success() && text(&busy.stderr).contains("busy (os error 16); a process has a file"),
         "{}",
         text(&busy.stderr)
     );

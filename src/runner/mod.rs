@@ -142,9 +142,10 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     }
     plan.check_space(&stores)?;
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    let (name, folder) = RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now))?;
     let roots = stores.values().map(|store| store.root().to_owned()).collect();
-    request.standing.begin(folder.clone(), plan.cases.len(), roots);
+    let (name, folder) = request
+        .standing
+        .begin(plan.cases.len(), roots, || RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now)))?;
     let mut setup = Setup::new();
     if !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
         setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
@@ -267,8 +268,12 @@ impl Runs<'_> {
             daemon_cpus: self.instrument.daemon_cpus.clone(),
             seed: self.request.plan.seed,
         };
-        let result = child::run(&job, CASE_LIMIT, self.request.standing);
+        let mut result = child::run(&job, CASE_LIMIT, self.request.standing);
         self.request.standing.ended();
+        if let Outcome::Failed { error } = &mut result.outcome {
+            // Nobody will find it, and without its name what is one error for many cases is one text.
+            *error = error.replace(&*job.scratch.to_string_lossy(), "$SCRATCH");
+        }
         store.retire_scratch(&job.scratch)?;
         Ok(result)
     }

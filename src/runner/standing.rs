@@ -36,10 +36,17 @@ impl Standing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The run has a folder, so many cases, and stores.
-    pub(super) fn begin(&self, folder: PathBuf, planned: usize, stores: Vec<PathBuf>) {
+    /// The run has so many cases, these stores, and the folder that is made now.
+    pub(super) fn begin<E>(
+        &self,
+        planned: usize,
+        stores: Vec<PathBuf>,
+        reserve: impl FnOnce() -> Result<(String, PathBuf), E>,
+    ) -> Result<(String, PathBuf), E> {
         let mut state = self.state();
-        (state.folder, state.planned, state.stores) = (Some(folder), planned, stores);
+        let (name, folder) = reserve()?;
+        (state.folder, state.planned, state.stores) = (Some(folder.clone()), planned, stores);
+        Ok((name, folder))
     }
 
     /// Starts the process of a case.
