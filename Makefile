@@ -95,5 +95,5 @@ uninstall: ## Remove what `make install` put there
 	done
 
 clean: ## Remove what runs left, the stacks and the build
-	@if [ -x $(BIN) ]; then $(BIN) clean --store $(STORE); fi
+	@if [ -x $(BIN) ] && [ -d $(STORE) ]; then $(BIN) clean --store $(STORE); fi
 	$(CARGO) clean

@@ -98,6 +98,11 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
     let bad = bad.to_str().unwrap().to_owned();
     let quick = workload("quick.toml").to_str().unwrap().to_owned();
     let empty = folder.path().to_str().unwrap().to_owned();
+    let twice = folder.path().join("twice.toml");
+    fs::write(&twice, "title = \"t\"\nwhy = \"w\"\n\ntitle = \"u\"\n").unwrap();
+    let latin = folder.path().join("latin.toml");
+    fs::write(&latin, b"title = \"t\"\nwhy = \"caf\xe9\"\n").unwrap();
+    fs::write(folder.path().join("file"), "").unwrap();
     for (args, words) in [
         (vec!["frobnicate"], "frobnicate"),
         (vec!["run"], "WORKLOAD.toml"),
@@ -110,12 +115,23 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["report", "nothing-here"], "no run nothing-here"),
         (vec!["verdicts", "nothing-here"], "no run nothing-here"),
         (vec!["list", "colours"], "colours"),
+        (vec!["run", "twice.toml"], "twice.toml:4: duplicate key `title`"),
+        (vec!["run", "latin.toml"], "latin.toml:2: not UTF-8"),
+        (vec!["run", quick.as_str(), "--seed", "-1"], "invalid value '-1' for '--seed"),
+        (vec!["run", quick.as_str(), "--out", "file"], "--out file: not a folder"),
+        (vec!["report", "--out", "file"], "--out file: not a folder"),
+        (vec!["man", "--out", "file"], "--out file: not a folder"),
+        (vec!["run", quick.as_str(), "--dry-run", "--driver", "zfs"], "has it (drivers:"),
+        (vec!["doctor", "--kernel", "missing"], "missing: No such file"),
+        (vec!["doctor", "--kernel", "bad.toml"], "bad.toml: is no kernel"),
+        (vec!["guest", "run", "--kernel", "missing", quick.as_str()], "missing: No such file"),
+        (vec!["case"], "standard input: not a case"),
     ] {
         let (code, _, err) = output(layerbench().args(&args).current_dir(folder.path()));
         assert_eq!(code, 2, "{args:?}: {err}");
         assert!(err.contains(words), "{args:?}: {err}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "bad input makes nothing");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "bad input makes nothing");
 }
 
 #[test]
@@ -446,4 +462,245 @@ fn a_store_in_use_is_left_alone() {
     drop(held);
     let (code, _, err) = output(layerbench().arg("clean").current_dir(folder.path()));
     assert_eq!(code, 0, "{err}");
+}
+
+#[test]
+fn more_layers_than_files_may_be_open_are_refused_with_what_to_do() {
+    let folder = scratch();
+    for name in ["up", "mnt"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let layers: Vec<String> = (0..120).map(|n| format!("l{n}")).collect();
+    layers.iter().for_each(|name| fs::create_dir(folder.path().join(name)).unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 100; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_layerbench")]);
+    command.args(["mount", "--lower", &layers.join(":"), "--upper", "up", "mnt"]).current_dir(folder.path());
+    let (code, _, err) = output(&mut command);
+    if err.contains("to get it:") {
+        eprintln!("skipped: {err}");
+        return;
+    }
+    assert!(code == 1 && err.contains("ulimit -n"), "{code} {err}");
+}
+
+#[test]
+fn doctor_looks_for_the_programs_that_come_with_fuse() {
+    let (code, out, err) = output(layerbench().arg("doctor").env("PATH", "/nowhere"));
+    assert_eq!(code, 0, "{err}");
+    let (_, programs) = out.split_once("\nPrograms\n").unwrap();
+    assert!(programs.contains("fusermount3") && programs.contains("mount.fuse3"), "{out}");
+    assert!(programs.contains("to get it: apt install fuse3"), "{out}");
+}
+
+#[test]
+fn clean_removes_only_what_layerbench_made_and_says_what_is_left() {
+    let folder = scratch();
+    let at = |path: &str| folder.path().join(path);
+    let make = |path: &str| {
+        fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        fs::write(at(path), "precious").unwrap();
+    };
+    let clean = |words: &[&str]| output(layerbench().arg("clean").args(words).current_dir(folder.path()));
+    // Somebody's folder that has the same names in it.
+    let theirs = ["opt/stacks/web/compose.yaml", "opt/scratch/x", "opt/scratch/1-2-3/f"];
+    theirs.iter().for_each(|path| make(path));
+    let (code, _, err) = clean(&["--store", "opt"]);
+    assert!(code == 2 && err.contains("opt is not a store"), "{err}");
+    // It becomes a store as well.
+    let (code, out, err) =
+        output(layerbench().args(["stack", "build", "--depth", "2", "--store", "opt"]).current_dir(folder.path()));
+    assert_eq!(code, 0, "{err}");
+    let built = PathBuf::from(out.trim());
+    fs::remove_dir_all(at("opt/scratch/1-2-3")).expect("it was no store when that was made");
+    make("opt/scratch/77-0-1/merged/f");
+    make("opt/stacks/.0123456789abcdef.partial-1-0/f");
+    // The name of a stack without the record, and the record without the name.
+    make("opt/stacks/0123456789abcdef/f");
+    make("opt/stacks/named/stack.json");
+    let (code, out, err) = clean(&["--store", "opt"]);
+    assert_eq!(code, 0, "{err}");
+    for gone in [&built, &at("opt/scratch/77-0-1"), &at("opt/stacks/.0123456789abcdef.partial-1-0")] {
+        assert!(!gone.exists() && out.contains(&*gone.file_name().unwrap().to_string_lossy()), "{gone:?}: {out}");
+    }
+    for left in ["opt/stacks/web", "opt/stacks/0123456789abcdef", "opt/stacks/named", "opt/scratch/x"] {
+        let line = format!("left, since layerbench did not make it: {}", at(left).canonicalize().unwrap().display());
+        assert!(at(left).exists() && out.contains(&line), "{left}: {out}");
+    }
+    assert_eq!(fs::read_to_string(at(theirs[0])).unwrap(), "precious");
+}
+
+#[test]
+fn a_store_that_is_not_there_is_an_error_where_it_is_named() {
+    let folder = scratch();
+    for args in [
+        vec!["clean", "--store", "nope"],
+        vec!["clean", "--store", ""],
+        vec!["stack", "list", "--store", "nope"],
+        vec!["stack", "show", "--store", "nope"],
+        vec!["doctor", "--store", ""],
+    ] {
+        let (code, _, err) = output(layerbench().args(&args).current_dir(folder.path()));
+        assert!(code == 2 && err.contains("--store"), "{args:?}: {code} {err}");
+    }
+    let (code, out, err) = output(layerbench().arg("clean").current_dir(folder.path()));
+    assert!(code == 0 && out.contains("nothing was left"), "{out}{err}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A run of this checkout, in a folder and with a name of one's own.
+fn copy_of_a_run(into: &Path, name: &str) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/2026-11-24.3");
+    let folder = into.join(name);
+    fs::create_dir_all(&folder).unwrap();
+    let manifest = fs::read_to_string(from.join("run.json")).unwrap();
+    fs::write(folder.join("run.json"), manifest.replace("\"2026-11-24.3\"", &format!("\"{name}\""))).unwrap();
+    let cases = fs::read_to_string(from.join("cases.jsonl")).unwrap();
+    let first: String = cases.split_inclusive('\n').take(2).collect();
+    fs::write(folder.join("cases.jsonl"), first).unwrap();
+    folder
+}
+
+#[test]
+fn reports_of_two_runs_of_one_name_do_not_overwrite_each_other_and_latest_is_the_newest() {
+    let folder = scratch();
+    let report = |words: &[&str]| output(layerbench().arg("report").args(words).current_dir(folder.path()));
+    let latest = || fs::read_link(folder.path().join("reports/latest")).unwrap();
+    for (machine, name) in [("a", "2026-01-02.9"), ("b", "2026-01-02.9"), ("a", "2026-01-02.10"), ("a", "2026-01-03.1")]
+    {
+        copy_of_a_run(&folder.path().join(machine), name);
+    }
+    let (code, _, err) = report(&["a/2026-01-02.9", "b/2026-01-02.9"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("a/2026-01-02.9 and b/2026-01-02.9 are both named 2026-01-02.9"), "{err}");
+    assert!(!folder.path().join("reports").exists());
+    for (run, newest) in
+        [("2026-01-02.10", "2026-01-02.10"), ("2026-01-02.9", "2026-01-02.10"), ("2026-01-03.1", "2026-01-03.1")]
+    {
+        let (code, _, err) = report(&[&format!("a/{run}")]);
+        assert_eq!((code, latest()), (0, PathBuf::from(newest)), "{run}: {err}");
+    }
+    // A link to nothing is in nobody's way.
+    fs::remove_dir_all(folder.path().join("reports/2026-01-03.1")).unwrap();
+    report(&["a/2026-01-02.9"]);
+    assert_eq!(latest(), Path::new("2026-01-02.9"));
+}
+
+#[test]
+fn a_run_that_measures_nothing_says_why_and_fails_at_once() {
+    let folder = scratch();
+    let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'bind'\n\
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\nstack = 'img:z'\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 2\n";
+    fs::write(folder.path().join("w.toml"), text).unwrap();
+    let (code, out, err) = output(layerbench().args(["run", "w.toml"]).current_dir(folder.path()));
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("0 measured, 0 failed"), "{out}");
+    assert_eq!(err.matches("has no image img:z").count(), 1, "{err}");
+    assert!(err.contains("to get it: layerbench stack import") && !err.contains("memory:"), "{err}");
+}
+
+#[test]
+fn cases_that_failed_are_named_once_with_their_error() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    // Options that the driver knows and the kernel refuses together.
+    let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'overlay2'\noptions = ['userxattr', 'metacopy=on']\n\
+        [[driver]]\nuse = 'bind'\n\
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = 2\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 3\n";
+    fs::write(folder.path().join("w.toml"), text).unwrap();
+    let (code, out, err) = output(layerbench().args(["run", "w.toml", "--smoke"]).current_dir(folder.path()));
+    if out.contains(" 0 failed") {
+        eprintln!("skipped: this host does not mount them in the first place: {err}");
+        return;
+    }
+    assert_eq!(code, 1, "{out}{err}");
+    let (_, end) = err.split_once("failed: ").expect("the cases are named");
+    assert!(end.contains("overlay2") && end.contains("more"), "{err}");
+    assert_eq!(end.matches("failed: ").count(), 0, "one error is said once: {err}");
+}
+
+#[test]
+fn a_signal_ends_a_run_in_order() {
+    if !can_mount() {
+        return;
+    }
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, status, recorded) in [(Signal::INT, 130, true), (Signal::TERM, 143, false), (Signal::HUP, 129, false)]
+    {
+        let folder = scratch();
+        let child = layerbench()
+            .arg("run")
+            .arg(workload("quick.toml"))
+            .args(["--smoke", "--driver", "fuse-union"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The second line of cases.jsonl, or the folder of results.
+        let results = folder.path().join("results");
+        let start = Instant::now();
+        let reached = || {
+            let run = fs::read_dir(&results).ok()?.flatten().next()?.path();
+            let cases = fs::read_to_string(run.join("cases.jsonl")).unwrap_or_default();
+            (!recorded || cases.lines().count() >= 2).then_some(())
+        };
+        while reached().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(status), "{err}");
+        let last = err.lines().last().unwrap();
+        let runs = layerbench::record::list_runs(&results).unwrap();
+        match runs.first() {
+            Some(run) => {
+                let run = Run::load(run).unwrap();
+                let (n, of) = (run.last_attempts().count(), run.manifest.planned_cases);
+                assert!(n > 0 && !run.truncated);
+                let name = &run.manifest.run;
+                assert_eq!(last, format!("interrupted: {n} of {of} cases are recorded in results/{name}"));
+            }
+            None => {
+                assert_eq!(last, "interrupted: no case is recorded");
+                assert!(!recorded && fs::read_dir(&results).unwrap().count() == 0);
+            }
+        }
+        assert!(!folder.path().join("store/scratch").exists());
+        wait_until_gone(folder.path());
+    }
+}
+
+#[test]
+fn umount_leaves_what_layerbench_did_not_mount() {
+    let folder = scratch();
+    let (code, _, err) = output(layerbench().args(["umount", "/"]));
+    assert!(code == 2 && err.contains("nothing shows that layerbench did it"), "{code} {err}");
+    let foreign = folder.path().join("tmpfs");
+    fs::create_dir(&foreign).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    if let Err(e) = rustix::mount::mount("tmpfs", &foreign, "tmpfs", flags, None) {
+        eprintln!("skipped: mount a tmpfs: {e}");
+        return;
+    }
+    let (code, _, err) = output(layerbench().arg("umount").arg(&foreign));
+    rustix::mount::unmount(&foreign, rustix::mount::UnmountFlags::empty()).expect("it is still mounted");
+    assert!(code == 2 && err.contains("tmpfs of tmpfs is mounted there"), "{code} {err}");
+}
+
+#[test]
+fn a_layer_without_a_name_is_refused() {
+    let folder = scratch();
+    for name in ["top", "base", "up", "mnt"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for lower in ["", "top:", ":top", "top::base"] {
+        let mut command = layerbench();
+        command.args(["mount", "--lower", lower, "--upper", "up", "mnt"]).current_dir(folder.path());
+        let (code, _, err) = output(&mut command);
+        assert!(code == 2 && err.contains("a layer has no name"), "{lower:?}: {err}");
+    }
 }

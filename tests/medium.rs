@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 fn layerbench(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_layerbench"));
@@ -13,8 +14,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Held by a test that makes a disk, since each looks at all that there are.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// Who can make a modelled disk; otherwise why not.
-fn able() -> Result<(), String> {
+fn able() -> Result<MutexGuard<'static, ()>, String> {
     if !rustix::process::geteuid().is_root()
         || !fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
     {
@@ -26,7 +30,7 @@ fn able() -> Result<(), String> {
     for device in ["/dev/fuse", "/dev/loop-control"] {
         fs::File::options().read(true).write(true).open(device).map_err(|e| format!("{device}: {e}"))?;
     }
-    Ok(())
+    Ok(TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The medium that `doctor` finds under a store.
@@ -45,16 +49,23 @@ fn left() -> Vec<String> {
 
 #[test]
 fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
-    if let Err(why) = able() {
-        eprintln!("skipped: {why}");
-        return;
-    }
+    let _turn = match able() {
+        Ok(turn) => turn,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let place = folder.path().join("a disk");
     fs::create_dir(&place).unwrap();
     let before = left();
     let made = layerbench(&["disk", "--size", "256 MiB", place.to_str().unwrap()]);
     assert!(made.status.success(), "{}", text(&made.stderr));
+    assert_eq!(left().len(), before.len() + 1);
+    let again = layerbench(&["disk", "--size", "256 MiB", place.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(text(&again.stderr).contains("is mounted there: unmount it"), "{}", text(&again.stderr));
     assert_eq!(left().len(), before.len() + 1);
 
     let found = medium(place.join("store").to_str().unwrap());
@@ -75,7 +86,11 @@ fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
 
     // Busy: nothing is taken away.
     let busy = layerbench(&["umount", place.to_str().unwrap()]);
-    assert!(!busy.status.success() && text(&busy.stderr).contains("busy"), "{}", text(&busy.stderr));
+    assert!(
+        !busy.status.success() && text(&busy.stderr).contains("busy (os error 16); a process has a file"),
+        "{}",
+        text(&busy.stderr)
+    );
     drop(file);
     let gone = layerbench(&["umount", place.to_str().unwrap()]);
     assert!(gone.status.success(), "{}", text(&gone.stderr));
@@ -85,8 +100,61 @@ fn a_modelled_disk_spins_keeps_what_is_written_and_goes_without_a_trace() {
     assert_eq!((again.status.code(), text(&again.stderr).contains("nothing is mounted there")), (Some(2), true));
 }
 
+/// Loop devices over modelled disks, and their folders.
+fn traces() -> Vec<String> {
+    let mut found = left();
+    for device in fs::read_dir("/sys/block").unwrap().flatten() {
+        let backing = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        found.extend(backing.contains("layerbench-disk.").then(|| backing.trim().to_owned()));
+    }
+    let folders = fs::read_dir(std::env::temp_dir()).unwrap().flatten().map(|entry| entry.path().display().to_string());
+    found.extend(folders.filter(|path| path.contains("layerbench-disk.")));
+    found
+}
+
+#[test]
+fn a_modelled_disk_goes_without_a_trace_whoever_unmounts_it() {
+    let _turn = match able() {
+        Ok(turn) => turn,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (place, other) = (folder.path().join("disk"), folder.path().join("other"));
+    fs::create_dir(&place).unwrap();
+    fs::create_dir(&other).unwrap();
+    let made = layerbench(&["disk", "--size", "64 MiB", place.to_str().unwrap()]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = table.lines().find(|line| line.contains(place.to_str().unwrap())).unwrap();
+    let device = line.split(" - ").nth(1).unwrap().split(' ').nth(1).unwrap();
+    let name = Path::new(device).file_name().unwrap().to_str().unwrap();
+    let backing = fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")).unwrap();
+    let served = Path::new(backing.trim()).parent().unwrap().display().to_string();
+    let ours = || traces().into_iter().filter(|trace| trace.contains(&served)).collect::<Vec<_>>();
+    assert_eq!(ours().len(), 3, "{:?}", traces());
+    // Somebody looks at the file itself: that ends nothing.
+    drop(fs::File::open(backing.trim()).unwrap());
+    // Mounted at two places, it stays until neither has it.
+    rustix::mount::mount_bind(&place, &other).unwrap();
+    let first = layerbench(&["umount", place.to_str().unwrap()]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    assert_eq!(ours().len(), 3);
+    fs::write(other.join("f"), "x").unwrap();
+    let plain = Command::new("umount").arg(&other).status().unwrap();
+    assert!(plain.success());
+    let start = std::time::Instant::now();
+    while !ours().is_empty() {
+        assert!(start.elapsed().as_secs() < 10, "{:?}", ours());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn what_cannot_be_made_is_refused_before_anything_is_made() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = left();
     let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let file = here.path().join("no folder");
@@ -94,6 +162,7 @@ fn what_cannot_be_made_is_refused_before_anything_is_made() {
     for (words, code, said) in [
         (&["disk", "--model", "ssd", "."][..], 2, "no such disk; there are hdd-7200 and hdd-5400"),
         (&["disk", "--size", "1 MiB", "."], 2, "64 MiB or more"),
+        (&["disk", "--size", "900000GiB", "."], 2, "of memory, and"),
         (&["disk", "--size", "10", "."], 2, "is not a size"),
         (&["disk", "nowhere"], 2, "No such file or directory"),
         (&["disk", file.to_str().unwrap()], 2, "not a directory"),

@@ -47,3 +47,17 @@ fn the_newest_run_of_a_day_has_the_last_number_also_where_an_older_one_was_remov
     assert_eq!(reserve("2026-01-02").0, "2026-01-02.11");
     assert_eq!(reserve("2026-01-03").0, "2026-01-03.1");
 }
+
+#[test]
+fn a_run_whose_name_is_no_plain_word_is_refused_with_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("results/2026-11-24.3/run.json")).unwrap();
+    for name in ["../../evil", "/tmp/evil", "latest", "", ".", "..", ".hidden", "a b", "a/b", "x\\u001b[31m"] {
+        let line = text.lines().position(|line| line.contains("\"run\"")).unwrap() + 1;
+        let changed = text.replacen("\"2026-11-24.3\"", &format!("\"{name}\""), 1);
+        assert_ne!(text, changed);
+        fs::write(folder.path().join("run.json"), changed).unwrap();
+        let error = Run::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("run.json:{line}: ")) && error.contains("the field run is"), "{name}: {error}");
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use crate::runner::{self, Keep, Leftovers};
+use crate::runner::{self, Keep, Leftovers, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CleanArgs {
-    /// Store to clean; may be given several times
-    #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
+    /// Store to clean; may be given several times [default: store]
+    #[arg(long, value_name = "[LABEL=]DIR")]
     store: Vec<OsString>,
     /// Keep finished stacks, which the next run would reuse
     #[arg(long)]
@@ -24,25 +25,35 @@ pub(super) fn run(args: CleanArgs) -> anyhow::Result<()> {
         (false, true) => Keep::Nothing,
         (false, false) => Keep::Images,
     };
-    for store in &args.store {
+    if args.store.is_empty() && !Path::new(super::STORE).exists() {
+        return super::print(&describe(Path::new(super::STORE), &Leftovers::default()));
+    }
+    let usual = [OsString::from(super::STORE)];
+    for store in if args.store.is_empty() { &usual[..] } else { &args.store } {
         let (_, path) = super::labelled_store(store)?;
-        let found = runner::clean(&path, keep)?;
+        if !path.is_dir() {
+            return Err(super::bad_input(format!("--store {}: no such folder", path.display())));
+        }
+        let found = runner::clean(&path, keep).map_err(|e| match e {
+            StoreError::NoStore { .. } => super::bad_input(e),
+            e => e.into(),
+        })?;
         super::print(&describe(&path, &found))?;
     }
     Ok(())
 }
 
-fn describe(path: &std::path::Path, found: &Leftovers) -> String {
+fn describe(path: &Path, found: &Leftovers) -> String {
     if *found == Leftovers::default() {
         return format!("{}: nothing was left\n", path.display());
     }
     let mut text = String::new();
     for (what, paths) in [
         ("unmounted", &found.mounts),
-        ("freed loop device", &found.loop_devices),
         ("removed", &found.folders),
         ("removed stack", &found.stacks),
         ("kept imported image", &found.kept),
+        ("left, since layerbench did not make it:", &found.foreign),
     ] {
         for path in paths {
             // Writing to a String cannot fail.

@@ -6,10 +6,13 @@ use std::process::Command;
 use crate::driver;
 use crate::medium::{self, DISKS, DataSheet};
 use crate::record::Privileges;
-use crate::workload::parse_size;
+use crate::workload::{format_size, parse_size};
 
 /// The smallest that mkfs.ext4 makes with a journal is about 2 MiB; below this nothing can be measured.
 const SIZE_MIN: u64 = 64 << 20;
+
+/// mkfs.ext4 makes an inode of 256 bytes for each 16 KiB, and here all of them at once.
+const TABLES_SHARE: u64 = 64;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
@@ -59,6 +62,23 @@ pub(super) fn run(args: &DiskArgs) -> anyhow::Result<()> {
     }
     if args.size < SIZE_MIN || args.size > i64::MAX as u64 {
         return Err(super::bad_input("--size: a disk has 64 MiB or more, and less than 8 EiB"));
+    }
+    // The kernel would mount over it, and `umount` take away the upper one only.
+    if let Some(entry) = driver::find_mount(&args.mountpoint)? {
+        return Err(super::bad_input(format!(
+            "{place}: {} of {} is mounted there: unmount it, or name another folder",
+            entry.fs_type, entry.source
+        )));
+    }
+    let available = crate::host::meminfo("MemAvailable")?.unwrap_or(u64::MAX);
+    if args.size / TABLES_SHARE > available / 2 {
+        return Err(super::bad_input(format!(
+            "--size: the tables of a file system of {} take {} of memory, and {} are available: make it {} or smaller",
+            format_size(args.size),
+            crate::analysis::human::bytes((args.size / TABLES_SHARE) as f64),
+            crate::analysis::human::bytes(available as f64),
+            format_size((available / 2 * TABLES_SHARE) >> 30 << 30)
+        )));
     }
     if crate::host::fingerprint().privileges != Privileges::Root {
         return Err(anyhow::anyhow!("a modelled disk needs root: it is a loop device and a mount"));

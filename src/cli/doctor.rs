@@ -34,6 +34,7 @@ const GUEST_LIMIT: Duration = Duration::from_secs(180);
 
 /// What this program's doctor says in a guest.
 fn in_guest(kernel: PathBuf, modules: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
+    guest::check_kernel(&kernel).map_err(super::bad_input)?;
     let disk = Disk { bytes: 64 << 20, file_system: "tmpfs".to_owned() };
     let machine = GuestMachine {
         kernel,
@@ -56,6 +57,8 @@ struct Findings {
     layerbench_version: &'static str,
     host: Host,
     drivers: Vec<DriverInfo>,
+    /// Programs of others that something here needs, with what for.
+    programs: Vec<(&'static str, Feature)>,
     stores: Vec<StoreInfo>,
 }
 
@@ -81,11 +84,29 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
         store.medium = Some(medium::medium_of(&store));
         stores.push(store);
     }
-    let findings = Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, drivers, stores };
+    let findings =
+        Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, drivers, programs: programs(), stores };
     if args.json {
         return super::print(&(serde_json::to_string_pretty(&findings)? + "\n"));
     }
     super::print(&describe(&findings)?)
+}
+
+/// Programs that come with FUSE, without which some ways to mount do not go.
+fn programs() -> Vec<(&'static str, Feature)> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // mount(8) looks in these whatever PATH says.
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from)).collect();
+    let needs = [
+        ("fusermount3", "fuse-union for ordinary users outside of a user namespace"),
+        ("mount.fuse3", "mount -t fuse.fuse-union, and fuse-union in fstab"),
+    ];
+    let state = |name: &str, what_for: &str| match folders.iter().map(|folder| folder.join(name)).find(|p| p.is_file())
+    {
+        Some(path) => Feature::available(format!("{}; for {what_for}", path.display())),
+        None => Feature::missing(format!("{name} is not installed; it is needed for {what_for}"), "apt install fuse3"),
+    };
+    needs.map(|(name, what_for)| (name, state(name, what_for))).into()
 }
 
 /// Two columns: a name, and what is to be said of it; remedies on a line of their own.
@@ -121,6 +142,10 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         ("drop_caches", &c.drop_caches),
         ("page frames", &c.pagemap),
     ] {
+        feature(&mut text, name, state)?;
+    }
+    writeln!(text, "\nPrograms")?;
+    for (name, state) in &findings.programs {
         feature(&mut text, name, state)?;
     }
     for store in &findings.stores {

@@ -93,7 +93,8 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if args.detached {
             detach();
         }
-    })?;
+    })
+    .map_err(super::of_union)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::run::{StudyArgs, command_line};
 use crate::guest::{self, Disk, GuestMachine, GuestRun};
+use crate::runner::RunSummary;
 use crate::workload::{self, parse_size};
 
 /// File systems that a guest's disk can have, each with its smallest disk: mkfs.xfs 6.1 makes none below 300 MiB, mkfs.btrfs 6.2 none below
@@ -93,6 +94,8 @@ pub(super) fn run(args: GuestArgs) -> anyhow::Result<ExitCode> {
     // What is wrong with a workload is said before anything boots.
     let study = args.study;
     study.load()?;
+    super::is_folder_or_free("--out", &study.out)?;
+    guest::check_kernel(&machine.kernel).map_err(super::bad_input)?;
     let run = GuestRun {
         workloads: &study.workloads,
         smoke: study.smoke,
@@ -102,8 +105,9 @@ pub(super) fn run(args: GuestArgs) -> anyhow::Result<ExitCode> {
         results: &study.out,
     };
     let folder = guest::run(&machine, &run, &mut |line| eprintln!("{line}"))?;
+    let code = super::run::explain(&RunSummary::of(&super::runs::load(&folder)?));
     super::print(&format!("{}\n", folder.display()))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn size(text: &str) -> Result<u64, String> {

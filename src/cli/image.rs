@@ -59,7 +59,10 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
         skip_refused: args.skip_refused,
     };
     let imported = import_image(store.root(), &request).map_err(|e| match e {
-        ImportError::Unknown { .. } | ImportError::Choose { .. } | ImportError::NameTaken { .. } => super::bad_input(e),
+        ImportError::Argument { .. }
+        | ImportError::Unknown { .. }
+        | ImportError::Choose { .. }
+        | ImportError::NameTaken { .. } => super::bad_input(e),
         e => e.into(),
     })?;
     if let Some(image) = imported.stack.image() {

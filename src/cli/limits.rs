@@ -88,7 +88,7 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     Store::create(&path).map_err(super::bad_input)?;
     let info = host::store_info_of(&label, &path).map_err(super::bad_input)?;
     let store = Store::lock(&path)?;
-    let scratch = store.root().join("scratch").join(format!("{}-limits", std::process::id()));
+    let scratch = store.scratch(0, 0);
     if host.privileges != Privileges::None {
         sys::namespace::enter_private(host.privileges == Privileges::Root)
             .map_err(|e| anyhow::anyhow!("enter a private mount namespace: {e}"))?;

@@ -39,6 +39,7 @@ pub(super) fn completions(args: CompletionsArgs, layerbench: clap::Command) -> a
 pub(super) fn man(args: ManArgs, command: clap::Command) -> anyhow::Result<()> {
     match args.out {
         Some(folder) => {
+            super::is_folder_or_free("--out", &folder)?;
             std::fs::create_dir_all(&folder).map_err(|e| anyhow::anyhow!("create folder {}: {e}", folder.display()))?;
             clap_mangen::generate_to(command, &folder)
                 .and_then(|()| clap_mangen::generate_to(super::fuse_union::command(), &folder))

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. The only place where the measuring and the reporting half meet.
 //!
-//! Exit status: 0 when all went well, 1 when a case (or anything else) failed, 2 for bad usage or input.
+//! Exit status: 0 when all went well, 1 when a case (or anything else) failed or a run measured nothing, 2 for bad usage or input, 128 and the
+//! signal's number when one ended a run.
 
 mod case;
 mod clean;
@@ -58,7 +59,8 @@ pub(crate) fn bad_input(error: impl std::fmt::Display) -> anyhow::Error {
     version,
     about = "Measures the layered file systems under containers: first-write copy_up, look-up depth, page-cache sharing",
     after_help = "Start with `layerbench doctor`, then `layerbench run workloads/quick.toml` and `layerbench report`.\n\
-                  Exit status: 0 all well, 1 a case failed, 2 bad usage or input.",
+                  Exit status: 0 all well, 1 a case failed or nothing was measured, 2 bad usage or input, 128 and the number of the signal when \
+                  one ended it.",
     max_term_width = 100
 )]
 struct Cli {
@@ -94,7 +96,7 @@ enum Command {
     Disk(disk::DiskArgs),
     /// Unmount what `mount` or `disk` mounted
     Umount(umount::UmountArgs),
-    /// Remove what earlier runs left: mounts, loop devices, scratch folders, stacks
+    /// Remove what earlier runs left in a store: scratch folders with their mounts, stacks
     Clean(clean::CleanArgs),
     /// Print completions for a shell, of layerbench or of fuse-union
     Completions(manual::CompletionsArgs),
@@ -158,6 +160,24 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An error of the union, with what to do where the limit of open files is the cause.
+pub(crate) fn of_union(error: crate::union::UnionError) -> anyhow::Error {
+    match &error {
+        crate::union::UnionError::Io { errno, .. } if errno.raw_os_error() == Some(libc::EMFILE) => {
+            anyhow::anyhow!("{error}: each layer is held open; allow this process more files (ulimit -n)")
+        }
+        _ => error.into(),
+    }
+}
+
+/// Refuses a folder to write into that is something else.
+pub(crate) fn is_folder_or_free(option: &str, folder: &std::path::Path) -> anyhow::Result<()> {
+    match std::fs::metadata(folder) {
+        Ok(meta) if !meta.is_dir() => Err(bad_input(format!("{option} {}: not a folder", folder.display()))),
+        _ => Ok(()),
+    }
+}
+
 /// `[LABEL=]DIR`. Without a label the folder's own name is the label.
 pub(crate) fn labelled_store(text: &std::ffi::OsStr) -> anyhow::Result<(String, PathBuf)> {
     use std::os::unix::ffi::OsStrExt as _;
@@ -171,6 +191,9 @@ pub(crate) fn labelled_store(text: &std::ffi::OsStr) -> anyhow::Result<(String, 
             }
             return Ok((label.to_owned(), PathBuf::from(OsString::from(std::ffi::OsStr::from_bytes(folder)))));
         }
+    }
+    if text.is_empty() {
+        return Err(bad_input("--store: the folder is missing"));
     }
     let path = PathBuf::from(text);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());

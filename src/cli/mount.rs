@@ -1,6 +1,7 @@
 //! `layerbench mount`: mounts layers with a driver, for a person; and serves our FUSE union in the foreground, for the driver.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{self, MountRequest};
@@ -36,6 +37,12 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     let driver = driver::by_name(&args.driver).map_err(super::bad_input)?;
     driver.check_options(&args.option).map_err(super::bad_input)?;
     let lower: Vec<PathBuf> = args.lower.iter().flat_map(|text| union::split_layers(text)).collect();
+    // Such as a variable of a script that is empty: a stack without that layer would be another one.
+    if let Some(text) = args.lower.iter().find(|text| lacks_a_name(text)) {
+        return Err(super::bad_input(format!(
+            "--lower {text:?}: a layer has no name: write A:B:C, and no colon at an end"
+        )));
+    }
     for (what, folder) in lower
         .iter()
         .map(|path| ("--lower", path))
@@ -59,7 +66,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     if args.driver == "fuse-union" && args.foreground {
         let options = UnionOptions::parse(&args.option).map_err(super::bad_input)?;
         let config = UnionConfig { lower, upper: Some(upper), work: Some(work), options };
-        return Ok(union::serve(config, &merged, leave_folder)?);
+        return union::serve(config, &merged, leave_folder).map_err(super::of_union);
     }
     if let Feature::Missing { reason, remedy } = driver.availability_with(&args.option, &host::fingerprint()) {
         return Err(anyhow::anyhow!("{}: {reason}; to get it: {remedy}", args.driver));
@@ -85,6 +92,25 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     }
     driver.mount(&request)?.keep();
     Ok(())
+}
+
+/// Whether one of the layers in a list has no name. A colon behind a backslash is part of a name.
+fn lacks_a_name(layers: &OsStr) -> bool {
+    let mut is_empty = true;
+    let mut bytes = layers.as_bytes().iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b':' if is_empty => return true,
+            b':' => is_empty = true,
+            byte => {
+                is_empty = false;
+                if *byte == b'\\' {
+                    bytes.next();
+                }
+            }
+        }
+    }
+    is_empty
 }
 
 /// `<upper>.work`.
@@ -117,5 +143,20 @@ fn background(driver: &str, request: &MountRequest) -> anyhow::Result<()> {
 pub(super) fn leave_folder() {
     if let Err(error) = std::env::set_current_dir("/") {
         eprintln!("leave the folder of the start: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_layers_has_a_name_for_each() {
+        for good in ["a", "a:b", r"a\:", r"\:", r"a\::b", r"a\\:b"] {
+            assert!(!lacks_a_name(OsStr::new(good)), "{good}");
+        }
+        for bad in ["", ":", "a:", ":a", "a::b", r"a\\:", r"a\:::b"] {
+            assert!(lacks_a_name(OsStr::new(bad)), "{bad}");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! `layerbench report`: renders recorded runs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::record::run_key;
 use crate::report;
 
 #[derive(Debug, clap::Args)]
@@ -18,7 +20,21 @@ pub(super) struct ReportArgs {
 }
 
 pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
-    for folder in super::runs::find_or_latest(&args.runs, &args.results)? {
+    super::is_folder_or_free("--out", &args.out)?;
+    let folders = super::runs::find_or_latest(&args.runs, &args.results)?;
+    // Every run is read before anything is written, and again later: many of them at once may not fit into memory.
+    let mut names = BTreeMap::new();
+    for folder in &folders {
+        let name = super::runs::load(folder)?.manifest.run;
+        if let Some(other) = names.insert(name.clone(), folder) {
+            return Err(super::bad_input(format!(
+                "{} and {} are both named {name}, and so would their reports be: give each an --out of its own",
+                other.display(),
+                folder.display()
+            )));
+        }
+    }
+    for folder in folders {
         let run = super::runs::load(&folder)?;
         let out = args.out.join(&run.manifest.run);
         report::render(&run, &out)?;
@@ -28,9 +44,13 @@ pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `latest` is a symbolic link, replaced in one step.
+/// `latest` is a symbolic link to the newest report, replaced in one step.
 fn point_latest(reports: &Path, run: &str) -> anyhow::Result<()> {
     let (link, new) = (reports.join("latest"), reports.join(format!(".latest.{}", std::process::id())));
+    let newer = std::fs::read_link(&link).is_ok_and(|there| link.is_dir() && run_key(&there) > run_key(Path::new(run)));
+    if newer {
+        return Ok(());
+    }
     std::os::unix::fs::symlink(run, &new)
         .and_then(|()| std::fs::rename(&new, &link))
         .map_err(|e| anyhow::anyhow!("point {} to {run}: {e}", link.display()))

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::analysis::human;
 use crate::driver::Registry;
 use crate::record::{CaseRecord, Outcome};
-use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary};
+use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary, Standing};
 use crate::workload::{self, Scale, Workload};
 
 /// Seed unless told otherwise: the same on every machine, so that stacks are reused and results compare.
@@ -29,7 +30,7 @@ pub(super) struct StudyArgs {
     #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
     pub(super) out: PathBuf,
     /// Seed of file contents and of the order of cases
-    #[arg(long, default_value_t = SEED)]
+    #[arg(long, default_value_t = SEED, allow_negative_numbers = true)]
     pub(super) seed: u64,
     /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
     #[arg(long)]
@@ -70,29 +71,33 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         super::print(&plan.describe())?;
         return Ok(ExitCode::SUCCESS);
     }
-    for info in &plan.drivers {
-        if let crate::record::Feature::Missing { reason, remedy } = &info.availability {
-            eprintln!("{} is skipped: {reason}\n  to get it: {remedy}", info.label);
+    super::is_folder_or_free("--out", &study.out)?;
+    let standing = Arc::new(Standing::default());
+    let display = Display::new();
+    let bar = display.bar.clone();
+    runner::end_in_order(standing.clone(), move |line| {
+        if let Some(bar) = &bar {
+            bar.finish_and_clear();
         }
-    }
+        eprintln!("{line}");
+    })?;
     let request = RunRequest {
         plan: &plan,
         results: &study.out,
         smoke: study.smoke,
         command: command_line(),
         layerbench: std::env::current_exe()?,
+        standing: &standing,
     };
-    let display = Display::new();
     let summary = runner::run(&request, &display)?;
     display.finish();
     finish(&summary)
 }
 
 fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
-    for (id, error) in &summary.failed {
-        eprintln!("failed: {id}\n  {error}");
-    }
+    let code = explain(summary);
     let skipped: usize = summary.skipped.values().sum();
+    let failed: usize = summary.failed.values().map(Vec::len).sum();
     if summary.repeated + summary.disturbed > 0 {
         eprintln!(
             "the machine was not quiet: {} attempts were disturbed and repeated, {} cases remain disturbed and are marked",
@@ -100,14 +105,41 @@ fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
         );
     }
     super::print(&format!(
-        "{} measured, {} failed, {skipped} skipped; stacks took {:.1} s, measuring {:.1} s\n{}\n",
+        "{} measured, {failed} failed, {skipped} skipped; stacks took {:.1} s, measuring {:.1} s\n{}\n",
         summary.measured,
-        summary.failed.len(),
         summary.building.as_secs_f64(),
         summary.measuring.as_secs_f64(),
         summary.folder.display()
     ))?;
-    Ok(if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+    Ok(code)
+}
+
+/// Says on standard error why cases have no figures, each reason once, and how such a run ends.
+pub(super) fn explain(summary: &RunSummary) -> ExitCode {
+    for ((reason, remedy), count) in &summary.skipped {
+        eprintln!("skipped: {}: {reason}\n  to get it: {remedy}", cases(*count));
+    }
+    for (error, ids) in &summary.failed {
+        eprintln!("failed: {}\n  {error}", first_few(ids));
+    }
+    // A run that measured nothing is no success, whatever the reason.
+    let is_good = summary.failed.is_empty() && summary.measured > 0;
+    if is_good { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) }
+}
+
+/// How many cases.
+fn cases(count: usize) -> String {
+    format!("{count} case{}", if count == 1 { "" } else { "s" })
+}
+
+/// The cases that failed in one way, named; many would hide the error.
+fn first_few(ids: &[String]) -> String {
+    const FEW: usize = 3;
+    let shown = ids.get(..FEW).unwrap_or(ids).join("\n        ");
+    match ids.len().saturating_sub(FEW) {
+        0 => shown,
+        more => format!("{shown}\n        and {} more", cases(more)),
+    }
 }
 
 /// A bar on a terminal, lines elsewhere. It draws between cases only, never during one.

@@ -47,7 +47,7 @@ struct BuildArgs {
     #[arg(long, default_value = "bottom", value_parser = target_layer)]
     target_layer: TargetLayer,
     /// Seed of the contents
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     seed: u64,
     /// Where the layers lie
     #[arg(long, value_name = "DIR", default_value = super::STORE)]
@@ -142,6 +142,10 @@ fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
 fn selected(args: &NameArgs) -> anyhow::Result<Vec<LayerStack>> {
     match &args.stack {
         Some(name) => Ok(vec![find(name, &args.store)?]),
+        None if !args.store.is_dir() => Err(super::bad_input(format!(
+            "--store {}: no such store; `layerbench stack build` and `layerbench stack import` make one",
+            args.store.display()
+        ))),
         None => stack::list(&args.store)?.iter().map(|folder| Ok(LayerStack::open(folder)?)).collect(),
     }
 }

@@ -17,5 +17,12 @@ pub(super) fn run(args: UmountArgs) -> anyhow::Result<()> {
     if super::disk::take_away(&entry.mountpoint, &entry.source)? {
         return Ok(());
     }
+    if !driver::is_ours(&entry) {
+        return Err(super::bad_input(format!(
+            "{place}: {} of {} is mounted there, and nothing shows that layerbench did it (a bind mount never does): umount(8) \
+             unmounts it, if that is wanted",
+            entry.fs_type, entry.source
+        )));
+    }
     Ok(driver::unmount(&entry)?)
 }

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::availability::{available_to_mount, has_file_system};
+use super::mount::SOURCE;
 use super::options::{self, OptionError};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
@@ -75,7 +76,7 @@ impl Driver for Aufs {
         let mut lines = lines.iter();
         if let Some(first) = lines.next() {
             rustix::mount::mount(
-                "none",
+                SOURCE,
                 request.merged,
                 "aufs",
                 rustix::mount::MountFlags::empty(),

@@ -62,7 +62,7 @@ impl Daemon {
             Ok(()) => Ok(daemon),
             Err(reason) => {
                 daemon.kill();
-                let near = nearby(&real);
+                let near = mounted_at(&real);
                 // A daemon that was killed leaves a mount that answers ENOTCONN for ever.
                 if device_at(&real).is_ok_and(|now| now != before) {
                     detach(driver, &real);
@@ -169,13 +169,12 @@ fn answers(merged: &Path, limit: Duration) -> Result<(), String> {
     }
 }
 
-/// Lines of the mount table around a mount point, for an error.
-fn nearby(merged: &Path) -> String {
-    let parent = merged.parent().unwrap_or(merged);
+/// Lines of the mount table about a mount point, for an error.
+fn mounted_at(merged: &Path) -> String {
     let lines: Vec<String> = mount_table()
         .unwrap_or_default()
         .into_iter()
-        .filter(|entry| entry.mountpoint.starts_with(parent))
+        .filter(|entry| entry.mountpoint == merged)
         .map(|entry| format!("{} on {} ({})", entry.source, entry.mountpoint.display(), entry.fs_type))
         .collect();
     if lines.is_empty() { String::new() } else { format!("; mounted there: {}", lines.join("; ")) }

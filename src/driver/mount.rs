@@ -17,6 +17,8 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is tried meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// Source of the kernel's unions, as the mount table shows it: by this name they are told from those of others.
+pub(super) const SOURCE: &str = "layerbench";
 /// What to do about EPERM of a mount.
 pub(super) const MAY_NOT_MOUNT: &str =
     "only root may mount: run as root, or as root of a namespace (unshare --user --map-root-user --mount)";
@@ -236,6 +238,15 @@ pub fn find_mount(merged: &Path) -> io::Result<Option<MountEntry>> {
         _ => Err(error),
     })?;
     Ok(mount_table()?.into_iter().rev().find(|entry| entry.mountpoint == real))
+}
+
+/// Whether a mount is one that a driver here makes. A bind mount looks like the file system that it shows, whoever made it.
+pub fn is_ours(entry: &MountEntry) -> bool {
+    match entry.fs_type.as_str() {
+        crate::union::FS_TYPE | "fuse.fuse-overlayfs" => true,
+        "overlay" | "aufs" => entry.source == SOURCE,
+        _ => false,
+    }
 }
 
 /// Unmounts what some other process has mounted and waits for its daemon, if it has one that can be found.

@@ -14,7 +14,7 @@ use rustix::mount::{
 };
 
 use super::availability::{available_to_mount, has_file_system};
-use super::mount::MAY_NOT_MOUNT;
+use super::mount::{MAY_NOT_MOUNT, SOURCE};
 use super::options::{self, Known, OptionError, Value};
 use super::{Driver, Mount, MountError, MountRequest};
 use crate::record::{Feature, Host, Privileges};
@@ -23,8 +23,6 @@ use crate::sys;
 use crate::workload::DEPTH_MAX;
 
 const NAME: &str = "overlay2";
-/// Source of the mount, as the mount table shows it.
-const SOURCE: &str = "layerbench";
 /// fs/fsopen.c of the kernel copies at most 256 bytes of a string, the terminating zero included.
 const FSCONFIG_STRING_MAX: usize = 255;
 

@@ -13,7 +13,7 @@ use rustix::mount::{MountFlags, mount};
 use super::orders::{Answer, Disk, Job, ORDERS, Orders, PORT};
 use crate::driver::Registry;
 use crate::record::CaseRecord;
-use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest};
+use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, Standing};
 use crate::workload::{self, Scale};
 
 /// Whether this process is the init of a guest of ours.
@@ -107,8 +107,14 @@ fn obey(port: &Port) -> anyhow::Result<()> {
                 .collect::<Result<Vec<_>, _>>()?;
             let plan = Plan::new(&workloads, &stores, &drivers, seed)?;
             let results = PathBuf::from("/run/results");
-            let request =
-                RunRequest { plan: &plan, results: &results, smoke, command, layerbench: std::env::current_exe()? };
+            let request = RunRequest {
+                plan: &plan,
+                results: &results,
+                smoke,
+                command,
+                layerbench: std::env::current_exe()?,
+                standing: &Standing::default(),
+            };
             let follow = Follow { port, results: &results, sent: RefCell::new(0) };
             let ended = runner::run(&request, &follow);
             // Attempts that were repeated are no progress, but in the record.

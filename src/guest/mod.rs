@@ -11,7 +11,7 @@ mod programs;
 mod qemu;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ use qemu::Machine;
 const MODULES: [&str; 9] = ["overlay", "fuse", "brd", "ext4", "xfs", "btrfs", "crc32c_generic", "libcrc32c", "aufs"];
 /// How long a kernel may take to greet, under KVM, before it is held to hang.
 const GREETING: Duration = Duration::from_secs(8);
+/// Bytes of a kernel that say what it is.
+const KERNEL_HEADER: u64 = 0x206;
 /// Where this program lies in the guest.
 const PROGRAM: &str = "/bin/layerbench";
 
@@ -81,6 +83,21 @@ impl GuestError {
     fn io<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> GuestError + 'a {
         move |errno| GuestError::Io { operation, path: path.to_owned(), errno }
     }
+}
+
+/// Refuses what is no kernel: QEMU would start it, and nobody would learn why nothing happens.
+pub fn check_kernel(path: &Path) -> Result<(), GuestError> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(GuestError::io("open", path))?;
+    file.take(KERNEL_HEADER).read_to_end(&mut start).map_err(GuestError::io("read", path))?;
+    // The header of Linux's boot protocol (Documentation/arch/x86/boot.rst), or an ELF file, which QEMU boots as well. Other architectures have
+    // images of other forms.
+    let is_kernel = start.get(0x202..0x206) == Some(b"HdrS") || start.starts_with(b"\x7fELF");
+    if is_kernel || std::env::consts::ARCH != "x86_64" {
+        return Ok(());
+    }
+    let reason = "is no kernel: it has no boot header; give a bzImage, such as /boot/vmlinuz-6.1.0-18-amd64";
+    Err(GuestError::Refused(format!("{}: {reason}", path.display())))
 }
 
 /// The machine that a guest runs on.
@@ -147,7 +164,6 @@ struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     /// Finds QEMU, the modules and the accelerator; `say` is told which.
     fn new(machine: &'a GuestMachine, say: &mut dyn FnMut(&str)) -> Result<Prepared<'a>, GuestError> {
-        File::open(&machine.kernel).map_err(GuestError::io("open", &machine.kernel))?;
         let files = Files::new()?;
         let qemu = qemu::program()?;
         let modules = match &machine.modules {
@@ -324,14 +340,20 @@ pub fn print<E: From<GuestError>>(
 ) -> Result<(), E> {
     let prepared = Prepared::new(machine, say)?;
     let orders = prepared.orders(Job::Print(words.iter().map(|word| (*word).to_owned()).collect()));
-    let console = prepared.files.path("console.log");
+    let console = tempfile::Builder::new().prefix("layerbench-console.").suffix(".log").tempfile();
+    let console = console.map_err(GuestError::io("create a file in", &std::env::temp_dir()))?;
     let mut lines = Vec::new();
-    prepared.boot(&orders, &[], prepared.accelerator, &console, machine.limit, |answer| {
+    let booted = prepared.boot(&orders, &[], prepared.accelerator, console.path(), machine.limit, |answer| {
         if let Answer::Text(text) = answer {
             lines.push(text);
         }
         Ok(())
-    })?;
+    });
+    if let Err(GuestError::Ended { .. } | GuestError::Limit { .. }) = &booted {
+        // The error names it.
+        console.keep().map_err(|e| GuestError::io("keep", e.file.path())(e.error))?;
+    }
+    booted?;
     lines.iter().try_for_each(|text| line(text))
 }
 

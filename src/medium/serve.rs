@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use fuser::{
@@ -50,6 +51,9 @@ pub enum DiskError {
         /// What it said.
         said: String,
     },
+    /// Somebody is there.
+    #[error("unmount {}: {}; a process has a file or its working directory there: end it, then try again", .0.display(), rustix::io::Errno::BUSY)]
+    Busy(PathBuf),
     /// There is no modelled disk at this place.
     #[error("{} is not a modelled disk that layerbench has mounted", .0.display())]
     NotOurs(PathBuf),
@@ -73,8 +77,15 @@ pub fn serve(sheet: DataSheet, size_bytes: u64, folder: &Path) -> Result<(), Dis
     // On the image itself: a file system is made before anybody measures. Its tables are made now, so that none are made meanwhile.
     let own = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&image));
     program("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", &own])?;
-    let edge =
-        Edge { image, size_bytes, disk: Mutex::new(SpinningDisk::new(sheet, size_bytes)), start: Instant::now() };
+    let (last, unused) = mpsc::channel();
+    let edge = Edge {
+        image,
+        size_bytes,
+        disk: Mutex::new(SpinningDisk::new(sheet, size_bytes)),
+        start: Instant::now(),
+        users: AtomicUsize::new(0),
+        last,
+    };
     const DEVICE: &str = "/dev/fuse";
     let device = File::options().read(true).write(true).open(DEVICE).map_err(at("open", Path::new(DEVICE)))?;
     let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", std::os::fd::AsRawFd::as_raw_fd(&device));
@@ -83,7 +94,15 @@ pub fn serve(sheet: DataSheet, size_bytes: u64, folder: &Path) -> Result<(), Dis
         .map_err(at("mount", folder))?;
     let session = Session::from_fd(edge, device.into(), SessionACL::Owner, Config::default());
     let session = session.and_then(Session::spawn).map_err(at("start serving at", folder))?;
-    match session.join() {
+    // Its last user is the loop device, which goes when the file system on it is unmounted, whoever does that. An error means that the serving
+    // thread has ended, because somebody unmounted the folder.
+    if unused.recv().is_ok() {
+        rustix::mount::unmount(folder, rustix::mount::UnmountFlags::DETACH).map_err(at("unmount", folder))?;
+    }
+    let ended = session.join();
+    // Whoever waits for the disk's end may have been faster.
+    fs::remove_dir(folder).ok();
+    match ended {
         // How the kernel says that the mount has gone (fs/fuse/dev.c, `fuse_dev_do_read`).
         Err(e) if e.raw_os_error() != Some(libc::ECONNABORTED) => Err(at("serve the disk at", folder)(e)),
         _ => Ok(()),
@@ -110,6 +129,10 @@ struct Edge {
     size_bytes: u64,
     disk: Mutex<SpinningDisk>,
     start: Instant,
+    /// How often the disk's file is open.
+    users: AtomicUsize,
+    /// Told when nobody has it open any more.
+    last: mpsc::Sender<()>,
 }
 
 const ROOT: INodeNo = INodeNo(1);
@@ -163,7 +186,25 @@ impl fuser::Filesystem for Edge {
     }
 
     fn open(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.users.fetch_add(1, Ordering::Relaxed);
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+        if self.users.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Nobody listens to the second time.
+            self.last.send(()).ok();
+        }
     }
 
     fn read(
@@ -227,54 +268,56 @@ pub struct Attached {
     pub device: PathBuf,
 }
 
-/// Puts a loop device over the disk that is served at `folder`, and mounts it at `mountpoint`. What it made is undone where it fails.
+/// Puts a loop device over the disk that is served at `folder`, and mounts it at `mountpoint`. It all goes when that is unmounted, by whatever
+/// program, and where this fails.
 ///
 /// # Errors
 /// The step that failed.
 pub fn attach(folder: &Path, mountpoint: &Path) -> Result<Attached, DiskError> {
     let file = folder.join(FILE);
+    // The disk ends with its last user: until the loop device is one for good, that is this process.
+    let _user = File::open(&file).map_err(at("open", &file))?;
     let device = program("losetup", &["--find", "--show", "--direct-io=on", &file.to_string_lossy()])?;
     let device = PathBuf::from(device);
     let flags = rustix::mount::MountFlags::empty();
     let mounted =
         rustix::mount::mount(&device, mountpoint, "ext4", flags, None).map_err(at("mount ext4 at", mountpoint));
-    if mounted.is_err() {
-        free(&device)?;
-    }
-    mounted.map(|()| Attached { device })
+    let freed = File::open(&device).and_then(|file| sys::loop_device::clear(&file)).map_err(at("free", &device));
+    mounted.and(freed).map(|()| Attached { device })
 }
 
-fn free(device: &Path) -> Result<(), DiskError> {
-    let file = File::open(device).map_err(at("open", device))?;
-    sys::loop_device::clear(&file).map_err(at("free", device))
-}
-
-/// Takes a modelled disk away: the file system, the loop device over it, and the daemon with all that lies on it.
+/// Takes a modelled disk away: the file system, the loop device over it, and the daemon with all that lies on it. While it is mounted elsewhere
+/// too, all but the file system stay.
 ///
 /// # Errors
 /// The step that failed; EBUSY where somebody uses it.
 pub fn detach(mountpoint: &Path, device: &Path) -> Result<(), DiskError> {
     let folder = folder_below(device).ok_or_else(|| DiskError::NotOurs(mountpoint.to_owned()))?;
-    rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::empty()).map_err(at("unmount", mountpoint))?;
-    free(device)?;
-    release(&folder)
+    rustix::mount::unmount(mountpoint, rustix::mount::UnmountFlags::empty()).map_err(|errno| match errno {
+        rustix::io::Errno::BUSY => DiskError::Busy(mountpoint.to_owned()),
+        errno => at("unmount", mountpoint)(errno),
+    })?;
+    let table = crate::host::mount_table().map_err(at("read", Path::new("/proc/self/mountinfo")))?;
+    if table.iter().any(|entry| Path::new(&entry.source) == device) { Ok(()) } else { release(&folder) }
 }
 
-/// Ends the daemon that serves at a folder, and removes that.
+/// Waits until the daemon that serves at a folder has ended, and ends it if it has no users.
 ///
 /// # Errors
-/// As [`detach`].
+/// The step that failed.
 pub fn release(folder: &Path) -> Result<(), DiskError> {
     let start = Instant::now();
-    // The loop device lets go of the file a moment after it was told to.
     loop {
-        match rustix::mount::unmount(folder, rustix::mount::UnmountFlags::empty()) {
-            Ok(()) => break,
-            Err(rustix::io::Errno::BUSY) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
-            Err(errno) => return Err(at("unmount", folder)(errno)),
+        // The daemon does both when its last user goes, a moment after that was told to: who is first does not matter.
+        let unmounted = rustix::mount::unmount(folder, rustix::mount::UnmountFlags::empty());
+        match (fs::remove_dir(folder), unmounted) {
+            (Ok(()), _) => return Ok(()),
+            (Err(e), _) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            (Err(_), _) if start.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            (_, Err(errno)) if errno != rustix::io::Errno::INVAL => return Err(at("unmount", folder)(errno)),
+            (Err(e), _) => return Err(at("remove", folder)(e)),
         }
     }
-    fs::remove_dir(folder).map_err(at("remove", folder))
 }
 
 /// Where the disk below a loop device is served; `None` if it is none of ours.

@@ -175,7 +175,22 @@ fn load_manifest(path: &Path) -> Result<RunManifest, RecordError> {
     if !(1..=u64::from(SCHEMA_VERSION)).contains(&found) {
         return Err(RecordError::Schema { path: path.to_owned(), found, known: SCHEMA_VERSION });
     }
-    serde_json::from_slice(&bytes).map_err(|e| format(e.line(), e.to_string()))
+    let manifest: RunManifest = serde_json::from_slice(&bytes).map_err(|e| format(e.line(), e.to_string()))?;
+    // It names the folder of a report.
+    if !is_run_name(&manifest.run) {
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.lines().position(|line| line.contains("\"run\"")).unwrap_or(0) + 1;
+        let reason =
+            format!("the field run is {:?}, which is not the name of a run, such as 2026-11-25.1", manifest.run);
+        return Err(format(line, DamagedLine::new(line, &reason).reason));
+    }
+    Ok(manifest)
+}
+
+/// Whether a text can be the name of a run and of folders: one plain word, and none that a folder of reports uses itself.
+fn is_run_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    !name.is_empty() && name.len() <= 100 && name.chars().all(is_plain) && !name.starts_with('.') && name != "latest"
 }
 
 /// What a reader of lines found.
@@ -246,8 +261,8 @@ fn entries(results: &Path) -> Result<Vec<PathBuf>, RecordError> {
     entries.map(|entry| entry.map(|entry| entry.path()).map_err(io_error("list", results))).collect()
 }
 
-/// Sort key of `YYYY-MM-DD.N`: the date as text, then N as a number.
-fn run_key(path: &Path) -> (String, u64, PathBuf) {
+/// Sort key of `YYYY-MM-DD.N`, which makes the newest the last: the date as text, then N as a number.
+pub fn run_key(path: &Path) -> (String, u64, PathBuf) {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let (date, n) = name.rsplit_once('.').unwrap_or((&name, ""));
     (date.to_owned(), n.parse().unwrap_or(0), path.to_owned())

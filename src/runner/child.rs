@@ -5,26 +5,27 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::{CaseJob, CaseResult};
+use super::{CaseJob, CaseResult, Standing};
 use crate::record::Outcome;
 use crate::sys;
 
 /// Runs `layerbench case` with the job on its standard input. The child and its daemons are a process group of their own and die with
 /// this process.
-pub(super) fn run(job: &CaseJob, limit: Duration) -> CaseResult {
-    match try_run(job, limit) {
+pub(super) fn run(job: &CaseJob, limit: Duration, standing: &Standing) -> CaseResult {
+    match try_run(job, limit, standing) {
         Ok(result) => result,
         Err(error) => Outcome::Failed { error }.into(),
     }
 }
 
-fn try_run(job: &CaseJob, limit: Duration) -> Result<CaseResult, String> {
+fn try_run(job: &CaseJob, limit: Duration, standing: &Standing) -> Result<CaseResult, String> {
     let input = serde_json::to_vec(job).map_err(|e| format!("write the case's job: {e}"))?;
     let mut command = Command::new(&job.layerbench);
     command.arg("case").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     sys::process::die_with_parent(&mut command);
-    let mut child = command.spawn().map_err(|e| format!("start {}: {e}", job.layerbench.display()))?;
+    let mut child =
+        standing.start(|| command.spawn()).map_err(|e| format!("start {}: {e}", job.layerbench.display()))?;
     let stdin = child.stdin.take();
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());

@@ -8,12 +8,14 @@ mod instrument;
 mod memory;
 mod meter;
 mod plan;
+mod standing;
 mod steps;
 mod store;
 
 pub use case::{CaseJob, CaseResult, run_job};
 pub use instrument::Setup;
 pub use plan::{Plan, PlanError, PlannedCase, Readiness};
+pub use standing::{Standing, end_in_order, take_signals};
 pub use store::{Keep, Leftovers, Store, StoreError, clean};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::medium;
-use crate::record::{CaseRecord, Instrument, Outcome, RecordError, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo};
+use crate::record::{
+    CaseRecord, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
+};
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName};
 
@@ -49,6 +53,8 @@ pub struct RunRequest<'a> {
     pub command: Vec<String>,
     /// This program, which the cases run.
     pub layerbench: PathBuf,
+    /// Where the run says how far it is.
+    pub standing: &'a Standing,
 }
 
 /// What the person who waits is told.
@@ -70,8 +76,8 @@ pub struct RunSummary {
     pub folder: PathBuf,
     /// Cases measured.
     pub measured: usize,
-    /// Cases failed, with their errors.
-    pub failed: Vec<(String, String)>,
+    /// Errors, with the ids of the cases that failed with them.
+    pub failed: BTreeMap<String, Vec<String>>,
     /// Drivers or cases skipped: reason and remedy, with the number of cases.
     pub skipped: BTreeMap<(String, String), usize>,
     /// Attempts that were disturbed and repeated.
@@ -85,10 +91,17 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
+    /// The same of a run that was recorded, but for times.
+    pub fn of(run: &Run) -> RunSummary {
+        let mut summary = RunSummary { folder: run.folder.clone(), ..RunSummary::default() };
+        run.last_attempts().for_each(|record| summary.count(record));
+        summary
+    }
+
     fn count(&mut self, record: &CaseRecord) {
         match &record.outcome {
             Outcome::Measured { .. } => self.measured += 1,
-            Outcome::Failed { error } => self.failed.push((record.case.id.clone(), error.clone())),
+            Outcome::Failed { error } => self.failed.entry(error.clone()).or_default().push(record.case.id.clone()),
             Outcome::Skipped { reason, remedy } => {
                 *self.skipped.entry((reason.clone(), remedy.clone())).or_default() += 1;
             }
@@ -129,9 +142,12 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     }
     plan.check_space(&stores)?;
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-    let (name, folder) = RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now))?;
+    let roots = stores.values().map(|store| store.root().to_owned()).collect();
+    let (name, folder) = request
+        .standing
+        .begin(plan.cases.len(), roots, || RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now)))?;
     let mut setup = Setup::new();
-    if !request.smoke {
+    if !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
         setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
     }
     let manifest = RunManifest {
@@ -186,7 +202,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
                 conditions,
                 outcome,
             };
-            writer.append(&record)?;
+            request.standing.record(!superseded, || writer.append(&record))?;
             if !superseded {
                 summary.disturbed += usize::from(disturbed);
                 summary.count(&record);
@@ -252,7 +268,12 @@ impl Runs<'_> {
             daemon_cpus: self.instrument.daemon_cpus.clone(),
             seed: self.request.plan.seed,
         };
-        let result = child::run(&job, CASE_LIMIT);
+        let mut result = child::run(&job, CASE_LIMIT, self.request.standing);
+        self.request.standing.ended();
+        if let Outcome::Failed { error } = &mut result.outcome {
+            // Nobody will find it, and without its name what is one error for many cases is one text.
+            *error = error.replace(&*job.scratch.to_string_lossy(), "$SCRATCH");
+        }
         store.retire_scratch(&job.scratch)?;
         Ok(result)
     }

@@ -3,6 +3,9 @@
 //! `<store>/stacks/<key>/` are reusable; `<store>/scratch/<pid>-<case>-<attempt>/` belong to the process that holds the lock on
 //! `<store>/lock`. The kernel lets go of the lock when that process dies, however it dies, so that whatever lies in scratch while
 //! the lock is free was left behind.
+//!
+//! A store may be any folder, and `stacks` and `scratch` are names that others use too. So a folder is a store when it has the lock, and of what
+//! lies in it only what has layerbench's own names and records is removed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,11 +18,18 @@ use crate::host::mounts_below;
 use crate::stack::folder::children;
 use crate::stack::{self, StackDefinition};
 
+/// Name of the file that is locked, and that makes a folder a store.
+const LOCK: &str = "lock";
+/// Folder of stacks in a store.
+const STACKS: &str = "stacks";
+/// Folder of what belongs to a run.
+const SCRATCH: &str = "scratch";
+
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A system call failed.
-    #[error("{operation} {path}: {errno}", path = path.display())]
+    #[error("{operation} {path}: {errno}{advice}", path = path.display(), advice = advice(errno))]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -27,6 +37,12 @@ pub enum StoreError {
         path: PathBuf,
         /// The errno.
         errno: io::Error,
+    },
+    /// A folder of something else.
+    #[error("{path} is not a store: it has no file {LOCK}, which layerbench makes in each; nothing was removed", path = path.display())]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
     },
     /// Somebody else works in it.
     #[error("the store {path} is in use by another layerbench (its lock is held): wait for it, or give another --store", path = path.display())]
@@ -56,6 +72,16 @@ fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl F
     move |errno| StoreError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
 
+/// What to do about an errno of a store.
+fn advice(errno: &io::Error) -> &'static str {
+    match errno.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
+            "; give --store a folder that you may write to"
+        }
+        _ => "",
+    }
+}
+
 /// A store that this process has locked.
 #[derive(Debug)]
 pub struct Store {
@@ -74,21 +100,25 @@ impl Store {
     pub fn lock(path: &Path) -> Result<Store, StoreError> {
         Store::create(path)?;
         let root = fs::canonicalize(path).map_err(at("resolve", path))?;
-        let lock_path = root.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(at("open", &lock_path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Busy { path: root }),
-            Err(e) => return Err(at("lock", &lock_path)(e)),
+        // What lies in a folder that was no store until now is nothing of ours.
+        let was_store = is_store(&root);
+        let store = Store::hold(root)?;
+        if was_store {
+            store.remove_all_scratch()?;
         }
-        let store = Store { root, _lock: lock };
-        store.remove_scratch(&store.root.join("scratch"))?;
         Ok(store)
+    }
+
+    /// Takes the lock of a folder, and makes it a store by that.
+    fn hold(root: PathBuf) -> Result<Store, StoreError> {
+        let path = root.join(LOCK);
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at("open", &path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Store { root, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy { path: root }),
+            Err(e) => Err(at("lock", &path)(e)),
+        }
     }
 
     /// Its folder, absolute.
@@ -97,14 +127,13 @@ impl Store {
     }
 
     /// The scratch folder of an attempt of a case of this process.
-    pub(super) fn scratch(&self, case: usize, attempt: u32) -> PathBuf {
-        self.root.join("scratch").join(format!("{}-{case}-{attempt}", std::process::id()))
+    pub fn scratch(&self, case: usize, attempt: u32) -> PathBuf {
+        self.root.join(SCRATCH).join(format!("{}-{case}-{attempt}", std::process::id()))
     }
 
     /// Removes a scratch folder, if it is there.
     pub(super) fn remove_scratch(&self, path: &Path) -> Result<(), StoreError> {
-        detach_mounts(path)?;
-        remove_tree(path).map_err(at("remove", path))
+        remove(path).map(drop)
     }
 
     /// Frees the space of a scratch folder and leaves its empty files until the run ends, or until the file system is nearly full. Deleting
@@ -137,12 +166,12 @@ impl Store {
 
     /// Removes the scratch of all cases.
     pub(super) fn remove_all_scratch(&self) -> Result<(), StoreError> {
-        self.remove_scratch(&self.root.join("scratch"))
+        remove_scratch_in(&self.root)
     }
 
     /// Whether a stack is there already.
     pub(super) fn has_stack(&self, definition: &StackDefinition, seed: u64) -> bool {
-        self.root.join("stacks").join(definition.key(seed)).is_dir()
+        self.root.join(STACKS).join(definition.key(seed)).is_dir()
     }
 
     /// Refuses when fewer bytes are free than needed.
@@ -160,14 +189,14 @@ impl Store {
 pub struct Leftovers {
     /// Mounts detached.
     pub mounts: Vec<PathBuf>,
-    /// Loop devices freed.
-    pub loop_devices: Vec<PathBuf>,
     /// Scratch folders and unfinished stacks removed.
     pub folders: Vec<PathBuf>,
     /// Finished stacks removed.
     pub stacks: Vec<PathBuf>,
     /// Imported images that stay.
     pub kept: Vec<PathBuf>,
+    /// What stays because layerbench did not make it.
+    pub foreign: Vec<PathBuf>,
 }
 
 /// Which finished stacks `clean` leaves in their place.
@@ -181,80 +210,94 @@ pub enum Keep {
     Nothing,
 }
 
-/// Removes what earlier runs left in a store. Mounts go first (a FUSE daemon ends with its mount, or has died with its run), then loop
-/// devices whose file lies in the store, scratch, unfinished stacks and the finished ones that are not to be kept. A store in use is left alone
-/// and is an error; a store that is not there is already clean.
+/// Removes what earlier runs left in a store: scratch, unfinished stacks and the finished ones that are not to be kept, each with what is
+/// mounted in it (a FUSE daemon ends with its mount, or has died with its run). Nothing else is touched. A store in use is left alone and is
+/// an error, as is a folder that is none; an empty folder is clean.
 pub fn clean(path: &Path, keep: Keep) -> Result<Leftovers, StoreError> {
-    let mut found = Leftovers::default();
-    if !path.exists() {
-        return Ok(found);
-    }
     let root = fs::canonicalize(path).map_err(at("resolve", path))?;
-    found.mounts = mounts_below(&root).map_err(at("read", Path::new("/proc/self/mountinfo")))?;
-    let scratch = root.join("scratch");
-    found.folders.extend(children(&scratch).map_err(at("list", &scratch))?);
-    let store = Store::lock(&root)?;
-    detach_mounts(&root)?;
-    found.loop_devices = free_loop_devices(&root)?;
-    for partial in stack::leftovers(&root)? {
-        remove_tree(&partial).map_err(at("remove", &partial))?;
-        found.folders.push(partial);
+    let listed = |folder: &Path| children(folder).map_err(at("list", folder));
+    if !is_store(&root) {
+        let is_empty = listed(&root)?.is_empty();
+        return if is_empty { Ok(Leftovers::default()) } else { Err(StoreError::NoStore { path: root }) };
     }
-    if keep != Keep::Stacks {
-        let stacks = root.join("stacks");
-        let (kept, removed): (Vec<PathBuf>, Vec<PathBuf>) = children(&stacks)
-            .map_err(at("list", &stacks))?
-            .into_iter()
-            .partition(|stack| keep == Keep::Images && stack::is_image(stack));
-        found.stacks = removed;
-        if !kept.is_empty() {
-            for stack in &found.stacks {
-                remove_tree(stack).map_err(at("remove", stack))?;
+    let mut found = Leftovers::default();
+    let store = Store::hold(root.clone())?;
+    let (scratch, stacks) = (root.join(SCRATCH), root.join(STACKS));
+    let (ours, foreign): (Vec<PathBuf>, Vec<PathBuf>) =
+        listed(&scratch)?.into_iter().partition(|path| is_scratch(path));
+    found.foreign.extend(foreign);
+    for folder in ours.into_iter().chain(stack::leftovers(&root)?) {
+        found.mounts.extend(remove(&folder)?);
+        found.folders.push(folder);
+    }
+    for folder in listed(&stacks)? {
+        match (stack::is_in_store(&folder), keep) {
+            (false, _) => found.foreign.push(folder),
+            (true, Keep::Stacks) => {}
+            (true, Keep::Images) if stack::is_image(&folder) => found.kept.push(folder),
+            (true, _) => {
+                found.mounts.extend(remove(&folder)?);
+                found.stacks.push(folder);
             }
-            found.kept = kept;
-            return Ok(found);
         }
-        remove_tree(&stacks).map_err(at("remove", &stacks))?;
-        // The lock goes last, and with it a store that nothing else is in.
-        fs::remove_file(root.join("lock")).map_err(at("remove", &root.join("lock")))?;
+    }
+    let ours = [root.join(LOCK), scratch.clone(), stacks.clone()];
+    found.foreign.extend(listed(&root)?.into_iter().filter(|path| !ours.contains(path)));
+    // The lock goes last, and with it a store that nothing else is in.
+    if remove_if_empty(&scratch)? & remove_if_empty(&stacks)? {
+        fs::remove_file(root.join(LOCK)).map_err(at("remove", &root.join(LOCK)))?;
         drop(store);
-        match fs::remove_dir(&root) {
-            Ok(()) => {}
-            // Somebody keeps other things there; they are not ours.
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-            Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {}
-            Err(e) => return Err(at("remove", &root)(e)),
-        }
+        remove_if_empty(&root)?;
     }
     Ok(found)
 }
 
-/// Detaches every mount below a folder, the innermost first.
-fn detach_mounts(path: &Path) -> Result<(), StoreError> {
+/// Whether a folder is a store.
+fn is_store(root: &Path) -> bool {
+    root.join(LOCK).is_file()
+}
+
+/// Whether a name is one of [`Store::scratch`]'s: three numbers.
+fn is_scratch(path: &Path) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split('-').count() == 3 && name.split('-').all(is_number)
+}
+
+/// Removes the scratch of all cases of a store that this process has locked.
+pub(super) fn remove_scratch_in(root: &Path) -> Result<(), StoreError> {
+    let scratch = root.join(SCRATCH);
+    for folder in children(&scratch).map_err(at("list", &scratch))?.iter().filter(|path| is_scratch(path)) {
+        remove(folder)?;
+    }
+    remove_if_empty(&scratch).map(drop)
+}
+
+/// Removes a folder with what is mounted in it; says what that was.
+fn remove(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mounts = detach_mounts(path)?;
+    remove_tree(path).map_err(at("remove", path))?;
+    Ok(mounts)
+}
+
+/// Removes a folder that is empty; whether it is gone. A mount point stays, and so does what is a link to a folder elsewhere.
+fn remove_if_empty(folder: &Path) -> Result<bool, StoreError> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotADirectory, NotFound, ResourceBusy};
+    match fs::remove_dir(folder) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == NotFound => Ok(true),
+        Err(e) if matches!(e.kind(), DirectoryNotEmpty | NotADirectory | ResourceBusy) => Ok(false),
+        Err(e) => Err(at("remove", folder)(e)),
+    }
+}
+
+/// Detaches every mount below a folder, the innermost first; says which.
+fn detach_mounts(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mounts = mounts_below(path).map_err(at("read", Path::new("/proc/self/mountinfo")))?;
     for mount in mounts.iter().rev() {
         rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH).map_err(at("unmount", mount))?;
     }
-    Ok(())
-}
-
-/// Frees loop devices whose backing file lies below a folder.
-fn free_loop_devices(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    let mut freed = Vec::new();
-    let sys = Path::new("/sys/block");
-    for device in children(sys).unwrap_or_default() {
-        let Ok(backing) = fs::read_to_string(device.join("loop/backing_file")) else { continue };
-        let backing = backing.trim_end().trim_end_matches(" (deleted)");
-        if !Path::new(backing).starts_with(root) {
-            continue;
-        }
-        let Some(name) = device.file_name() else { continue };
-        let node = Path::new("/dev").join(name);
-        let file = File::open(&node).map_err(at("open", &node))?;
-        crate::sys::loop_device::clear(&file).map_err(at("free loop device", &node))?;
-        freed.push(node);
-    }
-    Ok(freed)
+    Ok(mounts)
 }
 
 /// Bytes that a file system has left for an ordinary user.
@@ -289,5 +332,19 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     match stack::folder::remove_tree(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_has_names_that_nobody_else_makes() {
+        let store = Store { root: "/s".into(), _lock: File::open("/").unwrap() };
+        assert!(is_scratch(&store.scratch(12, 3)));
+        for name in ["x", "1-2", "1-2-3-4", "2026-11-", "a-1-2", "1--2", ".."] {
+            assert!(!is_scratch(&Path::new("/s/scratch").join(name)), "{name}");
+        }
     }
 }

@@ -434,6 +434,12 @@ pub fn is_stack(folder: &Path) -> bool {
     folder.join(manifest::NAME).is_file() || Image::is_at(folder)
 }
 
+/// Whether a folder of a store is a stack that was made there: it has a stack's name besides, which is a key of 16 hexadecimal digits.
+pub fn is_in_store(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && is_stack(folder)
+}
+
 /// Whether a folder holds an imported image.
 pub fn is_image(folder: &Path) -> bool {
     Image::is_at(folder)
@@ -451,7 +457,7 @@ pub fn leftovers(store: &Path) -> Result<Vec<PathBuf>, StackError> {
     for path in children(&store.join(STACKS))? {
         if is_partial(&path) {
             found.push(path);
-        } else {
+        } else if is_in_store(&path) {
             found.extend(children(&path.join(forms::OVERLAY))?.into_iter().filter(|path| is_partial(path)));
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
 
-/// `LOOP_CLR_FD` of <linux/loop.h>: detaches the backing file; when somebody still has the device open or mounted, at the last close.
+/// `LOOP_CLR_FD` of <linux/loop.h>: detaches the backing file; when somebody still has the device open or mounted, as soon as nobody has.
 pub fn clear(device: &File) -> io::Result<()> {
     const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
     // SAFETY: the descriptor is open for the length of the call, and LOOP_CLR_FD takes no argument.

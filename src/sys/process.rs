@@ -66,6 +66,15 @@ pub fn new_session(command: &mut Command) {
     }
 }
 
+/// Whether this process ignores a signal, as nohup(1) and shells have their children do.
+pub fn ignores(signal: i32) -> io::Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = mask.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no SigIgn in /proc/self/status"))?;
+    Ok(signal > 0 && mask.checked_shr(signal as u32 - 1).unwrap_or(0) & 1 == 1)
+}
+
 /// Sleeps until a process has ended, without reaping it; for `limit` at most. Whether it has ended.
 pub fn wait_for_exit(pid: u32, limit: Option<Duration>) -> io::Result<bool> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);

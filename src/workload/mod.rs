@@ -21,7 +21,8 @@ pub fn nearest<'a>(word: &str, valid: &[&'a str]) -> Option<&'a str> {
     valid
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(&folded, &candidate.replace('-', "_")), *candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        // A third of a word may be wrong: of short words one letter, or all of them would be near.
+        .filter(|(distance, candidate)| distance * 3 <= candidate.len().max(folded.len()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -411,6 +412,29 @@ impl Params {
             stack: None,
             program: None,
             ..*self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn only_a_word_that_is_near_is_suggested() {
+        let drivers = ["bind", "overlay2", "aufs", "fuse-union", "fuse-overlayfs"];
+        for (word, near) in [
+            ("overlay", Some("overlay2")),
+            ("ovrelay2", Some("overlay2")),
+            ("AUFS", Some("aufs")),
+            ("afs", Some("aufs")),
+            ("fuse_union", Some("fuse-union")),
+            ("zfs", None),
+            ("btrfs", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, &drivers), near, "{word}");
         }
     }
 }

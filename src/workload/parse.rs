@@ -66,7 +66,12 @@ pub trait DriverWords {
 
 /// Reads and parses a workload; its name is the file's stem.
 pub fn load(path: &Path, scale: Scale, drivers: &dyn DriverWords) -> Result<Workload, WorkloadError> {
-    let text = std::fs::read_to_string(path).map_err(|errno| WorkloadError::Read { path: path.to_owned(), errno })?;
+    let bytes = std::fs::read(path).map_err(|errno| WorkloadError::Read { path: path.to_owned(), errno })?;
+    let text = String::from_utf8(bytes).map_err(|e| {
+        let valid = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        WorkloadError::Content { file: path.display().to_string(), line, message: "not UTF-8, which TOML is".into() }
+    })?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     parse(&path.display().to_string(), &name, &text, scale, drivers)
 }
@@ -85,8 +90,11 @@ pub fn parse(
         message: complaint.message,
     };
     let document = DeTable::parse(text).map_err(|e| {
-        let at = e.span().map_or(0, |span| span.start);
-        locate(Complaint { at, message: e.message().to_owned() })
+        let span = e.span().unwrap_or_default();
+        // Other messages say what they mean.
+        let key = text.get(span.clone()).filter(|_| e.message() == "duplicate key");
+        let key = key.map(|key| format!(" `{key}`: remove one of them")).unwrap_or_default();
+        locate(Complaint { at: span.start, message: format!("{}{key}", e.message()) })
     })?;
     // The scale that is not wanted is checked as well: a smoke value must not be found wrong only in CI, nor a real one only at night.
     let smoke = workload(name, &document, Scale::Smoke, drivers).map_err(locate)?;

@@ -9,14 +9,14 @@ pub enum SizeError {
     #[error("{0:?} is not a size: write a whole number and a unit, such as \"4 KiB\"")]
     Number(String),
     /// Not one of our units.
-    #[error("{text:?} has the unknown unit {unit:?}: did you mean {suggestion:?}? (units: B, KiB, MiB, GiB)")]
+    #[error("{text:?} has the unknown unit {unit:?}{hint} (units: B, KiB, MiB, GiB)")]
     Unit {
         /// The whole text.
         text: String,
         /// The unit found.
         unit: String,
-        /// The same number with the nearest unit.
-        suggestion: String,
+        /// The same number with the unit that is meant; empty, where none is near.
+        hint: String,
     },
     /// More than 2^63 bytes.
     #[error("{0:?} is too large for a file size")]
@@ -33,11 +33,11 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         return Err(SizeError::Number(text.to_owned()));
     }
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        let nearest = nearest_unit(unit);
+        let meant = nearest_unit(unit);
         return Err(SizeError::Unit {
             text: text.to_owned(),
             unit: unit.to_owned(),
-            suggestion: format!("{number} {nearest}"),
+            hint: meant.map(|unit| format!("; did you mean \"{number} {unit}\"?")).unwrap_or_default(),
         });
     };
     let number: u64 = number.parse().map_err(|_| SizeError::TooLarge(text.to_owned()))?;
@@ -47,10 +47,10 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         .ok_or_else(|| SizeError::TooLarge(text.to_owned()))
 }
 
-/// The unit with the same first letter (`k`, `KB`, `mb` all have one), else bytes.
-fn nearest_unit(unit: &str) -> &'static str {
+/// The unit with the same first letter (`k`, `KB`, `mb` all have one).
+fn nearest_unit(unit: &str) -> Option<&'static str> {
     let first = unit.chars().next().map(|c| c.to_ascii_uppercase());
-    UNITS.iter().map(|(name, _)| *name).find(|name| name.chars().next() == first).unwrap_or("B")
+    UNITS.iter().map(|(name, _)| *name).find(|name| name.chars().next() == first)
 }
 
 /// Writes bytes with the largest unit that divides them: 4096 is `4 KiB`, 4097 is `4097 B`.
@@ -75,11 +75,12 @@ mod tests {
 
     #[test]
     fn decimal_units_are_refused_with_the_nearest_binary_one() {
-        for (text, nearest) in [("4 KB", "4 KiB"), ("4k", "4 KiB"), ("1 mb", "1 MiB"), ("1 G", "1 GiB"), ("7 x", "7 B")]
-        {
-            let Err(SizeError::Unit { suggestion, .. }) = parse_size(text) else { panic!("{text} was accepted") };
-            assert_eq!(suggestion, nearest);
+        for (text, meant) in [("4 KB", "4 KiB"), ("4k", "4 KiB"), ("1 mb", "1 MiB"), ("1 G", "1 GiB")] {
+            let error = parse_size(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("; did you mean {meant:?}? (units: ")), "{error}");
         }
+        let error = parse_size("100 TiB").unwrap_err().to_string();
+        assert_eq!(error, "\"100 TiB\" has the unknown unit \"TiB\" (units: B, KiB, MiB, GiB)");
     }
 
     #[test]

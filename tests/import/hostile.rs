@@ -280,6 +280,42 @@ fn an_import_that_is_killed_leaves_nothing_that_looks_whole() {
     assert_eq!(bed.stacks(), Vec::<String>::new());
 }
 
+#[test]
+fn a_content_that_is_not_what_its_digest_says_is_refused_where_the_image_is_there_already_too() {
+    let bed = bed_of(&layer(&[file("a", b"a")]), Packed::Plain);
+    bed.prints(&["stack", "import", "image.tar"]);
+    let again = bed.prints(&["stack", "import", "image.tar", "--name", "other:1"]);
+    assert!(again.contains("it was there already"), "{again}");
+    let mut files = docker_files(&["x:1"], &[(layer(&[file("a", b"a")]), Packed::Plain)]);
+    for (_, content) in files.iter_mut().filter(|(name, _)| name.ends_with("layer.tar")) {
+        *content = layer(&[file("a", b"b")]);
+    }
+    write_archive(&bed.at("image.tar"), &files, Packed::Plain);
+    let output = bed.layerbench(&["stack", "import", "image.tar", "--name", "third:1"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && said.contains("was promised"), "{said}");
+    assert!(!bed.prints(&["stack", "list"]).contains("third:1"));
+}
+
+#[test]
+fn arguments_that_cannot_be_meant_are_bad_usage() {
+    // The configuration says linux/amd64.
+    let bed = bed_of(&layer(&[file("a", b"a")]), Packed::Plain);
+    for (words, said) in [
+        (["--platform", "linux/arm64"], "x:1 is for linux/amd64"),
+        (["--platform", "foo"], "not OS/ARCHITECTURE"),
+        (["--platform", "linux/"], "not OS/ARCHITECTURE"),
+        (["--name", "BAD NAME"], "is no name of an image"),
+        (["--image", "y:1"], "it has no image y:1"),
+    ] {
+        let output = bed.layerbench(&[&["stack", "import", "image.tar"], &words[..]].concat());
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && err.contains(said), "{words:?}: {:?} {err}", output.status);
+    }
+    assert_eq!(bed.stacks(), Vec::<String>::new());
+    bed.prints(&["stack", "import", "image.tar", "--platform", "linux/amd64"]);
+}
+
 fn device_image() -> Vec<u8> {
     layer(&[
         E { name: b"null", kind: b'3', device: (1, 3), mode: 0o666, ..E::default() },

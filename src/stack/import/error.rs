@@ -29,6 +29,14 @@ pub enum ImportError {
         /// What is wrong.
         reason: String,
     },
+    /// An argument that cannot be meant.
+    #[error("{argument}: {reason}")]
+    Argument {
+        /// The option and its value.
+        argument: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A content with another digest.
     #[error("{what}: its digest is {found}, and {expected} was promised")]
     Digest {

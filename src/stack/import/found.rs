@@ -53,5 +53,7 @@ pub(super) struct Found {
     /// As the source has them; `:tag` where it has no more.
     pub names: Vec<String>,
     pub config_digest: Option<String>,
+    /// `os/architecture`, where the source says what the image is for.
+    pub platform: Option<String>,
     pub layers: Vec<Layer>,
 }

@@ -32,7 +32,7 @@ pub use report::Limits;
 pub use source::{SourceKind, reference};
 pub use survey::{Survey, SurveyedImage, SurveyedLayer, survey};
 
-use decode::{Decoded, read_error, sha256_text};
+use decode::{Decoded, Digests, read_error, sha256_text};
 use error::wrong;
 use found::{Found, Layer, LayerContent};
 use member::Kind;
@@ -101,7 +101,9 @@ pub fn import(store: &Path, request: &ImportRequest) -> Result<Imported, ImportE
     let kind = source.kind();
     let found = source.choose(request.image, request.platform)?;
     let names = match request.name {
-        Some(name) => vec![reference(name).map_err(|reason| wrong(format!("--name {name}"), reason))?],
+        Some(name) => vec![
+            reference(name).map_err(|reason| ImportError::Argument { argument: format!("--name {name}"), reason })?,
+        ],
         None => source.names(&found)?,
     };
     let ids = layer_ids(request.source, &found)?;
@@ -117,6 +119,15 @@ pub fn import(store: &Path, request: &ImportRequest) -> Result<Imported, ImportE
     }
     let root = stacks.join(&key);
     if root.exists() {
+        // The same ids, and so the same layers if the source holds what it says.
+        for layer in &found.layers {
+            if let LayerContent::Blob(name) = &layer.content {
+                let files = source.files()?;
+                let what = files.name(name);
+                let digests = Decoded::open(files.read(name)?, &what, request.limits)?.finish(&what)?;
+                promised(&what, layer, &digests)?;
+            }
+        }
         let mut image = Image::load(&root)?;
         let known: BTreeSet<String> = image.names.iter().chain(&names).cloned().collect();
         if known.len() > image.names.len() {
@@ -273,10 +284,20 @@ fn unpack_blob(source: &Source, name: &str, layer: &Layer, unpacker: &mut Unpack
         }
     }
     let digests = stream.into_inner().finish(&what)?;
+    promised(&what, layer, &digests)?;
+    Ok(digests.blob)
+}
+
+/// Checks the digests of a layer against those by which the source names it.
+fn promised(what: &str, layer: &Layer, digests: &Digests) -> Result<(), ImportError> {
     for (expected, found) in [(&layer.blob_digest, &digests.blob), (&layer.diff_id, &digests.archive)] {
         if let Some(expected) = expected.as_ref().filter(|expected| *expected != found) {
-            return Err(ImportError::Digest { what, expected: expected.clone(), found: found.clone() });
+            return Err(ImportError::Digest {
+                what: what.to_owned(),
+                expected: expected.clone(),
+                found: found.clone(),
+            });
         }
     }
-    Ok(digests.blob)
+    Ok(())
 }

@@ -136,7 +136,8 @@ fn with_config(
     for (layer, diff_id) in layers.iter_mut().zip(diff_ids) {
         layer.diff_id = Some(diff_id.clone());
     }
-    Ok(Found { names: name.into_iter().collect(), config_digest: Some(config_digest), layers })
+    let platform = Some(format!("{}/{}", config.os(), config.architecture()));
+    Ok(Found { names: name.into_iter().collect(), config_digest: Some(config_digest), platform, layers })
 }
 
 /// An element of `manifest.json`.

@@ -94,8 +94,9 @@ impl Source {
 
     /// The image that is meant.
     pub(super) fn choose(&self, image: Option<&str>, platform: Option<&str>) -> Result<Found, ImportError> {
+        let wanted_platform = wanted(platform)?;
         let mut found = match self.kind {
-            SourceKind::OciLayout | SourceKind::OciArchive => oci::images(self.files()?, &wanted(platform)?)?,
+            SourceKind::OciLayout | SourceKind::OciArchive => oci::images(self.files()?, &wanted_platform)?,
             SourceKind::DockerArchive => oci::saved(self.files()?)?,
             SourceKind::Dir => oci::dir(self.files()?)?,
             kind => store_images(kind, &self.path)?,
@@ -128,7 +129,15 @@ impl Source {
                 }
             }
         };
-        Ok(found.swap_remove(index))
+        let chosen = found.swap_remove(index);
+        // Whoever names no platform may well want the only one that there is.
+        if let (Some(given), Some(has)) = (platform, &chosen.platform)
+            && *has != format!("{}/{}", wanted_platform.os, wanted_platform.architecture)
+        {
+            let reason = format!("{} is for {has}", self.called(&chosen));
+            return Err(ImportError::Argument { argument: format!("--platform {given}"), reason });
+        }
+        Ok(chosen)
     }
 
     /// How a list calls an image.
@@ -172,8 +181,13 @@ fn wanted(platform: Option<&str>) -> Result<Wanted, ImportError> {
     match platform {
         None => Ok(here),
         Some(text) => match text.split('/').collect::<Vec<_>>().as_slice() {
-            [os, architecture] => Ok(Wanted { os: (*os).to_owned(), architecture: (*architecture).to_owned() }),
-            _ => Err(wrong(format!("--platform {text}"), "not OS/ARCHITECTURE, such as linux/arm64")),
+            [os, architecture] if !os.is_empty() && !architecture.is_empty() => {
+                Ok(Wanted { os: (*os).to_owned(), architecture: (*architecture).to_owned() })
+            }
+            _ => Err(ImportError::Argument {
+                argument: format!("--platform {text}"),
+                reason: "not OS/ARCHITECTURE, such as linux/arm64".into(),
+            }),
         },
     }
 }

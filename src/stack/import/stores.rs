@@ -133,7 +133,7 @@ pub(super) fn graph(root: &Path) -> Result<Vec<Found>, ImportError> {
         }
         check_parents(root, &layers)?;
         layers.reverse();
-        found.push(Found { names, config_digest: None, layers });
+        found.push(Found { names, config_digest: None, platform: None, layers });
     }
     Ok(found)
 }
@@ -198,7 +198,12 @@ pub(super) fn docker(root: &Path, driver: &str) -> Result<Vec<Found>, ImportErro
                 ..Layer::new(LayerContent::Tree(content, form))
             });
         }
-        found.push(Found { names: names.remove(&image).unwrap_or_default(), config_digest: Some(digest), layers });
+        found.push(Found {
+            names: names.remove(&image).unwrap_or_default(),
+            config_digest: Some(digest),
+            platform: None,
+            layers,
+        });
     }
     Ok(found)
 }
@@ -258,7 +263,7 @@ pub(super) fn storage(root: &Path) -> Result<Vec<Found>, ImportError> {
         }
         layers.reverse();
         let config_digest = is_id(&image.id).then(|| format!("sha256:{}", image.id));
-        found.push(Found { names: image.names.unwrap_or_default(), config_digest, layers });
+        found.push(Found { names: image.names.unwrap_or_default(), config_digest, platform: None, layers });
     }
     Ok(found)
 }
@@ -322,7 +327,7 @@ fn tops(parents: &BTreeMap<String, Vec<String>>, content: &dyn Fn(&str) -> Layer
     tops.map(|(top, rest)| {
         let layers = rest.iter().rev().chain([top]);
         let layers = layers.map(|id| Layer { id: Some(id.clone()), ..Layer::new(content(id)) }).collect();
-        Found { names: Vec::new(), config_digest: None, layers }
+        Found { names: Vec::new(), config_digest: None, platform: None, layers }
     })
     .collect()
 }
