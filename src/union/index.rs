@@ -120,6 +120,10 @@ impl Listing {
         Ok(listing)
     }
 
+    pub(super) fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+
     /// How many names there are.
     pub(super) fn len(&self) -> usize {
         self.real.len() + self.whiteouts.len()
@@ -127,15 +131,13 @@ impl Listing {
 }
 
 impl DirIndex {
-    /// Merges what the layers have, top first. Returns the index and how many of the layers count: those below an opaque one do not, and are
-    /// not asked for.
-    pub(super) fn build(layers: impl Iterator<Item = Res<(Layer, Listing)>>) -> Res<(DirIndex, usize)> {
+    /// Merges what the layers have, top first. Returns the index and how many of the layers count: those below an opaque one do not.
+    pub(super) fn build(layers: Vec<(Layer, Listing)>) -> (DirIndex, usize) {
         let mut index = DirIndex::default();
         // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
         let mut sealed: HashSet<OsString> = HashSet::new();
         let mut used = 0;
-        for layer in layers {
-            let (layer, Listing { real, whiteouts, opaque }) = layer?;
+        for (layer, Listing { real, whiteouts, opaque }) in layers {
             used += 1;
             for (name, kind) in real {
                 if layer == UPPER {
@@ -158,7 +160,7 @@ impl DirIndex {
                 break;
             }
         }
-        Ok((index, used))
+        (index, used)
     }
 
     /// The entry of a name, made if there is none.

@@ -5,7 +5,7 @@
 //!
 //! How it works, in the order of the files:
 //! - `layers`: the opened branches and the names that aufs reserves (`.wh.<name>`, `.wh..wh..opq`). `overlap`: which of them cannot be.
-//! - `index`: the merged content of one directory, read once from all layers. Lowers are immutable and the upper is changed only by
+//! - `index`: the merged content of one directory, read once from all layers (`merge`). Lowers are immutable and the upper is changed only by
 //!   this daemon, so that a look-up afterwards costs no search, at any depth.
 //! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting. `numbers`: inode numbers.
 //! - `state`: the union itself; finds a child, an attribute, a descriptor.
@@ -63,6 +63,7 @@ mod kept;
 mod layers;
 mod link;
 mod list;
+mod merge;
 mod mount;
 mod node;
 mod numbers;

@@ -16,10 +16,10 @@ use super::counters::Counters;
 use super::crew::Crew;
 use super::file::OpenFile;
 use super::hard_links::{KnownLinks, has_names};
-use super::index::{DirIndex, Entry, Listing};
+use super::index::{DirIndex, Entry};
 use super::kept::Kept;
 use super::layers::{self, Layer, Layers, UPPER};
-use super::node::{CACHED_FDS, DirState, Inode, Name, Node, Place, Table, lock, read, write};
+use super::node::{CACHED_FDS, Inode, Name, Node, Place, Table, lock, read, write};
 use super::numbers::{FileKey, Numbers, ROOT};
 use super::refusal::PassthroughSwitch;
 use super::spare::Spare;
@@ -58,9 +58,6 @@ pub(super) struct Union {
     next_scratch: AtomicU64,
     max_cached_fds: usize,
 }
-
-/// A directory with more names in a layer is not left open for reading: ext4 keeps the last block of names for as long.
-const MOST_NAMES_KEPT: usize = 64;
 
 /// An inode and its attributes, as a look-up answers them.
 #[derive(Debug)]
@@ -205,7 +202,7 @@ impl Union {
     }
 
     /// Keeps a descriptor of a directory for the next time. Past the limit, descriptors live only as long as their operation.
-    fn keep_fd(&self, inode: &Inode, layer: Layer, fd: &Arc<OwnedFd>) {
+    pub(super) fn keep_fd(&self, inode: &Inode, layer: Layer, fd: &Arc<OwnedFd>) {
         let Some(dir) = &inode.dir else { return };
         if CACHED_FDS.load(Ordering::Relaxed) < self.max_cached_fds {
             let mut fds = lock(&dir.fds);
@@ -249,39 +246,6 @@ impl Union {
             *index = Some(self.build_index(inode, dir)?);
         }
         Ok(())
-    }
-
-    fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
-        self.crew.watch();
-        let mut lowers = write(&dir.lowers);
-        let upper = inode.is_upper().then_some(UPPER);
-        let layers = upper.into_iter().chain(lowers.iter().copied());
-        let (index, used) =
-            DirIndex::build(layers.map(|layer| self.listing(inode, layer).map(|listing| (layer, listing))))?;
-        lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
-        Ok(index)
-    }
-
-    /// What one of its layers has in a directory.
-    fn listing(&self, inode: &Inode, layer: Layer) -> Res<Listing> {
-        if inode.dir.as_ref().is_some_and(|dir| dir.cached(layer).is_none())
-            && let Some((parent, name)) = inode.name()
-        {
-            let parent_fd = self.dir_fd(&parent, layer)?;
-            // The name must not change between its reading and its use.
-            let tree = read(&self.tree);
-            if inode.is_named(&parent, &name) {
-                let fd = layers::open_to_read(parent_fd.as_fd(), &name)?;
-                drop(tree);
-                let listing = Listing::read(fd.as_fd())?;
-                // One descriptor is enough for both, where the kernel keeps little of what was read with it.
-                if listing.len() <= MOST_NAMES_KEPT {
-                    self.keep_fd(inode, layer, &Arc::new(fd));
-                }
-                return Ok(listing);
-            }
-        }
-        Listing::read(layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?.as_fd())
     }
 
     /// The index of a directory, for reading.

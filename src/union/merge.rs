@@ -1,0 +1,121 @@
+//! Reading a directory in all its layers, for its index.
+//!
+//! Of many layers the rest is read by several threads at once when the first ones had to be fetched from a disk: it is asked for several
+//! directories at a time.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, scope};
+use std::time::{Duration, Instant};
+
+use super::Res;
+use super::index::{DirIndex, Listing};
+use super::layers::{self, Layer, UPPER};
+use super::node::{DirState, Inode, read, write};
+use super::state::Union;
+
+/// A directory with more names in a layer is not left open for reading: ext4 keeps the last block of names for as long.
+const MOST_NAMES_KEPT: usize = 64;
+
+/// How long one thread reads alone: starting others takes about as long.
+const ALONE: Duration = Duration::from_micros(150);
+/// A directory that takes longer has to be fetched from a disk.
+const FROM_A_DISK: Duration = Duration::from_micros(40);
+/// Layers for which it is not worth while.
+const FEW: usize = 16;
+/// Threads that wait for a disk at once, besides the one that was asked.
+const HELPERS: usize = 7;
+
+impl Union {
+    pub(super) fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
+        self.crew.watch();
+        let mut lowers = write(&dir.lowers);
+        let upper = inode.is_upper().then_some(UPPER);
+        let layers: Vec<Layer> = upper.into_iter().chain(lowers.iter().copied()).collect();
+        let (index, used) = DirIndex::build(self.listings(inode, &layers)?);
+        lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
+        Ok(index)
+    }
+
+    /// What the layers have in a directory, top first, up to an opaque one.
+    fn listings(&self, inode: &Inode, layers: &[Layer]) -> Res<Vec<(Layer, Listing)>> {
+        let begun = Instant::now();
+        let mut found = Vec::with_capacity(layers.len());
+        let mut left = layers;
+        while let Some((layer, below)) = left.split_first() {
+            if take(&mut found, *layer, self.listing(inode, *layer)?) {
+                return Ok(found);
+            }
+            left = below;
+            let taken = begun.elapsed();
+            let each = taken / u32::try_from(found.len()).unwrap_or(u32::MAX);
+            if left.len() >= FEW && taken > ALONE && each > FROM_A_DISK {
+                for (layer, listing) in left.iter().zip(self.listings_at_once(inode, left)) {
+                    if take(&mut found, *layer, listing?) {
+                        break;
+                    }
+                }
+                return Ok(found);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What each of these layers has, read by several threads.
+    fn listings_at_once(&self, inode: &Inode, layers: &[Layer]) -> Vec<Res<Listing>> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let place = next.fetch_add(1, Ordering::Relaxed);
+                let Some(layer) = layers.get(place) else { return found };
+                found.push((place, self.listing(inode, *layer)));
+            }
+        };
+        let mut found = scope(|scope| {
+            // Where no more threads may be started, there are fewer.
+            let helpers: Vec<_> = (0..HELPERS).map_while(|_| Builder::new().spawn_scoped(scope, work).ok()).collect();
+            let mut found = work();
+            for helper in helpers {
+                match helper.join() {
+                    Ok(theirs) => found.extend(theirs),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            found
+        });
+        found.sort_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, listing)| listing).collect()
+    }
+
+    /// What one of its layers has in a directory.
+    fn listing(&self, inode: &Inode, layer: Layer) -> Res<Listing> {
+        if inode.dir.as_ref().is_some_and(|dir| dir.cached(layer).is_none())
+            && let Some((parent, name)) = inode.name()
+        {
+            let parent_fd = self.dir_fd(&parent, layer)?;
+            // The name must not change between its reading and its use.
+            let tree = read(&self.tree);
+            if inode.is_named(&parent, &name) {
+                let fd = layers::open_to_read(parent_fd.as_fd(), &name)?;
+                drop(tree);
+                let listing = Listing::read(fd.as_fd())?;
+                // One descriptor is enough for both, where the kernel keeps little of what was read with it.
+                if listing.len() <= MOST_NAMES_KEPT {
+                    self.keep_fd(inode, layer, &Arc::new(fd));
+                }
+                return Ok(listing);
+            }
+        }
+        Listing::read(layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?.as_fd())
+    }
+}
+
+/// Adds what a layer has. True if it hides all layers below.
+fn take(found: &mut Vec<(Layer, Listing)>, layer: Layer, listing: Listing) -> bool {
+    let opaque = listing.is_opaque();
+    found.push((layer, listing));
+    opaque
+}
