@@ -326,7 +326,7 @@ fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_ho
     );
     assert!(!csv.contains("first look-up, hit\",warm"), "{csv}");
     for told in
-        ["The first look-up in a directory (cold caches) through 120 layers takes", "Looking up the next name there"]
+        ["Does the first look-up in a directory take longer through many layers (cold caches)?", "Does finding the next name there"]
     {
         assert!(now.markdown.contains(told), "{told}");
     }
@@ -336,7 +336,7 @@ fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_ho
     retain(&mut run, |name| !name.starts_with("lookup_first"));
     let old = pages(&run);
     assert!(!old.markdown.contains("irst look-up") && !old.markdown.contains("next look-up"));
-    assert!(old.markdown.contains("Looking up a name (cold caches) through 120 layers takes"));
+    assert!(old.markdown.contains("Does finding a name take longer through many layers (cold caches)?"));
     assert!(!old.csv("lookup_by_depth").contains("first look-up"));
     assert!(!drawn(&old, "lookup_by_depth") && old.drawn_words("lookup_by_depth").contains("had been opened"));
 }

@@ -119,3 +119,46 @@ fn take(found: &mut Vec<(Layer, Listing)>, layer: Layer, listing: Listing) -> bo
     found.push((layer, listing));
     opaque
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::union::{UnionConfig, UnionOptions};
+
+    #[test]
+    fn several_threads_find_what_one_finds_in_the_order_of_the_layers() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower: Vec<_> = (0..40).map(|n| dir.path().join(n.to_string())).collect();
+        for (n, layer) in lower.iter().enumerate() {
+            std::fs::create_dir_all(layer.join("d")).unwrap();
+            std::fs::write(layer.join(format!("d/only-{n}")), "").unwrap();
+            std::fs::write(layer.join("d/everywhere"), "").unwrap();
+        }
+        let config = UnionConfig { lower, upper: None, work: None, options: UnionOptions::default() };
+        let union = Union::new(&config).unwrap();
+        let name = OsStr::new("d");
+        let names = |opaque_at: Option<usize>| {
+            if let Some(n) = opaque_at {
+                std::fs::write(dir.path().join(format!("{n}/d/.wh..wh..opq")), "").unwrap();
+            }
+            let found = union.look_up(super::super::numbers::ROOT, name).unwrap();
+            let layers: Vec<Layer> = (0..40).collect();
+            let mut all = Vec::new();
+            for (layer, listing) in layers.iter().zip(union.listings_at_once(&found.node.inode, &layers)) {
+                if take(&mut all, *layer, listing.unwrap()) {
+                    break;
+                }
+            }
+            let one_after_the_other = union.listings(&found.node.inode, &layers).unwrap();
+            assert_eq!(format!("{all:?}"), format!("{one_after_the_other:?}"));
+            DirIndex::build(all)
+        };
+        let (index, used) = names(None);
+        assert_eq!((used, index.after(0).count()), (40, 41));
+        let everywhere = index.get(OsStr::new("everywhere")).unwrap();
+        assert_eq!(everywhere.layer(), Some(0));
+        assert_eq!(index.get(OsStr::new("only-39")).unwrap().layer(), Some(39));
+        let (index, used) = names(Some(20));
+        assert_eq!((used, index.after(0).count()), (21, 22));
+    }
+}
