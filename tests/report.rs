@@ -325,9 +325,10 @@ fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_ho
         "{csv}"
     );
     assert!(!csv.contains("first look-up, hit\",warm"), "{csv}");
-    for told in
-        ["Does the first look-up in a directory take longer through many layers (cold caches)?", "Does finding the next name there"]
-    {
+    for told in [
+        "Does the first look-up in a directory take longer through many layers (cold caches)?",
+        "Does finding the next name there",
+    ] {
         assert!(now.markdown.contains(told), "{told}");
     }
     let drawn = |pages: &Pages, name: &str| pages.drawn_words(name).contains("The directory has been visited");
