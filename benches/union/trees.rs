@@ -54,19 +54,22 @@ fn warm(stack: &LayerStack) {
     }
 }
 
-/// Hits, misses, and the misses asked again, in one new container.
-fn cold(side: &Side, stack: &LayerStack, scratch: &Path, cold: Cold) -> [f64; 3] {
+/// Hits, misses, the misses asked again, and before them the first name of the directory, in one new container.
+fn cold(side: &Side, stack: &LayerStack, scratch: &Path, cold: Cold) -> [f64; 4] {
     let container = Container::new(side.driver, &side.options, stack, scratch);
-    let folder = container.data();
+    let root = open_dir(&container.merged);
     let targets = stack.targets();
     let (hits, misses) = (names(&targets.hits), names(&targets.misses));
     match cold {
         Cold::Mount => warm(stack),
         Cold::Layers => sys::cache::drop_caches().unwrap(),
     }
-    let hit = ask(folder.as_fd(), &hits, true);
+    let (first, others) = hits.split_first().unwrap();
+    let first = ask(root.as_fd(), &[CString::new(["data/".as_bytes(), first.as_bytes()].concat()).unwrap()], true);
+    let folder = container.data();
+    let hit = ask(folder.as_fd(), others, true);
     let miss = ask(folder.as_fd(), &misses, false);
-    [hit, miss, ask(folder.as_fd(), &misses, false)]
+    [hit, miss, ask(folder.as_fd(), &misses, false), first]
 }
 
 /// Cold look-ups in a file system that does nothing: names that are there, and names that are not.
@@ -102,7 +105,7 @@ pub fn lookups(bench: &Bench, table: &mut Table) {
         cold_ours.push(cold(&bench.union, &stacks[overlaid], &bench.scratch, Cold::Layers));
         cold_overlay.push(cold(&bench.overlay, &stacks[overlaid], &bench.scratch, Cold::Layers));
     }
-    let column = |rows: &[[f64; 3]], n: usize| rows.iter().map(|row| row[n]).collect::<Turns>();
+    let column = |rows: &[[f64; 4]], n: usize| rows.iter().map(|row| row[n]).collect::<Turns>();
     for (n, kind) in ["hit", "miss"].into_iter().enumerate() {
         let null = [&null_hit, &null_miss][n];
         for (depth, rows) in depths.iter().zip(&ours) {
@@ -116,6 +119,11 @@ pub fn lookups(bench: &Bench, table: &mut Table) {
         table.ratio(&question, "us", &column(&overlay, n), &column(&ours[overlaid], n), Wanted::Nothing);
         let question = format!("look-up, cold layers, {kind}, 120 layers, overlay2 to ours");
         table.ratio(&question, "us", &column(&cold_overlay, n), &column(&cold_ours, n), Wanted::AtLeast(3.0));
+    }
+    for (state, overlay, ours) in [("new mount", &overlay, &ours[overlaid]), ("cold layers", &cold_overlay, &cold_ours)]
+    {
+        let question = format!("first look-up in a directory, {state}, 120 layers, overlay2 to ours");
+        table.ratio(&question, "us", &column(overlay, 3), &column(ours, 3), Wanted::Nothing);
     }
     let again = (column(&ours[overlaid], 2), column(&overlay, 2));
     table.ratio("look-up, same miss again, to overlay2", "us", &again.0, &again.1, Wanted::AtMost(1.5));
