@@ -1,7 +1,7 @@
 //! fsx on the FUSE union: random reads, writes, mappings, truncations, holes and copies, on a file that starts in a lower layer.
 //!
 //! `make test` installs the tool below target/tools; LAYERBENCH_FSX names another one, LAYERBENCH_FSX_OPERATIONS asks for more operations. fsx
-//! 0.3 keeps mappings: some 900,000 operations, on any file system, need more of them than vm.max_map_count usually allows.
+//! 0.3 keeps mappings: a million operations, on any file system, need more of them than vm.max_map_count usually allows.
 
 #[path = "union/fixture.rs"]
 #[allow(dead_code)]
