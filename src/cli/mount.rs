@@ -1,7 +1,6 @@
 //! `layerbench mount`: mounts layers with a driver, for a person; and serves our FUSE union in the foreground, for the driver.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::driver::{self, MountRequest};
@@ -38,7 +37,7 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     driver.check_options(&args.option).map_err(super::bad_input)?;
     let lower: Vec<PathBuf> = args.lower.iter().flat_map(|text| union::split_layers(text)).collect();
     // Such as a variable of a script that is empty: a stack without that layer would be another one.
-    if let Some(text) = args.lower.iter().find(|text| lacks_a_name(text)) {
+    if let Some(text) = args.lower.iter().find(|text| union::lacks_a_layer(text)) {
         return Err(super::bad_input(format!(
             "--lower {text:?}: a layer has no name: write A:B:C, and no colon at an end"
         )));
@@ -94,25 +93,6 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether one of the layers in a list has no name. A colon behind a backslash is part of a name.
-fn lacks_a_name(layers: &OsStr) -> bool {
-    let mut is_empty = true;
-    let mut bytes = layers.as_bytes().iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b':' if is_empty => return true,
-            b':' => is_empty = true,
-            byte => {
-                is_empty = false;
-                if *byte == b'\\' {
-                    bytes.next();
-                }
-            }
-        }
-    }
-    is_empty
-}
-
 /// `<upper>.work`.
 fn beside(upper: &Path) -> anyhow::Result<PathBuf> {
     let mut name = upper.file_name().map(OsStr::to_owned).ok_or_else(|| {
@@ -153,10 +133,10 @@ mod tests {
     #[test]
     fn a_list_of_layers_has_a_name_for_each() {
         for good in ["a", "a:b", r"a\:", r"\:", r"a\::b", r"a\\:b"] {
-            assert!(!lacks_a_name(OsStr::new(good)), "{good}");
+            assert!(!union::lacks_a_layer(OsStr::new(good)), "{good}");
         }
         for bad in ["", ":", "a:", ":a", "a::b", r"a\\:", r"a\:::b"] {
-            assert!(lacks_a_name(OsStr::new(bad)), "{bad}");
+            assert!(union::lacks_a_layer(OsStr::new(bad)), "{bad}");
         }
     }
 }

@@ -309,7 +309,7 @@ impl Union {
     }
 
     /// What the mode of a copy needs besides until it is in its place: without privileges nobody moves a directory in which he may not write.
-    fn mode_to_move(&self, stat: &Stat) -> u32 {
+    pub(super) fn mode_to_move(&self, stat: &Stat) -> u32 {
         let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if directory && self.restricted { Mode::RWXU.bits() & !stat.st_mode } else { 0 }
     }

@@ -166,15 +166,14 @@ impl Union {
             let Target::At(nest, _) = &nest else { return Err(Errno::IO) };
             self.make_at(dir, nest.as_fd(), name, maker, New::Directory)?;
             let made = layers::open_dir_at(nest.as_fd(), name)?;
-            let mode = Mode::from_raw_mode(rustix::fs::fstat(&made)?.st_mode);
-            // Without privileges nobody moves a directory in which he may not write.
-            let locked = self.restricted && !mode.contains(Mode::RWXU);
-            if locked {
-                rustix::fs::chmodat(nest, name, mode | Mode::RWXU, AtFlags::empty())?;
+            let stat = rustix::fs::fstat(&made)?;
+            let (mode, more) = (Mode::from_raw_mode(stat.st_mode), Mode::from_raw_mode(self.mode_to_move(&stat)));
+            if !more.is_empty() {
+                rustix::fs::chmodat(nest, name, mode | more, AtFlags::empty())?;
             }
             mark_opaque(made.as_fd())?;
             rustix::fs::renameat(&**nest, name, &**dir, name)?;
-            if locked { rustix::fs::chmodat(dir, name, mode, AtFlags::empty()) } else { Ok(()) }
+            if more.is_empty() { Ok(()) } else { rustix::fs::chmodat(dir, name, mode, AtFlags::empty()) }
         });
         // What stays in scratch is removed by the next mount.
         let _ = layers::remove_tree(scratch, &nest_name, FileType::Directory);

@@ -268,11 +268,8 @@ impl Writable {
 fn lock_dir(word: &'static str, dir: &OwnedFd, path: &Path) -> Result<OwnedFd, UnionError> {
     // A lock needs a real descriptor, not an O_PATH one.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let locked = rustix::fs::openat(dir, ".", flags, Mode::empty()).map_err(|errno| UnionError::Io {
-        operation: "open",
-        path: path.to_path_buf(),
-        errno: errno.into(),
-    })?;
+    let locked =
+        rustix::fs::openat(dir, ".", flags, Mode::empty()).map_err(|errno| UnionError::io("open", path, errno))?;
     match rustix::fs::flock(&locked, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(locked),
         Err(Errno::WOULDBLOCK) => {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Res;
 use super::index::{DirIndex, Listing};
 use super::layers::{self, Layer, UPPER};
-use super::node::{DirState, Inode, read, write};
+use super::node::{DirState, Inode, write};
 use super::state::Union;
 
 /// A directory with more names in a layer is not left open for reading: ext4 keeps the last block of names for as long.
@@ -96,11 +96,8 @@ impl Union {
             && let Some((parent, name)) = inode.name()
         {
             let parent_fd = self.dir_fd(&parent, layer)?;
-            // The name must not change between its reading and its use.
-            let tree = read(&self.tree);
-            if inode.is_named(&parent, &name) {
-                let fd = layers::open_to_read(parent_fd.as_fd(), &name)?;
-                drop(tree);
+            let place = (&*parent, parent_fd.as_fd());
+            if let Some(fd) = self.open_named(inode, place, &name, layers::open_to_read)? {
                 let listing = Listing::read(fd.as_fd())?;
                 // One descriptor is enough for both, where the kernel keeps little of what was read with it.
                 if listing.len() <= MOST_NAMES_KEPT {

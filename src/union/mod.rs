@@ -85,7 +85,7 @@ use std::path::PathBuf;
 
 pub use counters::Report;
 pub use mount::{FS_TYPE, UnionMount, mount_background, remount};
-pub use options::{MountOptions, UnionOptions, describe_options, escape, split_layers};
+pub use options::{MountOptions, UnionOptions, describe_options, escape, lacks_a_layer, split_layers};
 pub use owners::Owners;
 pub use refusal::NO_PASSTHROUGH;
 pub use serve::serve;

@@ -414,6 +414,11 @@ pub fn split_layers(text: &OsStr) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether one of the layers in such a list has no name.
+pub fn lacks_a_layer(text: &OsStr) -> bool {
+    split(text.as_bytes(), b':', false).iter().any(|piece| piece.is_empty())
+}
+
 /// A value or a path as a word of `-o`, or a list of layers, can hold it.
 pub fn escape(text: &OsStr) -> OsString {
     let mut escaped = Vec::with_capacity(text.len());

@@ -1,7 +1,7 @@
 //! An unnamed file that is ready for the next copy_up, while one follows the other.
 //!
-//! To make one (O_TMPFILE) is what takes longest in the copy_up of a small file, and nobody has to wait for it: it is made behind the answer that took
-//! the last one, while the caller wakes up and goes on. Only from the second copy_up of a streak of requests on, and it goes away when the
+//! To make one (O_TMPFILE) is what takes longest in the copy_up of a small file, and nobody has to wait for it: it is made behind the question that a
+//! first write asks, while the caller wakes up and goes on. Only from the second copy_up of a streak of requests on, and it goes away when the
 //! streak ends or a second caller asks: a file without a name takes an inode of the file system below and keeps it from being remounted
 //! read-only.
 

@@ -188,17 +188,27 @@ impl Union {
             };
             while let Some((parent, name)) = names.pop() {
                 let child = names.last().map_or(inode, |(child, _)| &**child);
-                // The name must not change between its reading and its use.
-                let tree = read(&self.tree);
-                if !child.is_named(&parent, &name) {
+                let Some(opened) = self.open_named(child, (&parent, fd.as_fd()), &name, layers::open_dir_at)? else {
                     continue 'way;
-                }
-                fd = Arc::new(layers::open_dir_at(fd.as_fd(), &name)?);
-                drop(tree);
+                };
+                fd = Arc::new(opened);
                 self.keep_fd(child, layer, &fd);
             }
             return Ok(fd);
         }
+    }
+
+    /// Opens a directory in the one above it; `None` if it is no longer there under this name.
+    pub(super) fn open_named(
+        &self,
+        inode: &Inode,
+        (parent, fd): (&Inode, BorrowedFd<'_>),
+        name: &OsStr,
+        open: fn(BorrowedFd<'_>, &OsStr) -> Res<OwnedFd>,
+    ) -> Res<Option<OwnedFd>> {
+        // The name must not change between its reading and its use.
+        let _tree = read(&self.tree);
+        if inode.is_named(parent, name) { open(fd, name).map(Some) } else { Ok(None) }
     }
 
     /// Keeps a descriptor of a directory for the next time. Past the limit, descriptors live only as long as their operation.
