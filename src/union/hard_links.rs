@@ -200,7 +200,7 @@ impl Union {
         if let Some(links) = known.get(&(layer, device)) {
             return Ok(Arc::clone(links));
         }
-        let links = Arc::new(read_links(self.layers.root(layer)?, device)?);
+        let links = Arc::new(read_links(self.layers.root(layer)?.as_fd(), device)?);
         known.insert((layer, device), Arc::clone(&links));
         Ok(links)
     }

@@ -97,8 +97,8 @@ pub(super) fn check_create(name: &OsStr) -> Res<()> {
 /// All branches of one union, opened.
 #[derive(Debug)]
 pub(super) struct Layers {
-    lower: Vec<OwnedFd>,
-    upper: Option<OwnedFd>,
+    lower: Vec<Arc<OwnedFd>>,
+    upper: Option<Arc<OwnedFd>>,
     /// `<work>/SCRATCH`: every file below it is ours and temporary.
     scratch: Option<OwnedFd>,
     /// The upper and the work directory, held for their locks.
@@ -128,12 +128,12 @@ impl Layers {
                 root
             })
         });
-        let lower = lower.collect();
+        let lower = lower.map(Arc::new).collect();
         Ok(match writable {
             None => Layers { lower, upper: None, scratch: None, _locked: Vec::new(), exposed },
             Some(Writable { upper, scratch, locked, exposed: own }) => {
                 exposed.extend(own);
-                Layers { lower, upper: Some(upper), scratch: Some(scratch), _locked: locked, exposed }
+                Layers { lower, upper: Some(Arc::new(upper)), scratch: Some(scratch), _locked: locked, exposed }
             }
         })
     }
@@ -156,11 +156,11 @@ impl Layers {
     }
 
     /// The root directory of a layer. EROFS for the upper of a read-only union.
-    pub(super) fn root(&self, layer: Layer) -> Res<BorrowedFd<'_>> {
+    pub(super) fn root(&self, layer: Layer) -> Res<&Arc<OwnedFd>> {
         if layer == UPPER {
-            self.upper.as_ref().map(AsFd::as_fd).ok_or(Errno::ROFS)
+            self.upper.as_ref().ok_or(Errno::ROFS)
         } else {
-            self.lower.get(usize::from(layer)).map(AsFd::as_fd).ok_or(Errno::IO)
+            self.lower.get(usize::from(layer)).ok_or(Errno::IO)
         }
     }
 

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 use super::Res;
 use super::index::{DirIndex, Listing};
 use super::layers::{self, Layer, UPPER};
@@ -21,7 +23,7 @@ const MOST_NAMES_KEPT: usize = 64;
 
 /// How long one thread reads alone: starting others takes about as long.
 const ALONE: Duration = Duration::from_micros(150);
-/// A directory that takes longer has to be fetched from a disk.
+/// A directory that takes longer, the thread having waited meanwhile, has to be fetched from a disk.
 const FROM_A_DISK: Duration = Duration::from_micros(40);
 /// Layers for which it is not worth while.
 const FEW: usize = 16;
@@ -41,7 +43,7 @@ impl Union {
 
     /// What the layers have in a directory, top first, up to an opaque one.
     fn listings(&self, inode: &Inode, layers: &[Layer]) -> Res<Vec<(Layer, Listing)>> {
-        let begun = Instant::now();
+        let (begun, waits_before) = (Instant::now(), waits());
         let mut found = Vec::with_capacity(layers.len());
         let mut left = layers;
         while let Some((layer, below)) = left.split_first() {
@@ -49,9 +51,10 @@ impl Union {
                 return Ok(found);
             }
             left = below;
-            let taken = begun.elapsed();
-            let each = taken / u32::try_from(found.len()).unwrap_or(u32::MAX);
-            if left.len() >= FEW && taken > ALONE && each > FROM_A_DISK {
+            let (taken, read) = (begun.elapsed(), u32::try_from(found.len()).unwrap_or(u32::MAX));
+            // A thread that only was in want of a processor gains nothing by more of them.
+            let from_a_disk = || taken / read > FROM_A_DISK && waits() - waits_before >= i64::from(read.div_ceil(2));
+            if left.len() >= FEW && taken > ALONE && from_a_disk() {
                 for (layer, listing) in left.iter().zip(self.listings_at_once(inode, left)) {
                     if take(&mut found, *layer, listing?) {
                         break;
@@ -108,6 +111,11 @@ impl Union {
         }
         Listing::read(layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?.as_fd())
     }
+}
+
+/// How often this thread has had to wait for something.
+fn waits() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.voluntary_context_switches())
 }
 
 /// Adds what a layer has. True if it hides all layers below.

@@ -112,7 +112,7 @@ impl Union {
     fn unreadable_layer(&self, config: &UnionConfig) -> std::path::PathBuf {
         let lowers = config.lower.iter().enumerate().map(|(n, path)| (n as Layer, path));
         let mut layers = config.upper.iter().map(|path| (UPPER, path)).chain(lowers);
-        let readable = |layer| self.layers.root(layer).and_then(|root| layers::read_dir(root, |_, _| ())).is_ok();
+        let readable = |layer| self.layers.root(layer).and_then(|root| layers::read_dir(root.as_fd(), |_, _| ())).is_ok();
         layers.find(|(layer, _)| !readable(*layer)).map(|(_, path)| path.clone()).unwrap_or_default()
     }
 
@@ -164,27 +164,18 @@ impl Union {
 
     /// A descriptor of a directory in one of its layers. ENOENT if it has lost its name.
     pub(super) fn dir_fd(&self, inode: &Inode, layer: Layer) -> Res<Arc<OwnedFd>> {
-        let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
-        if let Some(fd) = dir.cached(layer) {
-            return Ok(fd);
-        }
         // Upwards to the next directory that has one, and down again. Trees may be deeper than a stack.
         'way: loop {
             let mut names: Vec<Name> = Vec::new();
             let mut fd = loop {
                 let here = names.last().map_or(inode, |(parent, _)| &**parent);
-                if let Some(fd) = here.dir.as_ref().and_then(|dir| dir.cached(layer)) {
+                if here.ino == ROOT {
+                    break Arc::clone(self.layers.root(layer)?);
+                }
+                if let Some(fd) = here.dir.as_ref().ok_or(Errno::NOTDIR)?.cached(layer) {
                     break fd;
                 }
-                match here.name() {
-                    Some(name) => names.push(name),
-                    None if here.ino == ROOT => {
-                        let root = Arc::new(self.layers.root(layer)?.try_clone_to_owned().map_err(errno)?);
-                        self.keep_fd(here, layer, &root);
-                        break root;
-                    }
-                    None => return Err(Errno::NOENT),
-                }
+                names.push(here.name().ok_or(Errno::NOENT)?);
             };
             while let Some((parent, name)) = names.pop() {
                 let child = names.last().map_or(inode, |(child, _)| &**child);
