@@ -13,11 +13,12 @@ use super::copy_up::Data;
 use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
+use super::look_up::Found;
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
 use super::passthrough::{MakeBacking, Serve, Writer, may_write};
 use super::privileges::{Caller, SET_GID, SET_ID};
-use super::state::{Found, Union};
+use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
 

@@ -22,9 +22,10 @@ use super::counters::Kind as Op;
 use super::create::{Maker, New};
 use super::crew::Turn;
 use super::list::Room;
+use super::look_up::Found;
 use super::node::{Node, lock};
 use super::privileges::Caller;
-use super::state::{Found, Union};
+use super::state::Union;
 
 /// What fuser calls.
 #[derive(Debug)]

@@ -9,9 +9,10 @@ use rustix::fs::{AtFlags, FileType};
 use super::copy_up::Data;
 use super::create::remove_whiteout;
 use super::layers::{self, UPPER};
+use super::look_up::Found;
 use super::node::{Node, read};
 use super::numbers::FileKey;
-use super::state::{Found, Union};
+use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
 

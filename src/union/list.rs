@@ -14,8 +14,9 @@ use rustix::fs::{FileType, OFlags};
 use super::Res;
 use super::index::Entry;
 use super::layers::UPPER;
+use super::look_up::Found;
 use super::node::{Inode, read};
-use super::state::{Found, Union};
+use super::state::Union;
 
 /// Bits of a place, and of the place where the listing ends, in a cookie. Its sign bit stays clear: it is a position of lseek(2).
 const PLACE_BITS: u32 = 31;

@@ -8,7 +8,7 @@
 //! - `index`: the merged content of one directory, read once from all layers (`merge`). Lowers are immutable and the upper is changed only by
 //!   this daemon, so that a look-up afterwards costs no search, at any depth.
 //! - `node`: what the kernel knows (nodes) and what there is (inodes); names, forgetting. `numbers`: inode numbers.
-//! - `state`: the union itself; finds a child, an attribute, a descriptor.
+//! - `state`: the union itself; finds a descriptor, an index, an attribute. `look_up`: finds a child.
 //! - `target`: a way to one file of one layer, and the system calls on it.
 //! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
 //!   `spare`: a file made ready for the next one.
@@ -44,7 +44,7 @@
 //! - While a file has two nodes in this way, a listing may show the number of the second one; stat(2) shows the first one's.
 //! - Reading a lower file does not change its access time, as in overlay.
 //! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
-//! - A daemon without privileges shows no name in a directory that it may search but not read.
+//! - A daemon without privileges shows no name in a directory that it may search but not read, if several layers have it.
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
@@ -63,6 +63,7 @@ mod kept;
 mod layers;
 mod link;
 mod list;
+mod look_up;
 mod merge;
 mod mount;
 mod node;

@@ -118,6 +118,11 @@ impl Numbers {
         own
     }
 
+    /// Whether a number is made of a path, so that the path tells it again.
+    pub(super) fn is_of_a_path(&self, number: u64) -> bool {
+        number >= FIRST_OF_PATHS
+    }
+
     /// Notes the number of a file.
     pub(super) fn note(&self, key: FileKey, number: u64) {
         lock(&self.noted).insert(key, number);

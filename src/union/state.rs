@@ -1,4 +1,4 @@
-//! The union itself: layers, nodes, open files; and how a child, a descriptor or an attribute is found.
+//! The union itself: layers, nodes, open files; and how a descriptor, an index or an attribute is found.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -8,19 +8,18 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard}
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use rustix::fs::{AtFlags, FileType, Stat};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::copy_data::Copier;
 use super::counters::Counters;
 use super::crew::Crew;
 use super::file::OpenFile;
-use super::hard_links::{KnownLinks, has_names};
-use super::index::{DirIndex, Entry};
+use super::hard_links::KnownLinks;
+use super::index::DirIndex;
 use super::kept::Kept;
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, Inode, Name, Node, Place, Table, lock, read, write};
-use super::numbers::{FileKey, Numbers, ROOT};
+use super::numbers::{Numbers, ROOT};
 use super::refusal::PassthroughSwitch;
 use super::spare::Spare;
 use super::target::Target;
@@ -57,13 +56,6 @@ pub(super) struct Union {
     pub(super) spare: Option<Arc<Spare>>,
     next_scratch: AtomicU64,
     max_cached_fds: usize,
-}
-
-/// An inode and its attributes, as a look-up answers them.
-#[derive(Debug)]
-pub(super) struct Found {
-    pub(super) node: Arc<Node>,
-    pub(super) stat: Stat,
 }
 
 impl Union {
@@ -112,7 +104,8 @@ impl Union {
     fn unreadable_layer(&self, config: &UnionConfig) -> std::path::PathBuf {
         let lowers = config.lower.iter().enumerate().map(|(n, path)| (n as Layer, path));
         let mut layers = config.upper.iter().map(|path| (UPPER, path)).chain(lowers);
-        let readable = |layer| self.layers.root(layer).and_then(|root| layers::read_dir(root.as_fd(), |_, _| ())).is_ok();
+        let readable =
+            |layer| self.layers.root(layer).and_then(|root| layers::read_dir(root.as_fd(), |_, _| ())).is_ok();
         layers.find(|(layer, _)| !readable(*layer)).map(|(_, path)| path.clone()).unwrap_or_default()
     }
 
@@ -262,57 +255,6 @@ impl Union {
         let dir = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
         Ok(IndexWrite(write(&dir.index)))
     }
-
-    /// The inode under a visible entry of `parent`, and its attributes. The caller holds the index that `entry` is in.
-    pub(super) fn child(&self, parent: &Arc<Inode>, name: &OsStr, entry: &Entry) -> Res<(Arc<Inode>, Stat)> {
-        let (Some(kind), Some(layer)) = (entry.visible(), entry.layer()) else { return Err(Errno::NOENT) };
-        let fd = self.dir_fd(parent, layer)?;
-        let stat = rustix::fs::statat(&*fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != kind {
-            // Somebody changed the layer behind our back.
-            return Err(Errno::STALE);
-        }
-        let (numbers, key) = (&self.table.numbers, FileKey::new(layer, &stat));
-        let has_names = has_names(kind, &stat);
-        let number = numbers.of(key, has_names, || entry.ino(|| numbers.for_name(parent, name)));
-        let is_it = |inode: &Inode| inode.is_named(parent, name) || self.is_at(inode, key);
-        let own_name = || Some((Arc::clone(parent), name.to_os_string()));
-        let inode = if kind == FileType::Directory {
-            let mut lowers = entry.dirs().to_vec();
-            if layer == UPPER && !lowers.is_empty() && is_opaque(fd.as_fd(), name)? {
-                lowers.clear();
-            }
-            self.table.inode(number, is_it, |ino| Inode::directory(ino, layer, lowers, own_name()))
-        } else {
-            self.table.inode(number, is_it, |ino| Inode::file(ino, kind, layer, own_name()))
-        };
-        if inode.ino != number {
-            numbers.note(key, inode.ino);
-        }
-        entry.set_ino(inode.ino);
-        if inode.add_name(parent, name) {
-            // It had lost all names that were known: this is another one.
-            write(&inode.place).orphan = None;
-        }
-        Ok((inode, stat))
-    }
-
-    /// Whether an inode is this file of this layer.
-    fn is_at(&self, inode: &Inode, key: FileKey) -> bool {
-        let place = read(&inode.place);
-        let stat = self.target(inode, place.layer, place.orphan.as_ref()).and_then(|target| target.stat());
-        stat.is_ok_and(|stat| FileKey::new(place.layer, &stat) == key)
-    }
-
-    /// Looks a name up and counts it for the kernel.
-    pub(super) fn look_up(&self, parent: u64, name: &OsStr) -> Res<Found> {
-        layers::check_lookup(name)?;
-        let parent = self.inode(parent)?;
-        let index = self.read_index(&parent)?;
-        let entry = index.visible(name).ok_or(Errno::NOENT)?;
-        let (inode, stat) = self.child(&parent, name, entry)?;
-        Ok(Found { node: self.table.look_up(&inode), stat })
-    }
 }
 
 /// A directory's index, locked for reading.
@@ -340,20 +282,6 @@ impl std::ops::Deref for IndexWrite<'_> {
 impl std::ops::DerefMut for IndexWrite<'_> {
     fn deref_mut(&mut self) -> &mut DirIndex {
         self.0.get_or_insert_with(DirIndex::default)
-    }
-}
-
-/// Whether the directory `name` is opaque in this layer.
-fn is_opaque(parent: BorrowedFd<'_>, name: &OsStr) -> Res<bool> {
-    let dir = layers::open_dir_at(parent, name)?;
-    has_opaque_marker(dir.as_fd())
-}
-
-pub(super) fn has_opaque_marker(dir: BorrowedFd<'_>) -> Res<bool> {
-    match rustix::fs::statat(dir, layers::OPAQUE, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno),
     }
 }
 
