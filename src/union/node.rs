@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use rustc_hash::FxHashMap;
 use rustix::fs::FileType;
@@ -72,6 +72,8 @@ pub(super) struct DirState {
     pub(super) lowers: RwLock<Vec<Layer>>,
     /// The merged content, once somebody needed it.
     pub(super) index: RwLock<Option<DirIndex>>,
+    /// How many more names may be looked up in several layers without it, once that is known.
+    pub(super) names_left: OnceLock<AtomicU32>,
     /// Cached descriptors (O_PATH, or open for reading) of this directory in its layers, in the order of the layers' numbers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
 }
@@ -116,7 +118,12 @@ impl Inode {
     }
 
     pub(super) fn directory(ino: u64, layer: Layer, lowers: Vec<Layer>, name: Option<Name>) -> Inode {
-        let dir = DirState { lowers: RwLock::new(lowers), index: RwLock::new(None), fds: Mutex::new(Vec::new()) };
+        let dir = DirState {
+            lowers: RwLock::new(lowers),
+            index: RwLock::new(None),
+            names_left: OnceLock::new(),
+            fds: Mutex::new(Vec::new()),
+        };
         Inode { dir: Some(dir), ..Inode::file(ino, FileType::Directory, layer, name) }
     }
 
