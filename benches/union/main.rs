@@ -136,6 +136,7 @@ fn main() {
     store::first_writes(&bench, &mut table);
     store::shared_blocks(&bench, &mut table);
     trees::lookups(&bench, &mut table);
+    trees::large_directory(&bench, &mut table);
     trees::listing(&bench, &mut table);
     trees::threads(&bench, &mut table);
     data::reads_and_writes(&bench, &mut table);

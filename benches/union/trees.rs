@@ -129,6 +129,21 @@ pub fn lookups(bench: &Bench, table: &mut Table) {
     table.ratio("look-up, same miss again, to overlay2", "us", &again.0, &again.1, Wanted::AtMost(1.5));
 }
 
+/// The first name of a directory that has many, which a union may have to read.
+pub fn large_directory(bench: &Bench, table: &mut Table) {
+    const NAMES: u32 = 2000;
+    for depth in [1, 2] {
+        let question = format!("first look-up among {NAMES} names, {depth} layers, overlay2 to ours");
+        if !bench.asks(&question) {
+            continue;
+        }
+        let stack = stack(bench, depth, bench.scale.of(NAMES));
+        let first = |side| cold(side, &stack, &bench.scratch, Cold::Mount)[3];
+        let (theirs, ours) = in_turns(bench.scale.turns, || first(&bench.overlay), || first(&bench.union));
+        table.ratio(&question, "us", &theirs, &ours, Wanted::Nothing);
+    }
+}
+
 /// Lists a directory of a new container and asks for everything in it. Milliseconds.
 fn list_and_stat(side: &Side, stack: &LayerStack, entries: usize, scratch: &Path) -> f64 {
     warm(stack);
