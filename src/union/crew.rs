@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::behind::Behind;
 use super::counters::Kind;
 use super::node::lock;
 use super::spare::Spare;
@@ -60,6 +61,8 @@ pub(super) struct Crew {
     /// Requests that are left of [`COMPANY`].
     company: AtomicU32,
     device: OnceLock<Device>,
+    /// What is let go of when nobody waits for this thread.
+    pub(super) behind: Behind,
 }
 
 /// Where requests come from, and how soon after one another.
@@ -96,11 +99,12 @@ impl Device {
         self.brisk.store(brisk, Ordering::Relaxed);
     }
 
-    /// Looks for the next request for a while, if there may be one soon.
-    fn linger(&self) {
+    /// Looks for the next request for a while, if there may be one soon. As long as there is none, what waits behind answers is let go of.
+    fn linger(&self, behind: &Behind) {
         let begun = self.now();
         self.ended.store(begun, Ordering::Relaxed);
         if self.brisk.load(Ordering::Relaxed) < BRISK {
+            behind.drop_all();
             self.put_away();
             return;
         }
@@ -110,10 +114,13 @@ impl Device {
             if poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&nothing)) != Ok(0) {
                 return;
             }
-            std::thread::yield_now();
+            if !behind.drop_one() {
+                std::thread::yield_now();
+            }
         }
         // In vain: not again before requests have shown to be quick.
         self.brisk.store(0, Ordering::Relaxed);
+        behind.drop_all();
         self.put_away();
     }
 
@@ -403,17 +410,17 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Turn { crew, next, .. } = self;
         crew.ended.fetch_add(1, Ordering::Relaxed);
+        let alone = crew.ready.load(Ordering::Relaxed) <= 1;
+        if let Some(device) = crew.device.get().filter(|_| alone && *next == Next::Asks) {
+            return device.linger(&crew.behind);
+        }
+        crew.behind.drop_all();
         if *next == Next::Nobody {
             return;
         }
-        if crew.ready.load(Ordering::Relaxed) <= 1 {
-            if let Some(device) = crew.device.get() {
-                if let Some(spare) = device.spare.as_ref().filter(|_| *next == Next::Works) {
-                    spare.renew();
-                }
-                if *next == Next::Asks {
-                    device.linger();
-                }
+        if alone {
+            if let Some(spare) = crew.device.get().and_then(|device| device.spare.as_ref()) {
+                spare.renew();
             }
             return;
         }
@@ -630,21 +637,47 @@ mod tests {
         let (come, request) = rustix::pipe::pipe().unwrap();
         let crew = Crew::default();
         crew.serves(come.as_fd(), Duration::from_millis(200), None).unwrap();
-        let device = crew.device.get().unwrap();
+        let (device, behind) = (crew.device.get().unwrap(), &crew.behind);
         let brisk = || device.brisk.load(Ordering::Relaxed);
         let quickly = || (0..BRISK).for_each(|_| device.request());
-        device.linger();
+        device.linger(behind);
         quickly();
         assert_eq!(brisk(), BRISK);
-        device.linger();
+        device.linger(behind);
         assert_eq!(brisk(), 0, "nothing came");
         rustix::io::write(&request, b"x").unwrap();
         quickly();
-        device.linger();
+        device.linger(behind);
         assert_eq!(brisk(), BRISK, "something is there");
         drop(request);
-        device.linger();
+        device.linger(behind);
         assert_eq!(brisk(), BRISK, "the end is for the thread to read");
+    }
+
+    #[test]
+    fn what_waits_behind_answers_goes_when_no_request_is_there() {
+        let (come, request) = rustix::pipe::pipe().unwrap();
+        let crew = Arc::new(Crew::default());
+        crew.serves(come.as_fd(), Duration::from_millis(200), None).unwrap();
+        let (device, thing) = (crew.device.get().unwrap(), Arc::new(()));
+        let left = || Arc::strong_count(&thing) - 1;
+        let quickly = || (0..BRISK).for_each(|_| device.request());
+        crew.behind.leave(Arc::clone(&thing));
+        quickly();
+        rustix::io::write(&request, b"x").unwrap();
+        device.linger(&crew.behind);
+        assert_eq!(left(), 1, "somebody waits");
+        rustix::io::read(&come, &mut [0; 1]).unwrap();
+        device.linger(&crew.behind);
+        assert_eq!(left(), 0);
+        crew.behind.leave(Arc::clone(&thing));
+        device.linger(&crew.behind);
+        assert_eq!(left(), 0, "requests are not quick any more");
+        for kind in [Kind::Forget, Kind::Getxattr] {
+            crew.behind.leave(Arc::clone(&thing));
+            drop(crew.turn(1, kind));
+            assert_eq!(left(), 0, "{kind:?}");
+        }
     }
 
     #[test]

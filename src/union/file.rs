@@ -204,7 +204,11 @@ impl Union {
         }
         let node = open.node.id;
         self.may_go(&open.node.inode);
-        drop(open);
+        // The space of a file without a name is to be free when the file is closed.
+        let named = read(&open.node.inode.place).orphan.is_none();
+        if let Some(OpenFile { file, backing, .. }) = Arc::into_inner(open).filter(|_| named) {
+            self.crew.behind.leave((file, backing));
+        }
         self.table.collect(node);
     }
 

@@ -17,7 +17,7 @@
 //! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `owners`: maps of user and group ids, for user namespaces.
-//! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests.
+//! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests. `behind`: what they do when nobody waits for them.
 //! - `refusal`: what the kernel said when it refused passthrough; said once. `counters`: what was done, in numbers.
 //! - `options`: the words of `-o`. `mount`: mounting and unmounting. `serve`: a daemon's signals, counters and end.
 //!
@@ -50,6 +50,7 @@
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
 
 mod attr;
+mod behind;
 mod copy_data;
 mod copy_up;
 mod counters;
