@@ -53,9 +53,7 @@ impl Union {
             && let Some(oldest) = self.kept.push(node.id)
         {
             if let Some(node) = self.table.get(oldest) {
-                let unused = lock(&node.io).take_unused();
-                // Closed without the lock.
-                drop(unused);
+                self.crew.behind.leave(lock(&node.io).take_unused());
             }
             // It may have been forgotten while it was in our hands.
             self.table.collect(oldest);

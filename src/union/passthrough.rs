@@ -181,7 +181,7 @@ impl NodeIo {
     }
 
     /// Gives away what is only kept: the node has left the list.
-    pub(super) fn take_unused(&mut self) -> impl Sized + use<> {
+    pub(super) fn take_unused(&mut self) -> impl Send + use<> {
         self.listed = false;
         if self.opens == 0 { (self.lower.take(), self.backing.take()) } else { (None, None) }
     }
