@@ -13,33 +13,24 @@
 //! - another caller asks than the one before: then there may be several at once;
 //! - the session ends. fuser has no word for that; a thread of it that ends is seen by what it keeps for itself being dropped.
 //!
-//! A resting thread holds no lock and no request.
-//!
-//! The one that waits does not sleep at once. Whoever has got an answer asks again soon, as long as it is at work on files, and to wake a
-//! thread takes longer than many an answer, on a virtual machine several times as long. So while requests come in quick succession it looks
-//! for the next one for a while (`linger=`), and lets everybody else run who wants to, before it goes to sleep, unless what it
-//! answered lets its caller go on to work.
+//! A resting thread holds no lock and no request. The one that waits does not sleep at once: see `linger`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
 
 use super::behind::Behind;
 use super::counters::Kind;
+use super::linger::Device;
 use super::node::lock;
 use super::spare::Spare;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
 const COMPANY: u32 = 16;
-
-/// Requests in quick succession, one behind the other, from which on it looks.
-const BRISK: u32 = 3;
 
 /// How often a resting thread looks whether the others are held up. As long may somebody have to wait for them.
 const WATCH: Duration = Duration::from_millis(2);
@@ -63,72 +54,6 @@ pub(super) struct Crew {
     device: OnceLock<Device>,
     /// What is let go of when nobody waits for this thread.
     pub(super) behind: Behind,
-}
-
-/// Where requests come from, and how soon after one another.
-#[derive(Debug)]
-struct Device {
-    /// A descriptor of the session's.
-    fd: OwnedFd,
-    /// What times are counted from.
-    since: Instant,
-    /// How long to look for the next one, in nanoseconds.
-    linger: u64,
-    /// When the last turn ended, in nanoseconds.
-    ended: AtomicU64,
-    /// How many requests have come in quick succession.
-    brisk: AtomicU32,
-    /// What is made ready meanwhile, if anything can be changed.
-    spare: Option<Arc<Spare>>,
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl Device {
-    fn now(&self) -> u64 {
-        nanoseconds(self.since.elapsed())
-    }
-
-    /// Notes that a request has come. It may have had to wake its thread: what is twice as long as the thread looks still counts as quick.
-    fn request(&self) {
-        let gap = self.now().saturating_sub(self.ended.load(Ordering::Relaxed));
-        let quick = gap < self.linger.saturating_mul(2);
-        let brisk = if quick { self.brisk.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
-        self.brisk.store(brisk, Ordering::Relaxed);
-    }
-
-    /// Looks for the next request for a while, if there may be one soon. As long as there is none, what waits behind answers is let go of.
-    fn linger(&self, behind: &Behind) {
-        let begun = self.now();
-        self.ended.store(begun, Ordering::Relaxed);
-        if self.brisk.load(Ordering::Relaxed) < BRISK {
-            behind.drop_all();
-            self.put_away();
-            return;
-        }
-        let nothing = Timespec { tv_sec: 0, tv_nsec: 0 };
-        while self.now().saturating_sub(begun) < self.linger {
-            // An error, too, is for the thread to find when it reads.
-            if poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], Some(&nothing)) != Ok(0) {
-                return;
-            }
-            if !behind.drop_one() {
-                std::thread::yield_now();
-            }
-        }
-        // In vain: not again before requests have shown to be quick.
-        self.brisk.store(0, Ordering::Relaxed);
-        behind.drop_all();
-        self.put_away();
-    }
-
-    fn put_away(&self) {
-        if let Some(spare) = &self.spare {
-            spare.put_away();
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -237,10 +162,8 @@ impl Crew {
     /// while one caller asks in quick succession.
     pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration, spare: Option<Arc<Spare>>) -> io::Result<()> {
         if linger > Duration::ZERO {
-            let (fd, since, linger) = (device.try_clone_to_owned()?, Instant::now(), nanoseconds(linger));
-            let (ended, brisk) = (AtomicU64::new(0), AtomicU32::new(0));
             // Set once: a crew has one session.
-            let _ = self.device.set(Device { fd, since, linger, ended, brisk, spare });
+            let _ = self.device.set(Device::new(device, linger, spare)?);
         }
         Ok(())
     }
@@ -448,6 +371,7 @@ mod tests {
     use std::os::fd::AsFd as _;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::JoinHandle;
+    use std::time::Instant;
 
     use super::*;
 
@@ -633,50 +557,18 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_looks_for_the_next_request_once_they_come_quickly_and_until_that_is_in_vain() {
-        let (come, request) = rustix::pipe::pipe().unwrap();
-        let crew = Crew::default();
-        crew.serves(come.as_fd(), Duration::from_millis(200), None).unwrap();
-        let (device, behind) = (crew.device.get().unwrap(), &crew.behind);
-        let brisk = || device.brisk.load(Ordering::Relaxed);
-        let quickly = || (0..BRISK).for_each(|_| device.request());
-        device.linger(behind);
-        quickly();
-        assert_eq!(brisk(), BRISK);
-        device.linger(behind);
-        assert_eq!(brisk(), 0, "nothing came");
-        rustix::io::write(&request, b"x").unwrap();
-        quickly();
-        device.linger(behind);
-        assert_eq!(brisk(), BRISK, "something is there");
-        drop(request);
-        device.linger(behind);
-        assert_eq!(brisk(), BRISK, "the end is for the thread to read");
-    }
-
-    #[test]
-    fn what_waits_behind_answers_goes_when_no_request_is_there() {
-        let (come, request) = rustix::pipe::pipe().unwrap();
-        let crew = Arc::new(Crew::default());
-        crew.serves(come.as_fd(), Duration::from_millis(200), None).unwrap();
-        let (device, thing) = (crew.device.get().unwrap(), Arc::new(()));
-        let left = || Arc::strong_count(&thing) - 1;
-        let quickly = || (0..BRISK).for_each(|_| device.request());
-        crew.behind.leave(Arc::clone(&thing));
-        quickly();
-        rustix::io::write(&request, b"x").unwrap();
-        device.linger(&crew.behind);
-        assert_eq!(left(), 1, "somebody waits");
-        rustix::io::read(&come, &mut [0; 1]).unwrap();
-        device.linger(&crew.behind);
-        assert_eq!(left(), 0);
-        crew.behind.leave(Arc::clone(&thing));
-        device.linger(&crew.behind);
-        assert_eq!(left(), 0, "requests are not quick any more");
-        for kind in [Kind::Forget, Kind::Getxattr] {
-            crew.behind.leave(Arc::clone(&thing));
-            drop(crew.turn(1, kind));
-            assert_eq!(left(), 0, "{kind:?}");
+    fn what_waits_behind_answers_goes_with_the_turn() {
+        let (come, _request) = rustix::pipe::pipe().unwrap();
+        for linger in [Duration::ZERO, Duration::from_millis(1)] {
+            let (crew, thing) = (Arc::new(Crew::default()), Arc::new(()));
+            crew.serves(come.as_fd(), linger, None).unwrap();
+            for kind in [Kind::Forget, Kind::Getxattr, Kind::Release] {
+                let turn = crew.turn(1, kind);
+                crew.behind.leave(Arc::clone(&thing));
+                assert_eq!(Arc::strong_count(&thing), 2);
+                drop(turn);
+                assert_eq!(Arc::strong_count(&thing), 1, "{kind:?}, {linger:?}");
+            }
         }
     }
 

@@ -1,0 +1,185 @@
+//! How the first write grows with depth and with size, and whether the two compound.
+
+use std::collections::BTreeMap;
+
+use super::super::claims::What;
+use super::super::compare::{Comparison, Statistic, combine, compare};
+use super::super::human;
+use super::super::null;
+use super::super::results::{Data, Group, ResultSet};
+use super::super::view::{View, measured_well};
+use super::ratio::{Basis, Found, Parts, Side, found, whole};
+use super::{groups, none};
+
+const FIRST_WRITE: What = What { probe: "copy_up", metric: "first_write_ns" };
+
+/// First writes of a driver over depth and size, and between which of them it is judged: of the points that were measured well, since one that
+/// stops at 127 layers is judged up to there, and a size up to the depth it was measured at.
+struct Writes<'a> {
+    points: BTreeMap<(u32, u64), (&'a Group, &'a Data)>,
+    shallow: u32,
+    small: u64,
+    large: u64,
+}
+
+impl<'a> Writes<'a> {
+    fn of(results: &'a ResultSet, store: &str, driver: &str) -> Option<Writes<'a>> {
+        let view = View::first_write(results, store)?;
+        let mine = measured_well(view.all().filter(|p| p.0 == driver).collect(), |point| point.3.summary.blocks);
+        let groups = groups(results, store, driver, FIRST_WRITE);
+        let point = |(_, depth, size, data): (&str, u32, u64, &'a Data)| {
+            let (group, _) = groups.iter().find(|(_, found)| std::ptr::eq(*found, data))?;
+            Some(((depth, size), (*group, data)))
+        };
+        let points: BTreeMap<(u32, u64), (&Group, &Data)> = mine.into_iter().filter_map(point).collect();
+        let shallow = points.keys().map(|at| at.0).min()?;
+        let sizes = || points.keys().filter(|at| at.0 == shallow).map(|at| at.1);
+        let (small, large) = (sizes().min()?, sizes().max()?);
+        Some(Writes { points, shallow, small, large })
+    }
+
+    /// The deepest stack in which files of a size were measured.
+    fn deep(&self, size: u64) -> u32 {
+        self.points.keys().filter(|at| at.1 == size).map(|at| at.0).max().unwrap_or(self.shallow)
+    }
+
+    fn at(&self, depth: u32, size: u64) -> Result<(&'a Group, &'a Data), String> {
+        self.points.get(&(depth, size)).copied().ok_or_else(|| {
+            let size = human::bytes(size as f64);
+            format!("A first write to a file of {size} below {} was not measured.", human::count(depth, "layer"))
+        })
+    }
+}
+
+fn no_ratio() -> String {
+    "A median is 0: there is no ratio.".to_owned()
+}
+
+/// How the first write grows with depth: what holds for small files need not hold for large ones, which take long enough to hide it.
+pub(super) fn grows_with_depth(results: &ResultSet, store: &str, driver: &str) -> Parts {
+    let Some(writes) = Writes::of(results, store, driver) else { return whole(Err(none(FIRST_WRITE, driver))) };
+    let mut sizes = vec![writes.small, writes.large];
+    sizes.dedup();
+    let several = sizes.len() > 1;
+    let of = |size: u64| {
+        let (shallow, deep) = (writes.shallow, writes.deep(size));
+        let name = human::bytes(size as f64);
+        if shallow == deep {
+            return Err(format!("Only stacks of {} were measured.", human::count(deep, "layer")));
+        }
+        let (subject, base) = (writes.at(deep, size)?, writes.at(shallow, size)?);
+        let c = compare(subject.1, base.1).ok_or_else(no_ratio)?;
+        let absolute = [subject.1.p50(), base.1.p50()];
+        let (a, b) = (human::ns(absolute[0]), human::ns(absolute[1]));
+        let words = format!("below {deep} layers instead of {shallow}, {name}; {a} against {b}");
+        found(&c, (Side::Above, 1.0), absolute, words, Basis::of([subject, base]))
+    };
+    let name = |size: u64| if several { human::bytes(size as f64) } else { String::new() };
+    sizes.iter().map(|size| (name(*size), of(*size))).collect()
+}
+
+/// How the first write grows with size, in the shallowest stack.
+pub(super) fn grows_with_size(results: &ResultSet, store: &str, driver: &str) -> Found {
+    let writes = Writes::of(results, store, driver).ok_or_else(|| none(FIRST_WRITE, driver))?;
+    let (s, l) = (human::bytes(writes.small as f64), human::bytes(writes.large as f64));
+    if writes.small == writes.large {
+        return Err(format!("Only files of {s} were measured."));
+    }
+    let (subject, base) = (writes.at(writes.shallow, writes.large)?, writes.at(writes.shallow, writes.small)?);
+    let c = compare(subject.1, base.1).ok_or_else(no_ratio)?;
+    let absolute = [subject.1.p50(), base.1.p50()];
+    let (a, b) = (human::ns(absolute[0]), human::ns(absolute[1]));
+    let words = format!("with {l} instead of {s}, {}; {a} against {b}", human::count(writes.shallow, "layer"));
+    found(&c, (Side::Above, 1.0), absolute, words, Basis::of([subject, base]))
+}
+
+/// What depth and size add up to: what each costs alone, less what both are without either.
+fn sum(deep_small: f64, shallow_large: f64, shallow_small: f64) -> f64 {
+    deep_small + shallow_large - shallow_small
+}
+
+/// Whether depth and size compound: the first write where both are large, over the sum of what each of them costs alone. No model stands between the
+/// medians and the verdict.
+pub(super) fn compounded(results: &ResultSet, store: &str, driver: &str) -> Found {
+    let writes = Writes::of(results, store, driver).ok_or_else(|| none(FIRST_WRITE, driver))?;
+    let (shallow, small, large) = (writes.shallow, writes.small, writes.large);
+    let deep = writes.deep(large);
+    if shallow == deep || small == large {
+        return Err("It takes two depths and two sizes, each with each.".to_owned());
+    }
+    let corners =
+        [writes.at(deep, large)?, writes.at(deep, small)?, writes.at(shallow, large)?, writes.at(shallow, small)?];
+    let c = interaction(corners.map(|corner| corner.1), noise_of_interactions(results, store)).ok_or_else(no_ratio)?;
+    let [both, d, s, neither] = corners.map(|corner| corner.1.p50());
+    let absolute = [both, sum(d, s, neither)];
+    let words = format!(
+        "of what depth and size add up to at {}, {}; {} against {} + {} - {} = {}",
+        human::bytes(large as f64),
+        human::count(deep, "layer"),
+        human::ns(both),
+        human::ns(s),
+        human::ns(d),
+        human::ns(neither),
+        human::ns(absolute[1])
+    );
+    found(&c, (Side::Above, 1.0), absolute, words, Basis::of(corners))
+}
+
+/// The ratio of [`compounded`], of the corners deep and large, deep and small, shallow and large, shallow and small.
+fn interaction(corners: [&Data; 4], noise: Option<f64>) -> Option<Comparison> {
+    combine(&corners, Statistic::Median, noise, |v| v[0] / sum(v[1], v[2], v[3])).filter(|c| c.ratio > 0.0)
+}
+
+/// A against A of such ratios: those of a twin over those of its original, at every depth and size beyond the smallest.
+fn noise_of_interactions(results: &ResultSet, store: &str) -> Option<f64> {
+    let ratios_of = |driver: &str| -> BTreeMap<(u32, u64), f64> {
+        let Some(writes) = Writes::of(results, store, driver) else { return BTreeMap::new() };
+        let (shallow, small) = (writes.shallow, writes.small);
+        let inner = writes.points.keys().filter(|(depth, size)| *depth > shallow && *size > small);
+        let ratio = |(depth, size): (u32, u64)| {
+            let corners = [(depth, size), (depth, small), (shallow, size), (shallow, small)];
+            let [both, d, s, neither] = corners.map(|(depth, size)| writes.at(depth, size).map(|at| at.1).ok());
+            Some(((depth, size), interaction([both?, d?, s?, neither?], None)?.ratio))
+        };
+        inner.copied().filter_map(ratio).collect()
+    };
+    let factors = results.twins.iter().flat_map(|twin| {
+        let original = twin.twin_of.as_deref().map(ratios_of).unwrap_or_default();
+        let pair = |(at, ratio): ((u32, u64), f64)| Some(ratio / original.get(&at)?);
+        ratios_of(&twin.label).into_iter().filter_map(pair).collect::<Vec<f64>>()
+    });
+    null::largest(factors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::claims::Verdict;
+    use super::super::super::results::blocks;
+    use super::super::ratio::decide;
+    use super::*;
+
+    #[test]
+    fn depth_and_size_compound_when_both_cost_more_than_their_sum() {
+        // Blocks that differ, the same way at every point.
+        let data = |median: u64| {
+            let lists = [9, 10, 11].map(|tenths| [median * tenths / 10; 3]);
+            Data::of(&blocks(&[&lists[0], &lists[1], &lists[2]])).unwrap()
+        };
+        let (small, depth, size) = (data(1000), data(1500), data(5000));
+        // 5000 + 1500 - 1000 = 5500.
+        for (both, ratio, verdict) in [
+            (data(5500), 1.0, Verdict::Refuted),
+            (data(11000), 2.0, Verdict::Supported),
+            (data(5665), 1.03, Verdict::Refuted),
+            (data(6325), 1.15, Verdict::Supported),
+        ] {
+            let c = interaction([&both, &depth, &size, &small], Some(1.04)).unwrap();
+            assert!((c.ratio - ratio).abs() < 1e-9, "{c:?}");
+            assert_eq!(decide(&c, (Side::Above, 1.0)).unwrap().0, verdict, "{c:?}");
+            let noisy = interaction([&both, &depth, &size, &small], Some(2.5)).unwrap();
+            assert_eq!(decide(&noisy, (Side::Above, 1.0)).unwrap().0, Verdict::Undecided, "{noisy:?}");
+        }
+        // Where the sum is nothing, or less, there is no ratio.
+        assert_eq!(interaction([&size, &small, &small, &data(4000)], None), None);
+    }
+}
