@@ -125,7 +125,7 @@ fn main() {
         scratch: disk.0.clone(),
         words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
     };
-    let mut setup = Setup::new();
+    let mut setup = Setup::new(true);
     if let Feature::Missing { reason, .. } = &setup.instrument.awake {
         eprintln!("{reason}: processors may sleep between questions and answers");
     }

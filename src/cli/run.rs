@@ -57,6 +57,9 @@ pub(super) struct RunArgs {
     /// Where the layers lie; several times to compare file systems or disks, as in --store ssd=/mnt/a --store hdd=/mnt/b
     #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
     store: Vec<OsString>,
+    /// Measure the machine as it comes: processors may sleep, the probe has none for itself, and memory is not fetched in advance
+    #[arg(long)]
+    unprepared: bool,
     /// Print every case and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -85,6 +88,7 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         plan: &plan,
         results: &study.out,
         smoke: study.smoke,
+        prepare: !args.unprepared,
         command: command_line(),
         layerbench: std::env::current_exe()?,
         standing: &standing,

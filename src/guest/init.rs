@@ -111,6 +111,7 @@ fn obey(port: &Port) -> anyhow::Result<()> {
                 plan: &plan,
                 results: &results,
                 smoke,
+                prepare: true,
                 command,
                 layerbench: std::env::current_exe()?,
                 standing: &Standing::default(),

@@ -31,12 +31,12 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Keeps processors awake, as far as this process may, and looks at the clock.
-    #[allow(clippy::new_without_default, reason = "it changes the machine")]
-    pub fn new() -> Setup {
-        let (file, awake) = match keep_awake() {
-            Ok(file) => (Some(file), Feature::available(format!("{LATENCY} held at 0 us"))),
-            Err(e) => {
+    /// Keeps processors awake and divides them, as far as this process may, if the machine is to be prepared. Looks at the clock.
+    pub fn new(prepare: bool) -> Setup {
+        let (file, awake) = match prepare.then(keep_awake) {
+            None => (None, Feature::missing("not asked for", "do without --unprepared")),
+            Some(Ok(file)) => (Some(file), Feature::available(format!("{LATENCY} held at 0 us"))),
+            Some(Err(e)) => {
                 let remedy = match e.kind() {
                     std::io::ErrorKind::NotFound => {
                         "a kernel with CPU power management; a virtual machine may do without"
@@ -46,7 +46,7 @@ impl Setup {
                 (None, Feature::missing(format!("{LATENCY}: {e}"), remedy))
             }
         };
-        let (probe_cpu, daemon_cpus) = divide(&allowed_cpus());
+        let (probe_cpu, daemon_cpus) = if prepare { divide(&allowed_cpus()) } else { (None, Vec::new()) };
         Setup {
             instrument: Instrument { clock: clock(), awake, probe_cpu, daemon_cpus, memory: None, mounts_alone: true },
             _awake: file,

@@ -49,6 +49,8 @@ pub struct RunRequest<'a> {
     pub results: &'a Path,
     /// Whether smoke values were used.
     pub smoke: bool,
+    /// Whether the machine is prepared: processors kept awake and divided, memory fetched in advance.
+    pub prepare: bool,
     /// The command line, for the record.
     pub command: Vec<String>,
     /// This program, which the cases run.
@@ -146,8 +148,8 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     let (name, folder) = request
         .standing
         .begin(plan.cases.len(), roots, || RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now)))?;
-    let mut setup = Setup::new();
-    if !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
+    let mut setup = Setup::new(request.prepare);
+    if request.prepare && !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
         setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
     }
     let manifest = RunManifest {

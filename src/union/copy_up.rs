@@ -205,6 +205,8 @@ impl Union {
         let dir = self.dir_fd(parent, UPPER)?;
         keeping_times(dir, |dir| fresh.name(self.layers.scratch()?, dir, name))?;
         entry.upper = Some(inode.kind);
+        // Also where the index was read after the look-up.
+        entry.set_ino(inode.ino);
         place.layer = UPPER;
         Ok(true)
     }

@@ -58,6 +58,8 @@ impl Union {
     /// As [`child`](Union::child), without an index: the layers are asked for the name, one after the other, as overlay does. The caller holds the
     /// place of the index, so that nothing changes in there.
     fn child_by_name(&self, parent: &Arc<Inode>, name: &OsStr, layers: &[Layer]) -> Res<(Arc<Inode>, Stat)> {
+        // It may have to come from a disk.
+        self.crew.watch();
         let mut top: Option<(Layer, Stat)> = None;
         let mut lowers = Vec::new();
         for (n, layer) in layers.iter().enumerate() {
@@ -341,7 +343,8 @@ mod tests {
         let first = look_up(parent, "file");
         assert_ne!(first, number);
         assert_eq!(look_up(parent, "file"), first);
-        union.index(&union.inode(parent).unwrap()).unwrap();
+        // Which reads the directory, and makes another file of it below.
+        union.copy_up(&union.inode(first).unwrap(), super::super::copy_up::Data::Whole).unwrap();
         assert_eq!(look_up(parent, "file"), first);
     }
 }
