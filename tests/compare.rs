@@ -172,6 +172,12 @@ fn a_faster_machine_is_no_difference_between_drivers() {
     assert!(out.contains("Times are divided by those of overlay2 at the same point of the same run."), "{out}");
     let (_, out, _) = compare(folder.path(), &["a", "b", "--relative-to", "overlay2", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["relative_to"], "overlay2");
+    // All drivers are slower by as much, the volume too: what the run says of them is the same, and of fuse-union all the more.
+    let (_, out, _) = compare(folder.path(), &["a", "a", "--json"]);
+    let verdicts = &serde_json::from_str::<Value>(&out).unwrap()["verdicts"];
+    assert!(verdicts["in_both"].as_u64().unwrap() > 10 && verdicts["differ"] == serde_json::json!([]), "{verdicts}");
+    let (_, out, _) = compare(folder.path(), &["a", "b"]);
+    assert!(out.contains("\nVerdicts: ") && out.contains(" are the same, 0 reversed"), "{out}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod parallel;
 mod quantile;
 mod results;
 mod triggers;
+mod verdicts;
 mod view;
 
 pub use between::{Between, Figure, Mean, Mixed, Only, Ratio, Repeated, Side, between, is_time, unit};
@@ -40,4 +41,5 @@ pub use parallel::ParallelView;
 pub use quantile::{Value, median, quantile, sorted};
 pub use results::{BASELINE, Data, Group, GroupKey, ResultSet, Summary, contradicted};
 pub use triggers::TriggerView;
+pub use verdicts::{OtherVerdict, Verdicts};
 pub use view::{PageView, Target, View};

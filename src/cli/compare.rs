@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::analysis::{
-    Between, CONFIDENCE, Difference, Figure, GroupKey, Mean, Only, Ratio, ResultSet, Scope, Side, between, human,
-    is_time, unit,
+    Between, CONFIDENCE, Difference, Figure, GroupKey, Mean, Only, OtherVerdict, Ratio, ResultSet, Scope, Side,
+    Verdicts, between, claims, human, is_time, unit,
 };
 use crate::record::RunManifest;
 
@@ -29,6 +29,7 @@ It is called a difference only when its interval does not include 1 and it is la
 run (A against A). Runs share no block, so intervals are not paired; what differs between days is in none of them.\n\n\
 With --relative-to DRIVER each time is first divided by that driver's at the same point of its own run. What one machine is faster by than another \
 is gone then: what is left is how the drivers compare, and how far that repeats elsewhere. Bytes and counts stay as they are.\n\n\
+Last comes whether both runs have the same verdicts on the claims: a reversed one is supported by one run and refuted by the other.\n\n\
 With --fail-above RATIO the exit status is 1 when, for some metric that is a time, the interval of the geometric mean of the ratios lies \
 wholly above RATIO: over all drivers, or over those of one driver label. Those are named. A mean without an interval (a run of one block) never fails, and \
 neither does what only one run has: both are shown.\n\n\
@@ -100,11 +101,12 @@ pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
         b.check_driver(label)?;
     }
     let found = between(a.side(), b.side(), base).map_err(super::bad_input)?;
+    let verdicts = Verdicts::of(&claims(&a.results), &claims(&b.results));
     let above: Vec<&Mean> = args.fail_above.map(|limit| found.above(limit).collect()).unwrap_or_default();
     let text = if args.json {
-        as_json((&a.manifest, &b.manifest), &found, (args.fail_above, base), &above)?
+        as_json((&a.manifest, &b.manifest), (&found, &verdicts), (args.fail_above, base), &above)?
     } else {
-        as_text((&a.manifest, &b.manifest), &found, base, args.all)
+        as_text((&a.manifest, &b.manifest), (&found, &verdicts), base, args.all)
     };
     super::print(&text)?;
     if found.ratios.is_empty() {
@@ -194,7 +196,12 @@ fn share(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), human::percent)
 }
 
-fn as_text((a, b): (&RunManifest, &RunManifest), found: &Between, base: Option<&str>, all: bool) -> String {
+fn as_text(
+    (a, b): (&RunManifest, &RunManifest),
+    (found, verdicts): (&Between, &Verdicts),
+    base: Option<&str>,
+    all: bool,
+) -> String {
     let mut text = String::new();
     for (side, manifest) in [("A", a), ("B", b)] {
         line!(text, "{side}  {}, {}, Linux {}", manifest.run, manifest.started, manifest.host.kernel);
@@ -231,6 +238,7 @@ fn as_text((a, b): (&RunManifest, &RunManifest), found: &Between, base: Option<&
     }
     text.push_str(&left_out(found, all));
     text.push_str(&repeated(found));
+    text.push_str(&conclusions(verdicts));
     text
 }
 
@@ -366,6 +374,29 @@ fn repeated(found: &Between) -> String {
     text
 }
 
+/// Whether the runs come to the same verdicts on the claims.
+fn conclusions(verdicts: &Verdicts) -> String {
+    let Verdicts { in_both, differ } = verdicts;
+    if *in_both == 0 {
+        return "\nVerdicts: there is no claim on which both runs have one\n".to_owned();
+    }
+    let mut text = String::new();
+    let reversed = differ.iter().filter(|other| other.is_reversed()).count();
+    line!(
+        text,
+        "\nVerdicts: {} of {in_both} are the same, {reversed} reversed; `layerbench verdicts RUN` says what they rest on",
+        in_both - differ.len()
+    );
+    let row = |other: &OtherVerdict| {
+        let [a, b] = [other.a, other.b].map(|verdict| verdict.words().to_owned());
+        vec![a, b, other.claim.to_owned(), other.subject.clone(), format!("store {}", other.store)]
+    };
+    if !differ.is_empty() {
+        text.push_str(&table(&["A", "B", "claim", "driver", "in"], &differ.iter().map(row).collect::<Vec<_>>(), 0));
+    }
+    text
+}
+
 /// The parameters of every row, without those that all have in common.
 struct Points {
     common: Vec<String>,
@@ -410,7 +441,7 @@ impl Points {
 
 fn as_json(
     (a, b): (&RunManifest, &RunManifest),
-    found: &Between,
+    (found, verdicts): (&Between, &Verdicts),
     (limit, base): (Option<f64>, Option<&str>),
     above: &[&Mean],
 ) -> anyhow::Result<String> {
@@ -451,6 +482,7 @@ fn as_json(
         "only_a": found.only_a,
         "only_b": found.only_b,
         "repeated": found.repeated,
+        "verdicts": verdicts,
         "fail_above": limit,
         "above": above,
     });
