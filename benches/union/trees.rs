@@ -62,7 +62,11 @@ fn cold(side: &Side, stack: &LayerStack, scratch: &Path, cold: Cold) -> [f64; 4]
     let (hits, misses) = (names(&targets.hits), names(&targets.misses));
     match cold {
         Cold::Mount => warm(stack),
-        Cold::Layers => sys::cache::drop_caches().unwrap(),
+        Cold::Layers => {
+            // What is dirty is not dropped, and new directories are.
+            rustix::fs::sync();
+            sys::cache::drop_caches().unwrap();
+        }
     }
     let (first, others) = hits.split_first().unwrap();
     let first = ask(root.as_fd(), &[CString::new(["data/".as_bytes(), first.as_bytes()].concat()).unwrap()], true);
