@@ -78,8 +78,9 @@ struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have ended already: then there is nothing to kill.
         let _ = self.0.kill();
+        // How it ended is of no interest any more; this is so that no zombie stays.
         let _ = self.0.wait();
     }
 }
@@ -142,7 +143,7 @@ pub(super) fn run(
         }
     };
     drop(running);
-    // The reader sees the end of a pipe whose writer is gone.
+    // The reader sees the end of a pipe whose writer is gone. If it panicked, that has been told, and what it sent decides all the same.
     let _ = reader.join();
     ended.unwrap_or_else(|| {
         Err(GuestError::Limit {

@@ -139,13 +139,12 @@ impl Union {
         if index.is_some() || self.options.inode32 {
             return Ok(None);
         }
-        let upper = inode.is_upper().then_some(UPPER);
-        let layers: Vec<Layer> = {
+        let layers = {
             let lowers = read(&dir.lowers);
             if lowers.len() > FEW_LAYERS {
                 return Ok(None);
             }
-            upper.into_iter().chain(lowers.iter().copied()).collect()
+            inode.layers(&lowers)
         };
         let by_name = layers.len() == 1
             || layers.len() <= FEW_LAYERS && {

@@ -14,7 +14,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::Res;
 use super::index::{DirIndex, Listing};
-use super::layers::{self, Layer, UPPER};
+use super::layers::{self, Layer};
 use super::node::{DirState, Inode, write};
 use super::state::Union;
 
@@ -34,16 +34,17 @@ impl Union {
     pub(super) fn build_index(&self, inode: &Inode, dir: &DirState) -> Res<DirIndex> {
         self.crew.watch();
         let mut lowers = write(&dir.lowers);
-        let upper = inode.is_upper().then_some(UPPER);
-        let layers: Vec<Layer> = upper.into_iter().chain(lowers.iter().copied()).collect();
+        let layers = inode.layers(&lowers);
+        let of_upper = layers.len() - lowers.len();
         let (index, used) = DirIndex::build(self.listings(inode, &layers)?);
-        lowers.truncate(used.saturating_sub(usize::from(upper.is_some())));
+        lowers.truncate(used.saturating_sub(of_upper));
         Ok(index)
     }
 
     /// What the layers have in a directory, top first, up to an opaque one.
     fn listings(&self, inode: &Inode, layers: &[Layer]) -> Res<Vec<(Layer, Listing)>> {
-        let (begun, waits_before) = (Instant::now(), waits());
+        // Of a few layers nobody asks for it.
+        let (begun, waits_before) = (Instant::now(), if layers.len() > FEW { waits() } else { 0 });
         let mut found = Vec::with_capacity(layers.len());
         let mut left = layers;
         while let Some((layer, below)) = left.split_first() {

@@ -133,6 +133,11 @@ impl Inode {
         read(&dir.lowers).len() + usize::from(self.is_upper()) > 1
     }
 
+    /// The layers that have a directory, top first, of which these are the lowers.
+    pub(super) fn layers(&self, lowers: &[Layer]) -> Vec<Layer> {
+        self.is_upper().then_some(UPPER).into_iter().chain(lowers.iter().copied()).collect()
+    }
+
     pub(super) fn is_upper(&self) -> bool {
         read(&self.place).layer == UPPER
     }
