@@ -1,6 +1,6 @@
 # layerbench: the common tasks. `make` alone lists them.
 CARGO ?= cargo
-BUILT ?= target/release
+BUILT ?= $(or $(CARGO_TARGET_DIR),target)/release
 BIN := $(BUILT)/layerbench
 WORKLOAD ?= workloads/quick.toml
 STORE ?= store

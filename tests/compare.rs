@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use layerbench::analysis::{Between, Difference, ResultSet, Side, between};
-use layerbench::record::{Feature, Observation, Outcome, Run, RunWriter};
+use layerbench::record::{Conditions, Feature, Observation, Outcome, Run, RunWriter};
 use layerbench::workload::{Params, ProbeName};
 use serde_json::Value;
 
@@ -351,6 +351,30 @@ fn the_exit_status_serves_a_script() {
     fs::write(&cases, text.replacen("{\"id\"", "{id", 1)).unwrap();
     let (code, _, err) = compare(folder.path(), &["results/a", "b"]);
     assert!(code == 0 && err.contains("cases.jsonl:1: damaged, left out: "), "{code} {err}");
+}
+
+#[test]
+fn how_far_a_run_came_and_how_quiet_it_was_is_said() {
+    let scratch = scratch();
+    let a = synthetic::run(&spec());
+    let measured = a.last_attempts().filter(|record| matches!(record.outcome, Outcome::Measured { .. })).count();
+    let mut b = a.clone();
+    let mut those = b.cases.iter_mut().filter(|record| matches!(record.outcome, Outcome::Measured { .. }));
+    let noisy = those.next().unwrap();
+    noisy.conditions = Some(Conditions { disturbed: vec!["steal".to_owned()], ..Conditions::default() });
+    those.next().unwrap().outcome = Outcome::Failed { error: "verify: another content".to_owned() };
+    b.cases.pop();
+    write(scratch.path(), &[&a, &b]);
+    let (_, text, _) = compare(scratch.path(), &["a", "b"]);
+    let line = |side: &str| text.lines().find(|line| line.starts_with(side)).unwrap().to_owned();
+    assert!(line("A  ").ends_with(&format!(": {measured} cases measured, 0 of them disturbed")), "{text}");
+    let (left, planned) = (b.cases.len(), b.manifest.planned_cases);
+    let end = format!("1 of them disturbed, 1 failed, interrupted: {left} of {planned} executed");
+    assert!(line("B  ").ends_with(&end), "{text}");
+    let (_, json, _) = compare(scratch.path(), &["a", "b", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["b"]["cases"]["disturbed"], 1);
+    assert_eq!((&json["a"]["cases"]["interrupted"], &json["b"]["cases"]["interrupted"]), (&false.into(), &true.into()));
 }
 
 #[test]

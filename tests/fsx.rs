@@ -1,7 +1,7 @@
 //! fsx on the FUSE union: random reads, writes, mappings, truncations, holes and copies, on a file that starts in a lower layer.
 //!
-//! `make test` installs the tool below target/tools; LAYERBENCH_FSX names another one, LAYERBENCH_FSX_OPERATIONS asks for more operations. fsx
-//! 0.3 keeps mappings: a million operations, on any file system, need more of them than vm.max_map_count usually allows.
+//! `make test` installs the tool below target/tools; LAYERBENCH_FSX names another one, LAYERBENCH_FSX_OPERATIONS asks for more operations.
+//! docs/crosscheck/fsx.sh runs a million.
 
 #[path = "union/fixture.rs"]
 #[allow(dead_code)]
@@ -18,50 +18,8 @@ const OPERATIONS: u32 = 2000;
 /// Length of the file, in bytes.
 const LENGTH: usize = 256 * 1024;
 
-/// All that fsx can do. No operation is empty: fsx takes the EINVAL of an empty posix_fallocate(3) for a failure. msync(2) and fsync(2) are rare: they test the disk.
-const ALL: &str = "
-flen = 262144
-nomsyncafterwrite = true
-[opsize]
-min = 1
-max = 65536
-[weights]
-close_open = 1.0
-invalidate = 1.0
-mapread = 10.0
-mapwrite = 10.0
-read = 10.0
-write = 10.0
-truncate = 10.0
-fsync = 0.2
-fdatasync = 0.2
-posix_fallocate = 5.0
-punch_hole = 5.0
-sendfile = 5.0
-posix_fadvise = 1.0
-copy_file_range = 5.0
-";
-
-/// With the length kept: fsx then opens the lower file without truncating it, so that its data is copied up.
-const KEPT_LENGTH: &str = "
-flen = 262144
-blockmode = true
-nomsyncafterwrite = true
-[opsize]
-min = 1
-max = 65536
-[weights]
-invalidate = 1.0
-mapread = 10.0
-mapwrite = 10.0
-read = 10.0
-write = 10.0
-truncate = 0.0
-fdatasync = 0.2
-punch_hole = 5.0
-sendfile = 5.0
-copy_file_range = 5.0
-";
+const ALL: &str = include_str!("data/fsx-all.toml");
+const KEPT_LENGTH: &str = include_str!("data/fsx-kept-length.toml");
 
 fn fsx() -> Option<PathBuf> {
     let installed = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/fsx");

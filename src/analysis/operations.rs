@@ -24,7 +24,7 @@ impl<'a> Operation<'a> {
 }
 
 /// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
-/// write, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
+/// write, the first write until it is durable, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
 pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
@@ -46,6 +46,13 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
     if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None) {
         let (depth, size) = (view.shallow(), view.small());
         add(format!("second write, {}", where_(depth, size)), &view, depth, size);
+    }
+    if let Some(view) = View::durable_write(results, store) {
+        let mut sizes = vec![view.small(), view.large()];
+        sizes.dedup();
+        for size in sizes {
+            add(format!("first write with fsync, {}", where_(view.shallow(), size)), &view, view.shallow(), size);
+        }
     }
     // What is next has to be said where there is a first.
     let next = if results.first_lookups_apart() { "next look-up" } else { "look-up" };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::results::{Data, Group, ResultSet};
 use crate::record::{Metric, metric};
-use crate::workload::{CacheState, Params, ProbeName};
+use crate::workload::{CacheState, Durability, Params, ProbeName};
 
 /// Where the targets lie, as a rule that holds for stacks of any depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,8 +110,25 @@ impl<'a> View<'a> {
         metric: &str,
         cache: Option<CacheState>,
     ) -> Option<View<'a>> {
-        // Axes that no figure draws stand at their usual value.
-        let plain = |g: &&Group| g.key.params == g.key.params.plain();
+        View::where_params(results, (store, probe, metric), cache, |params| *params == params.plain())
+    }
+
+    /// The first write with the fsync that follows it.
+    pub fn durable_write(results: &'a ResultSet, store: &str) -> Option<View<'a>> {
+        let what = (store, ProbeName::CopyUp, &*metric::FIRST_DURABLE_NS.name);
+        View::where_params(results, what, None, |params| {
+            *params == Params { durability: Durability::Fsync, ..params.plain() }
+        })
+    }
+
+    /// Axes that no figure draws stand at one value, which `wanted` tells.
+    fn where_params(
+        results: &'a ResultSet,
+        (store, probe, metric): (&str, ProbeName, &str),
+        cache: Option<CacheState>,
+        wanted: impl Fn(&Params) -> bool,
+    ) -> Option<View<'a>> {
+        let plain = |g: &&Group| wanted(&g.key.params);
         let all: Vec<&Group> = results
             .groups
             .iter()

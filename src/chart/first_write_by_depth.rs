@@ -69,6 +69,7 @@ impl Chart for FirstWriteByDepth {
             subtitle,
             marks: data.marks.clone(),
             rows: vec![panels],
+            columns: 1,
             row_height: 400,
             legend: legend(data, &this.drivers),
         })?;

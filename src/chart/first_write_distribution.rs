@@ -109,6 +109,7 @@ impl Chart for FirstWriteDistribution {
             subtitle,
             marks: data.marks.clone(),
             rows: vec![panels],
+            columns: 1,
             row_height: 440,
             legend: legend(data, &this.drivers),
         })?;

@@ -58,6 +58,7 @@ impl Chart for LookupAtlas {
             subtitle,
             marks: data.marks.clone(),
             rows,
+            columns: 1,
             row_height: 260,
             legend: legend(data, &drivers(data, found)),
         })?;

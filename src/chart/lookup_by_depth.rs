@@ -76,6 +76,7 @@ impl Chart for LookupByDepth {
             subtitle,
             marks: data.marks.clone(),
             rows,
+            columns: 1,
             row_height: 300,
             legend: legend(data, &drivers(data, found)),
         })?;

@@ -1,7 +1,7 @@
 //! One figure per file, drawn from [`crate::analysis`] alone: an SVG, a CSV with every number in it, and two sentences that say what
 //! it shows. Nothing here reads or writes a file; `report` does. The same data give the same bytes.
 //!
-//! A run with several stores gives one figure a store. They share their scales, so that they can be laid side by side.
+//! A run with several stores gives one figure a store. They share their scales, so that they can be laid side by side. One figure holds all of them.
 
 mod axis;
 mod csv;
@@ -14,6 +14,7 @@ mod words;
 
 mod first_write_by_depth;
 mod first_write_by_size;
+mod first_write_by_store;
 mod first_write_distribution;
 mod first_write_heatmap;
 mod jobs;
@@ -41,7 +42,11 @@ pub trait Chart: Sync {
     fn is_expected(&self) -> bool {
         true
     }
-    /// Draws it for one store. `None`: the run has no data for it.
+    /// Whether one figure holds all stores.
+    fn holds_all_stores(&self) -> bool {
+        false
+    }
+    /// Draws it for one store, or for all where one figure holds all. `None`: the run has no data for it.
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError>;
 }
 
@@ -76,6 +81,7 @@ fn legend(data: &ResultSet, drivers: &[&str]) -> Vec<(String, style::Look)> {
 /// Every chart, in the order in which a report shows them.
 pub fn all() -> &'static [&'static dyn Chart] {
     &[
+        &first_write_by_store::FirstWriteByStore,
         &first_write_by_size::FirstWriteBySize,
         &first_write_by_depth::FirstWriteByDepth,
         &first_write_heatmap::FirstWriteHeatmap,

@@ -101,8 +101,15 @@ impl Chart for ModelResiduals {
             first.cache.as_str()
         )];
         let legend = legend(data, &models.iter().map(|model| model.driver.as_str()).collect::<Vec<_>>());
-        let svg =
-            draw(&Sheet { title: title.clone(), subtitle, marks: data.marks.clone(), rows, row_height: 300, legend })?;
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            marks: data.marks.clone(),
+            rows,
+            columns: 1,
+            row_height: 300,
+            legend,
+        })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(&models) }))
     }
 }

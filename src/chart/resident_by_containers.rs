@@ -117,6 +117,7 @@ impl Chart for ResidentByContainers {
             subtitle,
             marks: data.marks.clone(),
             rows: vec![panels],
+            columns: 1,
             row_height: 420,
             legend: entries,
         })?;

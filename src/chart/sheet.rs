@@ -33,6 +33,8 @@ pub(super) struct Sheet {
     pub marks: Vec<&'static str>,
     /// Panels by row.
     pub rows: Vec<Vec<Panel>>,
+    /// Least number of columns: a row with fewer panels leaves the rest of its width empty.
+    pub columns: usize,
     /// Height of a row as shown.
     pub row_height: i32,
     pub legend: Vec<(String, Look)>,
@@ -147,7 +149,7 @@ pub(super) fn draw(sheet: &Sheet) -> Result<String, ChartError> {
     canvas(&sheet.title, height, |root| {
         let mut y = head(root, &sheet.title, &sheet.subtitle, &sheet.marks)?;
         for row in &sheet.rows {
-            let panel_width = WIDTH / row.len().max(1) as i32;
+            let panel_width = WIDTH / row.len().max(sheet.columns) as i32;
             for (i, panel) in row.iter().enumerate() {
                 let corner = (at(panel_width * i as i32), at(y));
                 let size = (at(panel_width).unsigned_abs(), at(sheet.row_height).unsigned_abs());

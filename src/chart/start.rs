@@ -120,6 +120,7 @@ impl Chart for Start {
             subtitle,
             marks: data.marks.clone(),
             rows: vec![panels],
+            columns: 1,
             row_height: 360,
             legend: legend(data, &drivers),
         })?;

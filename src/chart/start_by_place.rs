@@ -132,6 +132,7 @@ impl Chart for StartByPlace {
             marks: data.marks.clone(),
             // Two panels side by side can be read, four cannot.
             rows: rows(panels),
+            columns: 1,
             row_height: 300,
             legend: legend(data, &drivers),
         })?;

@@ -9,7 +9,7 @@ use crate::analysis::{
     Between, CONFIDENCE, Difference, Figure, GroupKey, Mean, Only, OtherVerdict, Ratio, ResultSet, Scope, Side,
     Verdicts, between, claims, human, is_time, unit,
 };
-use crate::record::RunManifest;
+use crate::record::{RunManifest, Tally};
 
 /// Most rows of a list, unless all are asked for.
 const SHOWN: usize = 20;
@@ -71,6 +71,7 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 /// A run without its samples: what comparing needs.
 struct Loaded {
     manifest: RunManifest,
+    tally: Tally,
     results: ResultSet,
 }
 
@@ -104,9 +105,9 @@ pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
     let verdicts = Verdicts::of(&claims(&a.results), &claims(&b.results));
     let above: Vec<&Mean> = args.fail_above.map(|limit| found.above(limit).collect()).unwrap_or_default();
     let text = if args.json {
-        as_json((&a.manifest, &b.manifest), (&found, &verdicts), (args.fail_above, base), &above)?
+        as_json((&a, &b), (&found, &verdicts), (args.fail_above, base), &above)?
     } else {
-        as_text((&a.manifest, &b.manifest), (&found, &verdicts), base, args.all)
+        as_text((&a, &b), (&found, &verdicts), base, args.all)
     };
     super::print(&text)?;
     if found.ratios.is_empty() {
@@ -131,8 +132,8 @@ fn load(run: &Path, results: &Path) -> anyhow::Result<Loaded> {
             run.manifest.run
         )));
     }
-    let results = ResultSet::of(&run);
-    Ok(Loaded { manifest: run.manifest, results })
+    let (tally, results) = (run.tally(), ResultSet::of(&run));
+    Ok(Loaded { manifest: run.manifest, tally, results })
 }
 
 fn name_of(mean: &Mean) -> String {
@@ -196,17 +197,31 @@ fn share(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), human::percent)
 }
 
+/// How far a run came, and how quiet its machine was: what a difference may come from.
+fn came(tally: &Tally) -> String {
+    let mut text = format!("{} measured, {} of them disturbed", human::count(tally.measured, "case"), tally.disturbed);
+    if tally.failed > 0 {
+        text.push_str(&format!(", {} failed", tally.failed));
+    }
+    if tally.interrupted {
+        text.push_str(&format!(", interrupted: {} of {} executed", tally.executed, tally.planned));
+    }
+    text
+}
+
 fn as_text(
-    (a, b): (&RunManifest, &RunManifest),
+    (a, b): (&Loaded, &Loaded),
     (found, verdicts): (&Between, &Verdicts),
     base: Option<&str>,
     all: bool,
 ) -> String {
     let mut text = String::new();
-    for (side, manifest) in [("A", a), ("B", b)] {
-        line!(text, "{side}  {}, {}, Linux {}", manifest.run, manifest.started, manifest.host.kernel);
+    for (side, Loaded { manifest, tally, .. }) in [("A", a), ("B", b)] {
+        let (run, started, kernel) = (&manifest.run, &manifest.started, &manifest.host.kernel);
+        line!(text, "{side}  {run}, {started}, Linux {kernel}: {}", came(tally));
     }
-    if (&a.run, &a.started) == (&b.run, &b.started) {
+    let name = |of: &Loaded| (of.manifest.run.clone(), of.manifest.started.clone());
+    if name(a) == name(b) {
         text.push_str("A and B are the same run.\n");
     }
     if let Some(base) = base {
@@ -440,13 +455,15 @@ impl Points {
 }
 
 fn as_json(
-    (a, b): (&RunManifest, &RunManifest),
+    (a, b): (&Loaded, &Loaded),
     (found, verdicts): (&Between, &Verdicts),
     (limit, base): (Option<f64>, Option<&str>),
     above: &[&Mean],
 ) -> anyhow::Result<String> {
-    let run =
-        |m: &RunManifest| json!({ "run": m.run, "started": m.started, "kernel": m.host.kernel, "commit": m.commit });
+    let run = |of: &Loaded| {
+        let m = &of.manifest;
+        json!({ "run": m.run, "started": m.started, "kernel": m.host.kernel, "commit": m.commit, "cases": of.tally })
+    };
     let key = |key: &GroupKey, metric: &str| {
         json!({
             "store": key.store, "probe": key.probe, "driver": key.driver, "params": key.params, "metric": metric,

@@ -8,11 +8,13 @@ mod conditions;
 mod guest;
 mod host;
 mod io;
+mod tally;
 
 pub use conditions::{Clock, Conditions, FetchedMemory, Instrument};
 pub use guest::{Accelerator, Guest};
 pub use host::{Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo, Waits};
 pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs, run_key};
+pub use tally::Tally;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::page::{Block, Page, Span, Spans, Table, marked, plain};
-use super::{Plate, amplification, breakdown, headline, images, jobs, machine, method, model, parallel, verdicts};
+use super::{
+    Plate, amplification, breakdown, headline, images, jobs, machine, method, model, parallel, stores, verdicts,
+};
 use crate::analysis::{Claim, PageView, ResultSet, claims, human, operations};
 use crate::record::{Feature, Guest, Outcome, Run, metric};
 
@@ -13,10 +15,8 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
     blocks.extend(headline::durability(results).map(|text| Block::Text(marked(&text))));
-    for (store, rows) in headline::rows(results) {
-        if let Some(store) = store.filter(|_| results.several_stores()) {
-            blocks.push(Block::Heading(format!("Store {store}")));
-        }
+    for (heading, rows) in headline::rows(results) {
+        blocks.extend(heading.map(Block::Heading));
         let head = ["Question", "Answer", "Figures (medians)", "More of it"].map(str::to_owned).to_vec();
         let rows = rows.into_iter().map(headline::Row::cells).collect();
         blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
@@ -26,6 +26,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     if any_verdict {
         blocks.extend(verdicts::blocks(results, &claims));
     }
+    blocks.extend(stores::blocks(results));
     blocks.extend(key_figures(results));
     blocks.extend(jobs::blocks(results));
     blocks.extend(parallel::blocks(results));
@@ -37,7 +38,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
     blocks.extend(breakdown::blocks(run, results));
     blocks.extend(amplification::blocks(run, results));
     blocks.extend(model::blocks(results));
-    blocks.extend(figures(results, plates));
+    blocks.extend(figures(plates));
     blocks.extend(missing(run, results));
     blocks.extend(failed(run));
     blocks.extend(machine::blocks(run));
@@ -109,27 +110,25 @@ fn warnings(run: &Run) -> Vec<Block> {
             lines.join(", ")
         ));
     }
-    let planned = run.manifest.planned_cases as usize;
-    if run.truncated || run.last_attempts().count() + run.damaged.len() < planned {
+    let tally = run.tally();
+    if tally.interrupted {
         let cut = if run.truncated { " The last line of its records was cut off and is left out." } else { "" };
         warnings.push(format!(
             "This run was interrupted: {} of {} were executed. What is missing is not measured.{cut}",
             run.last_attempts().count(),
-            human::count(planned as u64, "planned case")
+            human::count(tally.planned, "planned case")
         ));
     }
-    let count = |wanted: fn(&Outcome) -> bool| run.last_attempts().filter(|case| wanted(&case.outcome)).count() as u64;
-    let failed = count(|outcome| matches!(outcome, Outcome::Failed { .. }));
-    if failed > 0 {
-        let cases = human::count(failed, "case");
+    if tally.failed > 0 {
+        let cases = human::count(tally.failed, "case");
         warnings.push(format!(
             "{cases} failed and {} not in the figures: see “Failed”.",
-            if failed == 1 { "is" } else { "are" }
+            if tally.failed == 1 { "is" } else { "are" }
         ));
     }
-    if count(|outcome| matches!(outcome, Outcome::Measured { .. })) == 0 {
-        let skipped = human::count(count(|outcome| matches!(outcome, Outcome::Skipped { .. })), "case");
-        warnings.push(format!("Nothing was measured in this run: {skipped} skipped, {failed} failed."));
+    if tally.measured == 0 {
+        let skipped = human::count(tally.skipped, "case");
+        warnings.push(format!("Nothing was measured in this run: {skipped} skipped, {} failed.", tally.failed));
     }
     warnings.into_iter().map(|text| Block::Warning(plain(text))).collect()
 }
@@ -196,11 +195,11 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
     ]
 }
 
-fn figures(results: &ResultSet, plates: &[Plate]) -> Vec<Block> {
+fn figures(plates: &[Plate]) -> Vec<Block> {
     let mut blocks = vec![section("figures", "Figures")];
     let mut missing = Vec::new();
     for plate in plates {
-        let store = if results.several_stores() { format!(", store {}", plate.store) } else { String::new() };
+        let store = plate.store.as_ref().map(|store| format!(", store {store}")).unwrap_or_default();
         match &plate.figure {
             Some(figure) => {
                 blocks.push(Block::Heading(format!("{}{store}", figure.title)));

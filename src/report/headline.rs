@@ -8,8 +8,8 @@ use crate::analysis::{
     human,
 };
 use crate::chart::{self, each};
-use crate::record::{Metric, Waits, metric};
-use crate::workload::{CacheState, Durability, Params, ProbeName};
+use crate::record::{DriverInfo, Metric, Waits, metric};
+use crate::workload::{CacheState, ProbeName};
 
 /// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,12 +44,85 @@ impl Row {
     }
 }
 
-/// The rows by store; without a store when nothing was measured in any.
-pub(super) fn rows(results: &ResultSet) -> Vec<(Option<&str>, Vec<Row>)> {
+/// The rows under their heading: of several stores first what they differ by, then each by itself; of one store, and where nothing was measured in any,
+/// there is no heading.
+pub(super) fn rows(results: &ResultSet) -> Vec<(Option<String>, Vec<Row>)> {
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
         return vec![(None, vec![Row::of("What was found?", "Nothing was measured in this run.", "", "")])];
     }
-    results.stores.iter().map(|store| (Some(store.as_str()), of_store(results, store))).collect()
+    let heading = |store: &String| results.several_stores().then(|| format!("Store {store}"));
+    let each = results.stores.iter().map(|store| (heading(store), of_store(results, store)));
+    let across = across_stores(results);
+    let across = (!across.is_empty()).then(|| (Some("Stores against each other".to_owned()), across));
+    across.into_iter().chain(each).collect()
+}
+
+/// What each store takes longer for than the first one.
+fn across_stores(results: &ResultSet) -> Vec<Row> {
+    let Some((base, others)) = results.stores.split_first() else { return Vec::new() };
+    let written = others.iter().filter_map(|store| {
+        let (view, of_base) = (View::first_write(results, store)?, View::first_write(results, base)?);
+        Some(written_elsewhere(results, "a first write", (store, &view), (base, &of_base)))
+    });
+    let durable = others.iter().filter_map(|store| {
+        let (view, of_base) = (View::durable_write(results, store)?, View::durable_write(results, base)?);
+        Some(written_elsewhere(results, "a first write with fsync", (store, &view), (base, &of_base)))
+    });
+    let jobs = others.iter().filter_map(|store| {
+        let (view, of_base) = (JobView::of(results, store)?, JobView::of(results, base)?);
+        let against = |driver: &str, job: &(_, Operation)| {
+            let (_, there) = of_base.jobs.iter().find(|(name, _)| *name == job.0)?;
+            compare(job.1.of(driver)?, there.of(driver)?)
+        };
+        let is_found = |job: &&(_, Operation), wanted: Difference| {
+            let found = |d: &DriverInfo| against(&d.label, job).is_some_and(|c| c.difference == wanted);
+            results.drivers.iter().any(found)
+        };
+        let n = |wanted| view.jobs.iter().filter(|job| is_found(job, wanted)).count();
+        let answer = format!(
+            "Of {}, with one driver or more, {} found slower there and {} faster.",
+            human::count(view.jobs.len() as u64, "job"),
+            n(Difference::Higher),
+            n(Difference::Lower)
+        );
+        let ratios = |driver: &str| {
+            let ratio = |job: &(_, Operation)| Some((format!(" ({})", job.1.label), against(driver, job)?));
+            view.jobs.iter().filter_map(ratio).collect()
+        };
+        let figures = format!("The least and the most: {}", spans(results, ratios)?);
+        Some(Row::of(format!("Does a whole program take longer on {store} than on {base}?"), answer, figures, STORES))
+    });
+    written.chain(durable).chain(jobs).collect()
+}
+
+/// Title of the section that compares stores.
+pub(super) const STORES: &str = "Stores against each other";
+
+/// Writes to the smallest and to the largest file of a store against the same of another one.
+fn written_elsewhere(
+    results: &ResultSet,
+    what: &str,
+    (store, view): (&str, &View),
+    (base, of_base): (&str, &View),
+) -> Row {
+    let depth = view.shallow();
+    let mut sizes = vec![view.small(), view.large()];
+    sizes.dedup();
+    let (mut answers, mut figures) = (Vec::new(), Vec::new());
+    for bytes in sizes {
+        let drivers = drivers(results, view);
+        let compared = |driver| compare(view.at(driver, depth, bytes)?, of_base.at(driver, depth, bytes)?);
+        let items: Vec<_> = drivers.iter().map(|driver| (*driver, compared(*driver))).collect();
+        answers.push(format!("{}: {}", size(bytes), longer(&items)));
+        let both = |driver: &&str| {
+            let (here, there) = (view.at(driver, depth, bytes)?, of_base.at(driver, depth, bytes)?);
+            Some(format!("{driver} {} against {}", human::ns(here.p50()), human::ns(there.p50())))
+        };
+        let both: Vec<String> = drivers.iter().filter_map(both).collect();
+        figures.push(format!("{}: {}", size(bytes), human::list(&both)));
+    }
+    let question = format!("Does {what} take longer on {store} than on {base} ({})?", layers(depth));
+    Row::of(question, answers.join(" "), figures.join(". "), STORES)
 }
 
 /// Labels of drivers that were measured, by when what they wrote is on the disk.
@@ -184,21 +257,12 @@ fn range(ratios: &[f64]) -> Option<String> {
 
 /// The same write until it is on the disk, which is where drivers that wait and drivers that do not are alike. Those that never wait are not asked.
 fn durable(results: &ResultSet, store: &str) -> Option<Row> {
-    let name = metric::FIRST_DURABLE_NS.name;
     let never = waiting(results, Waits::Never);
-    let all: Vec<(&str, &Params, &Data)> = results
-        .with_metric(store, ProbeName::CopyUp, &name)
-        .filter(|g| g.key.params == Params { durability: Durability::Fsync, ..g.key.params.plain() })
-        .filter(|g| g.key.params.file_size_bytes > 0 && results.drivers.iter().any(|d| d.label == g.key.driver))
-        .filter(|g| !never.contains(&g.key.driver.as_str()) && !results.is_baseline(&g.key.driver))
-        .filter_map(|g| Some((g.key.driver.as_str(), &g.key.params, g.metric(&name)?)))
-        .collect();
-    let depth = all.iter().map(|(_, p, _)| p.depth).min()?;
-    let sizes = || all.iter().map(|(_, p, _)| p.file_size_bytes);
-    let (small, large) = (sizes().min()?, sizes().max()?);
+    let view = View::durable_write(results, store)?;
+    let (small, large) = (view.small(), view.large());
     let at = |bytes: u64| -> Vec<(&str, &Data)> {
-        let here = all.iter().filter(|(_, p, _)| p.depth == depth && p.file_size_bytes == bytes);
-        here.map(|(driver, _, data)| (*driver, *data)).collect()
+        let asked = drivers(results, &view).into_iter().filter(|driver| !never.contains(driver));
+        asked.filter_map(|driver| Some((driver, view.at(driver, view.shallow(), bytes)?))).collect()
     };
     let words = |bytes: u64| {
         let values: Vec<(&str, f64)> = at(bytes).iter().map(|(driver, data)| (*driver, data.p50())).collect();
@@ -440,7 +504,7 @@ fn jobs(results: &ResultSet, store: &str) -> Option<Row> {
     let view = JobView::of(results, store)?;
     let spans = spans_of(results, view.jobs.iter().map(|(_, operation)| operation))?;
     let slowed = |(_, operation): &&(_, Operation)| {
-        let higher = |d: &crate::record::DriverInfo| {
+        let higher = |d: &DriverInfo| {
             against_volume(results, operation, &d.label).is_some_and(|c| c.difference == Difference::Higher)
         };
         results.drivers.iter().any(higher)

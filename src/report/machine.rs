@@ -181,28 +181,27 @@ fn mounts(run: &Run) -> Block {
     Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![5] })
 }
 
-/// What cases have to say, each once.
+/// What cases have to say, each once, with the drivers that said it.
 fn notes(run: &Run) -> Vec<Block> {
-    let mut notes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut notes: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
     for record in run.last_attempts() {
         if let Outcome::Measured { notes: of_case, .. } = &record.outcome {
             for note in of_case {
-                *notes.entry((&record.case.driver.label, note)).or_default() += 1;
+                *notes.entry(note).or_default().entry(&record.case.driver.label).or_default() += 1;
             }
         }
     }
     if notes.is_empty() {
         return Vec::new();
     }
-    let items = notes
-        .into_iter()
-        .map(|((driver, note), n)| {
-            let mut spans = plain(format!("{driver}, {}: ", human::count(n, "case")));
-            spans.extend(marked(note));
-            spans
-        })
-        .collect();
-    vec![Block::Heading("Notes of the cases".to_owned()), Block::List(items)]
+    let item = |(note, drivers): (&str, BTreeMap<&str, u64>)| {
+        let labels: Vec<&str> = drivers.keys().copied().collect();
+        let cases = human::count(drivers.values().sum::<u64>(), "case");
+        let mut spans = marked(note);
+        spans.push(Span::Text(format!(" ({cases}: {})", human::list(&labels))));
+        spans
+    };
+    vec![Block::Heading("Notes of the cases".to_owned()), Block::List(notes.into_iter().map(item).collect())]
 }
 
 fn again(run: &Run) -> Vec<Block> {

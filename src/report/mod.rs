@@ -15,6 +15,7 @@ mod method;
 mod model;
 mod page;
 mod parallel;
+mod stores;
 mod verdicts;
 
 use std::fs;
@@ -69,7 +70,8 @@ struct Plate {
     chart: &'static dyn chart::Chart,
     /// Stem of its files.
     stem: String,
-    store: String,
+    /// The store to name: of several, where a figure does not hold all.
+    store: Option<String>,
     figure: Option<Figure>,
 }
 
@@ -81,10 +83,9 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
     let page = content::page(run, &results, &plates);
     let in_short = headline::rows(&results)
         .into_iter()
-        .flat_map(|(store, rows)| {
-            let store =
-                store.filter(|_| results.several_stores()).map(|store| format!("Store {store}: ")).unwrap_or_default();
-            rows.into_iter().map(move |row| format!("{store}{}", row.sentence()))
+        .flat_map(|(heading, rows)| {
+            let heading = heading.map(|heading| format!("{heading}: ")).unwrap_or_default();
+            rows.into_iter().map(move |row| format!("{heading}{}", row.sentence()))
         })
         .collect();
 
@@ -110,18 +111,20 @@ fn plates(results: &ResultSet) -> Result<Vec<Plate>, ReportError> {
     let slugs: Vec<String> = results.stores.iter().map(|store| slug(store)).collect();
     let mut plates = Vec::new();
     for chart in chart::all() {
-        for (i, store) in results.stores.iter().enumerate() {
+        let stores = if chart.holds_all_stores() { results.stores.get(..1) } else { Some(&results.stores[..]) };
+        for (i, store) in stores.into_iter().flatten().enumerate() {
             let clash = slugs.iter().filter(|slug| **slug == slugs[i]).count() > 1;
-            let stem = match (results.stores.len(), clash) {
-                (1, _) => chart.name().to_owned(),
-                (_, false) => format!("{}-{}", chart.name(), slugs[i]),
-                (_, true) => format!("{}-{}-{}", chart.name(), slugs[i], i + 1),
+            let named = results.several_stores() && !chart.holds_all_stores();
+            let stem = match (named, clash) {
+                (false, _) => chart.name().to_owned(),
+                (true, false) => format!("{}-{}", chart.name(), slugs[i]),
+                (true, true) => format!("{}-{}-{}", chart.name(), slugs[i], i + 1),
             };
             let figure = chart.draw(results, store)?;
             if figure.is_none() && !chart.is_expected() {
                 continue;
             }
-            plates.push(Plate { chart: *chart, stem, store: store.clone(), figure });
+            plates.push(Plate { chart: *chart, stem, store: named.then(|| store.clone()), figure });
         }
     }
     Ok(plates)

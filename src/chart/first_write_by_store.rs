@@ -1,0 +1,121 @@
+//! First write against file size, a line a store and a panel a driver: what the file system below the layers is worth.
+
+use super::axis::{Axis, Quantity};
+use super::csv::{Csv, summary_columns};
+use super::panel::{Panel, Series, zeros};
+use super::sheet::{Sheet, draw};
+use super::style::look;
+use super::words::change;
+use super::{Chart, ChartError, Figure};
+use crate::analysis::{ResultSet, View, compare, human};
+
+/// See the module.
+pub struct FirstWriteByStore;
+
+/// Panels of a row.
+const COLUMNS: usize = 3;
+
+impl Chart for FirstWriteByStore {
+    fn name(&self) -> &'static str {
+        "first_write_by_store"
+    }
+
+    fn about(&self) -> &'static str {
+        "latency of the first write to a file of a lower layer against the size of the file, for each driver in every store"
+    }
+
+    fn is_expected(&self) -> bool {
+        false
+    }
+
+    fn holds_all_stores(&self) -> bool {
+        true
+    }
+
+    fn draw(&self, data: &ResultSet, _: &str) -> Result<Option<Figure>, ChartError> {
+        let stores = data.stores.iter().map(String::as_str);
+        let views: Vec<(&str, View)> =
+            stores.filter_map(|store| Some((store, View::first_write(data, store)?))).collect();
+        let [(_, first), _, ..] = &views[..] else { return Ok(None) };
+        let depth = first.shallow();
+        let mut csv = Csv::new(
+            &["store", "driver", "depth_layers", "file_size_bytes", "cache", "target"],
+            &summary_columns("ns"),
+        );
+        let here = || views.iter().flat_map(|(_, view)| view.all()).filter(|(_, layers, _, _)| *layers == depth);
+        let y = Axis::latency("latency of the first write", here().map(|(_, _, _, data)| data));
+        let mut sizes: Vec<u64> = here().map(|(_, _, size, _)| size).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let x = Axis::at("file size", Quantity::Bytes, &sizes.iter().map(|size| *size as f64).collect::<Vec<_>>());
+        let drivers = data.drivers.iter().map(|driver| driver.label.as_str());
+        let mut panels = Vec::new();
+        for driver in drivers.filter(|driver| here().any(|(label, _, _, _)| label == *driver)) {
+            let mut series = Vec::new();
+            for (at, (store, view)) in views.iter().enumerate() {
+                let points = sizes.iter().map(|size| (*size as f64, view.at(driver, depth, *size)));
+                series.push(Series::of(look(at), points));
+                for size in &sizes {
+                    let (layers, bytes, target) = (depth.to_string(), size.to_string(), view.target.words());
+                    let place = [store, driver, &layers, &bytes, view.cache.as_str(), &target];
+                    csv.data(&place, view.at(driver, depth, *size));
+                }
+            }
+            panels.push(Panel { title: data.shown(driver), x: x.clone(), y: y.clone(), series });
+        }
+        let zeros = zeros(&panels);
+        let mut panels = panels.into_iter().peekable();
+        let mut rows: Vec<Vec<Panel>> = Vec::new();
+        while panels.peek().is_some() {
+            rows.push(panels.by_ref().take(COLUMNS).collect());
+        }
+        let title = "First write against file size, store by store".to_owned();
+        let subtitle = vec![format!(
+            "{} below, {}. Line: median; band: 10th to 90th percentile.{zeros}",
+            human::count(depth, "layer"),
+            first.fixed(),
+        )];
+        let svg = draw(&Sheet {
+            title: title.clone(),
+            subtitle,
+            marks: data.marks.clone(),
+            rows,
+            columns: COLUMNS,
+            row_height: 320,
+            legend: views.iter().enumerate().map(|(at, (store, _))| ((*store).to_owned(), look(at))).collect(),
+        })?;
+        Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(data, &views, depth) }))
+    }
+}
+
+/// What size does in each store; and what the others take of the largest file, over the first.
+fn sentences(data: &ResultSet, views: &[(&str, View)], depth: u32) -> [String; 2] {
+    let layered = |view: &View| -> Vec<String> {
+        let drivers = view.drivers.iter().filter(|driver| !data.is_baseline(driver));
+        drivers.map(|driver| (*driver).to_owned()).collect()
+    };
+    let of_size = views.iter().map(|(store, view)| {
+        let (small, large) = (view.small(), view.large());
+        let at = |driver: &str, size| view.at(driver, depth, size);
+        let drivers = layered(view);
+        let items: Vec<_> = drivers
+            .iter()
+            .map(|d| (d.as_str(), at(d, large).zip(at(d, small)).and_then(|(l, s)| compare(l, s))))
+            .collect();
+        let (large, small) = (human::bytes(large as f64), human::bytes(small as f64));
+        format!("In {store} the first write to a file of {large} instead of {small} {}.", change(&items))
+    });
+    let Some(((base, first), others)) = views.split_first() else { return Default::default() };
+    let of_store = others.iter().map(|(store, view)| {
+        let large = view.large();
+        let drivers = layered(view);
+        let items: Vec<_> = drivers
+            .iter()
+            .map(|d| {
+                (d.as_str(), view.at(d, depth, large).zip(first.at(d, depth, large)).and_then(|(x, b)| compare(x, b)))
+            })
+            .collect();
+        format!("At {}, {store} instead of {base} {}.", human::bytes(large as f64), change(&items))
+    });
+    [of_size.collect::<Vec<_>>().join(" "), of_store.collect::<Vec<_>>().join(" ")]
+}
