@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use layerbench::record::{Outcome, Privileges, Run};
-use layerbench::workload::{CacheState, ProbeName};
+use layerbench::workload::{CacheState, Durability, ProbeName};
 
 fn layerbench() -> Command {
     Command::new(env!("CARGO_BIN_EXE_layerbench"))
@@ -245,6 +245,11 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
             ProbeName::CopyUp => continue,
             ProbeName::Jobs => vec!["job_ns"],
             ProbeName::Read => vec!["read_ns", "wall_ns"],
+            ProbeName::Write => {
+                let durable = ["rewrite_durable_ns", "overwrite_durable_ns", "create_durable_ns"].into_iter();
+                let durable = durable.filter(|_| record.case.params.durability == Durability::Fsync);
+                durable.chain(["rewrite_ns", "overwrite_ns", "create_ns"]).collect()
+            }
             ProbeName::Start => {
                 vec![
                     "start_ns",

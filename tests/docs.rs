@@ -36,6 +36,16 @@ fn the_page_of_media_quotes_a_run_with_both_kinds_of_disk() {
 }
 
 #[test]
+fn the_page_of_file_systems_quotes_a_run_with_several() {
+    let (run, _) = quotes("docs/file-systems.md", |_, report| {
+        let across = report.in_short.iter().filter(|sentence| sentence.starts_with("Stores against each other: "));
+        across.map(|sentence| format!("* {}\n", sentence.trim_start_matches("Stores against each other: "))).collect()
+    });
+    let kinds: Vec<_> = run.manifest.stores.iter().map(|store| (store.fs_type.as_str(), store.journal)).collect();
+    assert_eq!(kinds, [("ext4", Some(true)), ("ext4", Some(false)), ("xfs", Some(true)), ("btrfs", None)]);
+}
+
+#[test]
 fn the_page_of_aufs_quotes_a_run_with_aufs_and_says_what_became_of_each_claim() {
     let (run, _) = quotes("docs/aufs.md", |run, report| {
         let results = ResultSet::of(run);

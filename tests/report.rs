@@ -275,6 +275,35 @@ fn without_a_twin_nothing_is_concluded_from_times() {
 }
 
 #[test]
+fn volumes_are_compared_for_work_that_keeps_writing() {
+    let run = synthetic::run(&Spec { jobs: vec![Job::Tar, Job::Copy, Job::Sqlite], ..small() });
+    let claims = claims(&ResultSet::of(&run));
+    let finding = |claim: &str, driver: &str| {
+        let claim = claims.iter().find(|found| found.id == claim).unwrap_or_else(|| panic!("no claim {claim}"));
+        claim.findings.iter().find(|finding| finding.driver == driver).expect("the driver").clone()
+    };
+    for (claim, driver, verdict) in [
+        ("volumes-best-overwrites", "fuse-union", Verdict::Supported),
+        ("volumes-best-overwrites", "overlay2", Verdict::Refuted),
+        ("volumes-best-durable-overwrites", "fuse-union", Verdict::Undecided),
+        ("volumes-best-new-files", "fuse-union", Verdict::Supported),
+        ("volumes-best-programs", "fuse-union", Verdict::Supported),
+    ] {
+        let found = finding(claim, driver);
+        assert_eq!(found.verdict, verdict, "{claim}, {driver}: {}", found.words);
+    }
+    // Of jobs those that write, by their names; tar only reads.
+    let programs = finding("volumes-best-programs", "fuse-union");
+    assert!(
+        programs.words.contains("mean of 2 points") && programs.words.contains("SQLite transactions"),
+        "{programs:#?}"
+    );
+    let durable = finding("volumes-best-durable-overwrites", "fuse-union");
+    assert!(durable.groups.iter().all(|group| group.contains("durability=fsync")), "{durable:#?}");
+    assert_eq!(finding("volumes-best-overwrites", "aufs").verdict, Verdict::NotMeasured);
+}
+
+#[test]
 fn media_are_compared_where_a_run_has_both() {
     let run = synthetic::run(&Spec { stores: vec!["ssd".into(), "hdd".into()], ..small() });
     let claims = claims(&ResultSet::of(&run));

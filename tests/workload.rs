@@ -184,6 +184,33 @@ fn a_missing_file_is_named() {
     assert!(message.contains("no/such.toml") && message.contains("No such file"), "{message}");
 }
 
+/// Writes to files that are in upper already.
+const WRITES: &str = r#"title = "t"
+why = "w"
+[[driver]]
+use = "bind"
+[[measure]]
+probe = "write"
+why = "w"
+depth = 2
+file_size = ["4 KiB", "4 MiB"]
+files = 4
+durability = ["default", "fsync"]
+"#;
+
+#[test]
+fn writes_in_place_are_made_with_warm_caches_and_durable_if_asked() {
+    let cases = expand(&parse_real(WRITES).unwrap(), &["s".into()]);
+    assert_eq!(cases.len(), 2 * 2);
+    assert!(cases.iter().all(|case| case.probe == ProbeName::Write && case.params.cache == CacheState::Warm));
+    assert_eq!(cases.iter().filter(|case| case.id.contains("durability=fsync")).count(), 2);
+    for more in ["cache = \"cold\"", "trigger = \"append\"", "processes = 2", "stack = \"debian:12\""] {
+        let message = refused(&WRITES.replace("files = 4", &format!("files = 4\n{more}")));
+        let word = more.split(" =").next().unwrap_or_default();
+        assert!(message.contains(&format!("the probe write has no axis `{word}`")), "{more}: {message}");
+    }
+}
+
 const READS: &str = r#"title = "t"
 why = "w"
 [[driver]]
@@ -263,6 +290,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
             "aufs",
             "copy-up",
             "debian",
+            "file-systems",
             "jobs",
             "kernels",
             "lookup",

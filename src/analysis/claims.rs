@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::bootstrap::Interval;
 use super::judge;
 use super::results::ResultSet;
+use crate::workload::{Durability, Job};
 
 /// What the figures say of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -46,6 +47,23 @@ pub struct What {
     pub probe: &'static str,
     /// Name of the metric.
     pub metric: &'static str,
+    /// Whether each operation was made durable before the next.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub durability: Durability,
+    /// Which jobs, where it is one of jobs; else none.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub jobs: &'static [Job],
+}
+
+impl What {
+    /// A metric at points whose axes are at their usual value.
+    pub const fn of(probe: &'static str, metric: &'static str) -> What {
+        What { probe, metric, durability: Durability::Default, jobs: &[] }
+    }
+}
+
+fn is_usual(durability: &Durability) -> bool {
+    *durability == Durability::default()
 }
 
 /// How a claim is tested. All tests end in a ratio, its interval, and the threshold it has to pass. Those of times rest on the points that were
@@ -188,12 +206,17 @@ impl Finding {
     }
 }
 
-const FIRST_WRITE: What = What { probe: "copy_up", metric: "first_write_ns" };
-const SECOND_WRITE: What = What { probe: "copy_up", metric: "second_write_ns" };
-const LOOKUP: What = What { probe: "lookup", metric: "lookup_hit_ns" };
-const READ: What = What { probe: "page_cache", metric: "first_read_ns" };
-const START: What = What { probe: "start", metric: "start_ns" };
-const START_BYTES: What = What { probe: "start", metric: "upper_bytes" };
+const FIRST_WRITE: What = What::of("copy_up", "first_write_ns");
+const SECOND_WRITE: What = What::of("copy_up", "second_write_ns");
+const OVERWRITE: What = What::of("write", "overwrite_ns");
+const OVERWRITE_DURABLE: What = What { durability: Durability::Fsync, ..What::of("write", "overwrite_durable_ns") };
+const CREATE: What = What::of("write", "create_ns");
+const LOOKUP: What = What::of("lookup", "lookup_hit_ns");
+const READ: What = What::of("page_cache", "first_read_ns");
+const START: What = What::of("start", "start_ns");
+const START_BYTES: What = What::of("start", "upper_bytes");
+/// Programs that mostly write.
+const WRITING: What = What { jobs: &[Job::Copy, Job::Unpack, Job::Install, Job::Sqlite], ..What::of("jobs", "job_ns") };
 
 const LESS_EFFICIENT: &str = "AUFS is less efficient than overlay2. (The page says so in Chinese; translated.)";
 const DENSITY: &str = "AUFS efficiently shares images between multiple running containers, enabling fast container start times and minimal use \
@@ -212,7 +235,7 @@ const VOLUMES: &str = "Volumes provide the best and most predictable performance
 /// The rows: name, sentence, question, test.
 type Row = (&'static str, &'static str, &'static str, Test);
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 19] = [
     (
         "less-efficient-first-write",
         LESS_EFFICIENT,
@@ -296,6 +319,30 @@ const ROWS: [Row; 15] = [
         VOLUMES,
         "Does a write to a file that has been copied up already take longer than on a volume?",
         Test::RatioAbove { what: SECOND_WRITE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-best-overwrites",
+        VOLUMES,
+        "Does a write in place of 4 KiB to an open file of the container layer take longer than on a volume?",
+        Test::RatioAbove { what: OVERWRITE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-best-durable-overwrites",
+        VOLUMES,
+        "Does such a write with the fdatasync behind it, as of a database, take longer than on a volume?",
+        Test::RatioAbove { what: OVERWRITE_DURABLE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-best-new-files",
+        VOLUMES,
+        "Does making a new file of 4 KiB take longer than on a volume?",
+        Test::RatioAbove { what: CREATE, base: "bind", threshold: 1.0 },
+    ),
+    (
+        "volumes-best-programs",
+        VOLUMES,
+        "Does a program that mostly writes (cp, tar -x, dpkg, SQLite) take longer than on a volume?",
+        Test::RatioAbove { what: WRITING, base: "bind", threshold: 1.0 },
     ),
     (
         "volumes-most-predictable",

@@ -6,15 +6,11 @@ use crate::record::Unit;
 /// Three significant digits; a whole number is written as one, since `4 KiB` is exact and `4.00 KiB` looks measured.
 fn digits(value: f64) -> String {
     let magnitude = value.abs();
-    let decimals = if magnitude >= 99.95 || magnitude == 0.0 {
-        0
-    } else if magnitude >= 9.995 {
-        1
-    } else if magnitude >= 0.9995 {
-        2
-    } else {
-        3
-    };
+    // Digits are counted after rounding: 0.9999 is 1.00. What is below a millionth is shown as nothing.
+    let decimals = match magnitude {
+        0.0 => 0,
+        _ => (0..8).find(|decimals| magnitude >= 100.0 * 0.1f64.powi(*decimals) * 0.9995).unwrap_or(8),
+    } as usize;
     let text = format!("{value:.decimals$}");
     if (value - value.round()).abs() < 1e-9 { format!("{value:.0}") } else { text }
 }
@@ -120,6 +116,9 @@ mod tests {
             (1.0, "1×"),
             (3.417, "3.42×"),
             (0.5, "0.500×"),
+            (0.0999, "0.0999×"),
+            (0.001_987, "0.00199×"),
+            (0.000_999_9, "0.00100×"),
             (250.4, "250×"),
             (1234.0, "1234×"),
             (5e22, "over 1000000×"),

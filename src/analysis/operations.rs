@@ -24,7 +24,7 @@ impl<'a> Operation<'a> {
 }
 
 /// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
-/// write, the first write until it is durable, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
+/// write, the first write until it is durable, writes to files that are in the container layer, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
 pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
@@ -52,6 +52,24 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
         sizes.dedup();
         for size in sizes {
             add(format!("first write with fsync, {}", where_(view.shallow(), size)), &view, view.shallow(), size);
+        }
+    }
+    let writes = [
+        ("write of 4 KiB in place", &metric::OVERWRITE_NS, &metric::OVERWRITE_DURABLE_NS),
+        ("whole file written over", &metric::REWRITE_NS, &metric::REWRITE_DURABLE_NS),
+        ("new file of 4 KiB", &metric::CREATE_NS, &metric::CREATE_DURABLE_NS),
+    ];
+    for (name, metric, durable) in writes {
+        let usual = View::of(results, store, ProbeName::Write, &metric.name, None);
+        let durable = View::durable(results, store, ProbeName::Write, durable);
+        for (view, sync) in [(usual, ""), (durable, " with fsync")] {
+            let Some(view) = view else { continue };
+            // A new file has the same size wherever it is made.
+            let place = match metric == &metric::CREATE_NS {
+                true => human::count(view.deep(), "layer"),
+                false => where_(view.deep(), view.large()),
+            };
+            add(format!("{name}{sync}, {place}"), &view, view.deep(), view.large());
         }
     }
     // What is next has to be said where there is a first.

@@ -83,7 +83,7 @@ mod tests {
             groups: Vec::new(),
             blocks: 5,
         };
-        let test = Test::SolidFaster { what: What { probe: "read", metric: "read_ns" } };
+        let test = Test::SolidFaster { what: What::of("read", "read_ns") };
         Claim { id, quote: "", question: "", test, findings: verdicts.iter().map(finding).collect() }
     }
 

@@ -115,8 +115,12 @@ impl<'a> View<'a> {
 
     /// The first write with the fsync that follows it.
     pub fn durable_write(results: &'a ResultSet, store: &str) -> Option<View<'a>> {
-        let what = (store, ProbeName::CopyUp, &*metric::FIRST_DURABLE_NS.name);
-        View::where_params(results, what, None, |params| {
+        View::durable(results, store, ProbeName::CopyUp, &metric::FIRST_DURABLE_NS)
+    }
+
+    /// A metric where each operation was made durable before the next.
+    pub fn durable(results: &'a ResultSet, store: &str, probe: ProbeName, metric: &Metric) -> Option<View<'a>> {
+        View::where_params(results, (store, probe, &metric.name), None, |params| {
             *params == Params { durability: Durability::Fsync, ..params.plain() }
         })
     }

@@ -13,6 +13,7 @@ mod page_cache;
 mod processes;
 mod read;
 mod start;
+mod write;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
@@ -332,8 +333,8 @@ pub trait Probe: Sync {
 }
 
 /// Every probe.
-pub fn all() -> [&'static dyn Probe; 6] {
-    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs, &read::Read]
+pub fn all() -> [&'static dyn Probe; 7] {
+    [&copy_up::CopyUp, &lookup::Lookup, &page_cache::PageCache, &start::Start, &jobs::Jobs, &read::Read, &write::Write]
 }
 
 /// The probe of a name.
@@ -345,6 +346,7 @@ pub fn by_name(name: ProbeName) -> &'static dyn Probe {
         ProbeName::Start => &start::Start,
         ProbeName::Jobs => &jobs::Jobs,
         ProbeName::Read => &read::Read,
+        ProbeName::Write => &write::Write,
     }
 }
 

@@ -251,6 +251,18 @@ pub mod metric {
     pub const READDIR_NS: Metric = ns("readdir_ns");
     /// Opening a file of layer `target_layer` that nobody has read through this mount, and reading it to its end. One sample a file.
     pub const READ_NS: Metric = ns("read_ns");
+    /// Writing a file that has been copied up over again, from its start to its end in pieces of 128 KiB, open before and after. One sample a file.
+    pub const REWRITE_NS: Metric = ns("rewrite_ns");
+    /// The same until the fdatasync that follows has returned, where durability is `fsync`; so the metrics below.
+    pub const REWRITE_DURABLE_NS: Metric = ns("rewrite_durable_ns");
+    /// pwrite of 4 KiB at a random page of such a file, each page of which is cached. Many samples a file.
+    pub const OVERWRITE_NS: Metric = ns("overwrite_ns");
+    /// Until durable.
+    pub const OVERWRITE_DURABLE_NS: Metric = ns("overwrite_durable_ns");
+    /// Creating a file in a directory that has been copied up, and writing 4 KiB to it. One sample a file.
+    pub const CREATE_NS: Metric = ns("create_ns");
+    /// Until durable, by fsync.
+    pub const CREATE_DURABLE_NS: Metric = ns("create_durable_ns");
     /// Reading one whole file through the first container. One sample a file.
     pub const FIRST_READ_NS: Metric = ns("first_read_ns");
     /// Reading the same file through the second container. One sample a file; absent with one container.

@@ -175,7 +175,10 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
     for (subject, rows) in [
         ("whether containers share the page cache", page_cache(results, store).into_iter().collect()),
         ("what a look-up costs through many layers", lookups(results, store)),
-        ("what a volume would save on writes", volume(results, store, writes.as_ref()).into_iter().collect()),
+        (
+            "what a volume would save on writes",
+            volume(results, store, writes.as_ref()).into_iter().chain(writing(results, store)).collect(),
+        ),
     ] {
         if rows.is_empty() {
             unsaid.push(subject);
@@ -467,6 +470,33 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row
         (false, false) => format!("the second write, {}, {open}", each(&found, human::ratio)),
     };
     Some(Row::of(question, answer, format!("First write, {}; {second}", each(&slower, human::ratio)), place))
+}
+
+/// What a volume would save on work that keeps writing, when nothing has to be copied any more.
+fn writing(results: &ResultSet, store: &str) -> Option<Row> {
+    let bind = results.baseline()?;
+    let usual = View::of(results, store, ProbeName::Write, &metric::OVERWRITE_NS.name, None)?;
+    let durable = View::durable(results, store, ProbeName::Write, &metric::OVERWRITE_DURABLE_NS);
+    let never = waiting(results, Waits::Never);
+    let (mut answers, mut figures) = (Vec::new(), Vec::new());
+    for (view, when, left_out) in [(Some(&usual), "", &[][..]), (durable.as_ref(), "Made durable: ", &never[..])] {
+        let Some(view) = view else { continue };
+        let at = |driver| view.at(driver, view.deep(), view.large());
+        let Some(base) = at(bind) else { continue };
+        let asked: Vec<&str> = drivers(results, view).into_iter().filter(|driver| !left_out.contains(driver)).collect();
+        let items: Vec<_> =
+            asked.iter().map(|driver| (*driver, at(driver).and_then(|data| compare(data, base)))).collect();
+        let values: Vec<_> = asked.iter().filter_map(|driver| Some((*driver, at(driver)?.p50()))).collect();
+        answers.push(format!("{when}{}", longer(&items)));
+        figures.push(format!("{when}{}; on {bind} {}", each(&values, human::ns), human::ns(base.p50())));
+    }
+    (!answers.is_empty()).then(|| {
+        let question = format!(
+            "And work that keeps writing: does a write of 4 KiB in place take longer than on a volume (files of {}, copied up before)?",
+            size(usual.large())
+        );
+        Row::of(question, answers.join(" "), figures.join(". "), "Key figures")
+    })
 }
 
 /// The least and the most of the ratios that were resolved, by driver, each with what stands behind it: `overlay2 0.45× (tar) to 9.68× (chown), 2 of 9

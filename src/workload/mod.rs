@@ -154,17 +154,20 @@ pub enum ProbeName {
     Jobs,
     /// Whole files, read by one process or by several at once.
     Read,
+    /// Writes to files that have been copied up before.
+    Write,
 }
 
 impl ProbeName {
     /// All of them.
-    pub const ALL: [ProbeName; 6] = [
+    pub const ALL: [ProbeName; 7] = [
         ProbeName::CopyUp,
         ProbeName::Lookup,
         ProbeName::PageCache,
         ProbeName::Start,
         ProbeName::Jobs,
         ProbeName::Read,
+        ProbeName::Write,
     ];
     /// As written in a workload.
     pub fn as_str(self) -> &'static str {
@@ -175,6 +178,7 @@ impl ProbeName {
             ProbeName::Start => "start",
             ProbeName::Jobs => "jobs",
             ProbeName::Read => "read",
+            ProbeName::Write => "write",
         }
     }
 }

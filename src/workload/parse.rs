@@ -219,6 +219,7 @@ fn axes(probe: ProbeName) -> &'static [&'static str] {
         ProbeName::Read => {
             &["stack", "depth", "file_size", "files", "bytes_max", "target_layer", "cache", "directories", "processes"]
         }
+        ProbeName::Write => &["depth", "file_size", "files", "bytes_max", "target_layer", "durability"],
         ProbeName::Jobs => &["stack", "depth", "file_size", "files", "cache", "job"],
     }
 }
@@ -316,6 +317,8 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let cache = match (probe, scaled("cache")?) {
         // The probe evicts the data itself and checks that it is gone.
         (ProbeName::PageCache, _) => vec![CacheState::Cold],
+        // What is written to has been opened through the mount before.
+        (ProbeName::Write, _) => vec![CacheState::Warm],
         (_, None) => vec![CacheState::Fresh],
         // What a program of an image looks up is not known: none of it can be looked up before.
         (_, value) if starts_image => {

@@ -6,7 +6,8 @@ use layerbench::record::{
     Privileges, Run, RunManifest, SCHEMA_VERSION, StoreInfo, metric,
 };
 use layerbench::workload::{
-    CacheState, Case, DriverVariant, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload, expand, shuffle,
+    CacheState, Case, DriverVariant, Durability, Job, Measure, Params, ProbeName, TargetLayer, Trigger, Workload,
+    expand, shuffle,
 };
 
 /// What to make up.
@@ -171,6 +172,13 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
                     ..measure(ProbeName::CopyUp, large_only.clone(), shallow.clone(), first.clone(), vec![1])
                 },
             ),
+            (
+                more,
+                Measure {
+                    durability: vec![Durability::Default, Durability::Fsync],
+                    ..measure(ProbeName::Write, large_only.clone(), shallow.clone(), vec![CacheState::Warm], vec![1])
+                },
+            ),
             (more, measure(ProbeName::Start, large_only, shallow.clone(), first.clone(), spec.containers.clone())),
             (true, measure(ProbeName::Lookup, small, spec.depth.clone(), spec.cache.clone(), vec![1])),
             (
@@ -289,6 +297,27 @@ fn observe(spec: &Spec, case: &Case) -> Vec<(Metric, Vec<u64>)> {
             let at_once = if case.driver.driver == "fuse-union" { 1 } else { u64::from(case.params.processes.min(2)) };
             let samples = many(10_000);
             vec![(metric::READ_NS, samples), (metric::WALL_NS, vec![6_000_000 / at_once + noise.next() % 1_000])]
+        }
+        // The disk takes what it takes; what a request to a daemon adds is lost in it.
+        ProbeName::Write => {
+            let request = match case.driver.driver.as_str() {
+                "bind" => 0,
+                "overlay2" => 20,
+                _ => 9_000,
+            };
+            let mut observed = vec![
+                (metric::REWRITE_NS, many(400 * kib + request)),
+                (metric::OVERWRITE_NS, many(1_000 + request)),
+                (metric::CREATE_NS, many(12_000 + 3 * request)),
+            ];
+            if case.params.durability == Durability::Fsync {
+                observed.extend([
+                    (metric::REWRITE_DURABLE_NS, many(900 * kib + request)),
+                    (metric::OVERWRITE_DURABLE_NS, many(300_000 + request)),
+                    (metric::CREATE_DURABLE_NS, many(400_000 + request)),
+                ]);
+            }
+            observed
         }
         ProbeName::Lookup => {
             let (base, through) = match cache {

@@ -11,7 +11,7 @@ use super::super::view::{View, measured_well};
 use super::ratio::{Basis, Found, Parts, Side, found, whole};
 use super::{groups, none};
 
-const FIRST_WRITE: What = What { probe: "copy_up", metric: "first_write_ns" };
+const FIRST_WRITE: What = What::of("copy_up", "first_write_ns");
 
 /// First writes of a driver over depth and size, and between which of them it is judged: of the points that were measured well, since one that
 /// stops at 127 layers is judged up to there, and a size up to the depth it was measured at.

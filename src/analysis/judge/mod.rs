@@ -12,6 +12,7 @@ use super::human;
 use super::results::{Data, Group, ResultSet};
 use super::view::PageView;
 use crate::record::{DriverInfo, Feature, MediumClass, metric};
+use crate::workload::Params;
 use growth::{compounded, grows_with_depth, grows_with_size};
 use ratio::{Basis, Found, Judged, Pairs, Parts, Side, by_cache, over_all, paired, point, tails, told, whole};
 
@@ -117,14 +118,18 @@ fn judge(results: &ResultSet, store: &str, driver: &str, test: Test) -> Parts {
     }
 }
 
-/// Groups of a driver in a store that have a metric, at points whose unusual axes are at their usual value.
+/// Groups of a driver in a store that have a metric, at points whose unusual axes are at their usual value, but for those that it names.
 fn groups<'a>(results: &'a ResultSet, store: &str, driver: &str, what: What) -> Vec<(&'a Group, &'a Data)> {
+    let asked = |params: &Params| {
+        let job = params.job.filter(|job| what.jobs.contains(job));
+        Params { job, durability: what.durability, ..params.plain() }
+    };
     let here = |group: &&Group| {
         let key = &group.key;
         key.store == store
             && key.driver == driver
             && key.probe.as_str() == what.probe
-            && key.params == key.params.plain()
+            && key.params == asked(&key.params)
     };
     results.groups.iter().filter(here).filter_map(|group| Some((group, group.metric(what.metric)?))).collect()
 }

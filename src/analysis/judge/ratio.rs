@@ -169,8 +169,11 @@ pub(super) fn point(group: &Group) -> String {
         1 => String::new(),
         n => format!(", {}", human::count(n, "container")),
     };
-    let size = human::bytes(params.file_size_bytes as f64);
-    format!("{size}, {}{containers}{caches}", human::count(params.depth, "layer"))
+    let what = match params.job {
+        Some(job) => job.words().to_owned(),
+        None => human::bytes(params.file_size_bytes as f64),
+    };
+    format!("{what}, {}{containers}{caches}", human::count(params.depth, "layer"))
 }
 
 /// The ratios of pairs, each by itself, and their geometric mean. The noise is that of medians where no other is given.
