@@ -235,7 +235,7 @@ const VOLUMES: &str = "Volumes provide the best and most predictable performance
 /// The rows: name, sentence, question, test.
 type Row = (&'static str, &'static str, &'static str, Test);
 
-const ROWS: [Row; 19] = [
+const ROWS: [Row; 20] = [
     (
         "less-efficient-first-write",
         LESS_EFFICIENT,
@@ -349,6 +349,12 @@ const ROWS: [Row; 19] = [
         VOLUMES,
         "Is a first write less predictable than on a volume: is one in ten later by a larger factor (90th percentile over the median)?",
         Test::TailAbove { what: FIRST_WRITE, base: "bind" },
+    ),
+    (
+        "volumes-most-predictable-overwrites",
+        VOLUMES,
+        "Is a write in place of 4 KiB to an open file of the container layer less predictable than on a volume?",
+        Test::TailAbove { what: OVERWRITE, base: "bind" },
     ),
 ];
 

@@ -10,6 +10,10 @@ use crate::record::DriverInfo;
 /// From this many pairs on the spread is their 95th percentile; of fewer it is the largest.
 const MANY: usize = 20;
 
+/// From this many pairs with files of one size on, the noise with that size is theirs alone: what chance does to the copying of megabytes is not
+/// what it does to a request.
+const OF_SIZE: usize = 5;
+
 /// A twin against its original at one point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
@@ -105,16 +109,22 @@ impl Null {
     }
 
     /// The ratio, at least 1, up to which a statistic of a metric differs although the same thing was measured, in the store, with the probe and
-    /// with the state of the caches of a key: a cold look-up is no measure of what chance does to a warm one. `None` when no pair was measured.
+    /// with the state of the caches of a key: a cold look-up is no measure of what chance does to a warm one. And with files of its size, where at
+    /// least five pairs have those. `None` when no pair was measured.
     pub fn noise(&self, statistic: Statistic, at: &GroupKey, metric: &str) -> Option<f64> {
         let alike =
             |key: &GroupKey| key.store == at.store && key.probe == at.probe && key.params.cache == at.params.cache;
-        let pairs = self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric);
-        largest(pairs.filter_map(|pair| match statistic {
+        let of = |pair: &Pair| match statistic {
             Statistic::Median => Some(pair.ratio),
             Statistic::Spread => pair.spread,
             Statistic::Tail => pair.tail,
-        }))
+        };
+        let pairs = || self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric);
+        let of_size = || pairs().filter(|pair| pair.key.params.file_size_bytes == at.params.file_size_bytes);
+        match of_size().count() {
+            n if n < OF_SIZE => largest(pairs().filter_map(of)),
+            _ => largest(of_size().filter_map(of)),
+        }
     }
 }
 
@@ -207,6 +217,28 @@ mod tests {
         let found = null(groups.collect());
         assert!((found.noise(Statistic::Median, &found.pairs[0].key, "ns").unwrap() - 1.38).abs() < 1e-9);
         assert_eq!(found.coverage().map(|c| (c.intervals, c.include_one, c.varying)), Some((41, 1, 40)));
+    }
+
+    #[test]
+    fn files_of_a_size_have_their_own_noise_where_enough_pairs_have_them() {
+        let pair = |depth: u32, size: u64, twin: u64| {
+            let of = |driver: &str, value: u64| {
+                let mut group = group(driver, depth, "ns", &[&[value, value], &[value, value]]);
+                group.key.params.file_size_bytes = size;
+                group
+            };
+            [of("a", 100), of("a (twin)", twin)]
+        };
+        // Five pairs of small files that differ by at most 4 %, four of large ones that differ by at most 60 %.
+        let small = (1..=5).flat_map(|depth| pair(depth, 4096, 99 + u64::from(depth)));
+        let large = (1..=4).flat_map(|depth| pair(depth, 1 << 20, 120 + 10 * u64::from(depth)));
+        let found = null(small.chain(large).collect());
+        let noise = |size: u64| {
+            let here = found.pairs[0].key.clone();
+            let params = Params { file_size_bytes: size, ..here.params };
+            found.noise(Statistic::Median, &GroupKey { params, ..here }, "ns")
+        };
+        assert_eq!((noise(4096), noise(1 << 20), noise(1)), (Some(1.04), Some(1.6), Some(1.6)));
     }
 
     #[test]

@@ -138,8 +138,15 @@ pub(super) fn durability(results: &ResultSet) -> Option<String> {
     let (waits, asked, never) = (of(Waits::AtCopyUp), of(Waits::WhenAsked), of(Waits::Never));
     let mut said = Vec::new();
     if !waits.is_empty() {
+        // The kernel syncs what it has copied, and not what it has cloned.
+        let sharing = results.media.iter().filter(|store| store.reflink.is_available());
+        let sharing: Vec<&str> = sharing.map(|store| store.label.as_str()).collect();
+        let but = match sharing.is_empty() {
+            true => String::new(),
+            false => format!(" (newer kernels do not where blocks are shared, as in {})", human::list(&sharing)),
+        };
         said.push(format!(
-            "{} (marked “(waits)”): a first write waits until the copy of the file is on the disk",
+            "{} (marked “(waits)”): a first write waits until the copy of the file is on the disk{but}",
             human::list(&waits)
         ));
     }

@@ -34,8 +34,9 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
              (Hesterberg, 2015). Where each block gave one sample, as of jobs, a ratio is the geometric mean of the ratios block by block and its interval \
              Student’s t of their logarithms. One block has no interval."
         ),
-        "A against A: one variant is measured a second time under another label. The noise of a metric, with one state of the caches, is the 95th percentile of the ratios of \
-         such twins, whichever is larger over the other, or the largest where there are fewer than 20."
+        "A against A: one variant is measured a second time under another label. The noise of a metric, with one state of the caches and one size of files \
+         (all sizes, where fewer than five points have it), is the 95th percentile of the ratios of such twins, whichever is larger over the other, or the \
+         largest where there are fewer than 20."
             .to_owned(),
         "Not resolved: two medians are called different only if the interval of their ratio does not include 1 and the ratio is \
          larger than the noise. Without A against A the noise is not known: differences then rest on the interval alone, and no claim has a verdict \

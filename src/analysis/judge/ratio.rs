@@ -247,8 +247,8 @@ pub(super) fn over_all(
 
 /// The ratios of tails decide; those of absolute spreads are told.
 pub(super) fn tails(results: &ResultSet, what: What, pairs: Pairs<'_>, base: &str) -> Found {
-    let at =
-        |statistic| pairs.first().and_then(|(subject, _)| results.null.noise(statistic, &subject.0.key, what.metric));
+    let of_pair = |statistic, subject: &Group| results.null.noise(statistic, &subject.key, what.metric);
+    let at = |statistic| pairs.iter().filter_map(|(subject, _)| of_pair(statistic, subject.0)).reduce(f64::max);
     let data: Vec<(&Data, &Data)> = pairs.iter().map(|(subject, base)| (subject.1, base.1)).collect();
     let spread = compare_all(Statistic::Spread, &data, at(Statistic::Spread));
     let noise = at(Statistic::Tail);
