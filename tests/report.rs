@@ -202,6 +202,9 @@ fn the_page_says_what_the_figures_say() {
     let run = synthetic::run(&small());
     let pages = pages(&run);
     assert_eq!(pages.figures, of_one_store());
+    // Tables of words say in each cell what it is, for narrow pages; those of figures stay tables.
+    assert!(pages.html.contains("<table class=\"words\">") && pages.html.contains("<td data-head=\"Answer\">"));
+    assert!(!pages.html.contains("data-head=\"fuse-union\""));
     for text in [&pages.html, &pages.markdown] {
         assert!(text.contains("4 containers that read the same files keep them in memory once with overlay2"));
         assert!(text.contains("but take 4× their size with fuse-union"));

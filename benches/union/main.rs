@@ -139,7 +139,8 @@ fn main() {
     trees::large_directory(&bench, &mut table);
     trees::listing(&bench, &mut table);
     trees::threads(&bench, &mut table);
-    data::reads_and_writes(&bench, &mut table);
+    data::reads(&bench, &mut table);
+    data::writes(&bench, &mut table);
     data::one_copy(&bench, &mut table);
     data::opens(&bench, &mut table);
     trees::mounting(&bench, &mut table);

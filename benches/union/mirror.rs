@@ -104,7 +104,10 @@ fn stat(node: &Node) -> rustix::io::Result<Stat> {
 
 impl Filesystem for Mirror {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        config.add_capabilities(InitFlags::FUSE_PASSTHROUGH | InitFlags::FUSE_NO_OPENDIR_SUPPORT).unwrap();
+        // Without the last one the kernel asks for an attribute before each write.
+        let wanted =
+            InitFlags::FUSE_PASSTHROUGH | InitFlags::FUSE_NO_OPENDIR_SUPPORT | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        config.add_capabilities(wanted).unwrap();
         config.set_max_stack_depth(1).unwrap();
         Ok(())
     }
@@ -132,10 +135,10 @@ impl Filesystem for Mirror {
         }
     }
 
-    fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let node = self.node(ino);
-        let file =
-            rustix::fs::openat(&*node.parent, &node.name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let access = OFlags::from_bits_truncate(flags.0 as u32) & OFlags::ACCMODE;
+        let file = rustix::fs::openat(&*node.parent, &node.name, access | OFlags::CLOEXEC, Mode::empty()).unwrap();
         let backing = Arc::new(reply.open_backing(&file).unwrap());
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
         self.open.lock().unwrap().insert(handle, (file, Arc::clone(&backing)));

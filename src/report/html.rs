@@ -90,16 +90,19 @@ fn write_figure(spans: &[Span]) -> Markup {
 
 fn write_table(table: &Table) -> Markup {
     let class = |column: usize| table.numeric.contains(&column).then_some("number");
+    // On a narrow page the cells of a table that is mostly words stand below each other, each with the head of its column.
+    let words = table.numeric.len() * 2 < table.head.len();
+    let head = |column: usize| table.head.get(column).filter(|_| words);
     html! {
         div.scroll tabindex="0" {
-            table {
+            table class=[words.then_some("words")] {
                 thead { tr { @for (i, cell) in table.head.iter().enumerate() { th scope="col" class=[class(i)] { (cell) } } } }
                 tbody {
                     @for row in &table.rows {
                         tr { @for (i, cell) in row.iter().enumerate() {
                             @match class(i) {
-                                Some(class) => td class=(class) { (write_figure(cell)) },
-                                None => td { (write_spans(cell)) },
+                                Some(class) => td class=(class) data-head=[head(i)] { (write_figure(cell)) },
+                                None => td data-head=[head(i)] { (write_spans(cell)) },
                             }
                         } }
                         "\n"
