@@ -209,6 +209,8 @@ fn writes_in_place_are_made_with_warm_caches_and_durable_if_asked() {
         let word = more.split(" =").next().unwrap_or_default();
         assert!(message.contains(&format!("the probe write has no axis `{word}`")), "{more}: {message}");
     }
+    let message = refused(&WRITES.replace("[\"4 KiB\", \"4 MiB\"]", "\"4095 B\""));
+    assert!(message.contains("file_size \"4095 B\" cannot be run: at least 4 KiB"), "{message}");
 }
 
 const READS: &str = r#"title = "t"

@@ -23,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -356,7 +356,11 @@ pub fn timed<T>(operation: impl FnOnce() -> T) -> (u64, T) {
     let start = Instant::now();
     let result = operation();
     let elapsed = start.elapsed();
-    (u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX), result)
+    (nanoseconds(elapsed), result)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Opens a folder so that operations on its entries look up the last component and nothing else.

@@ -11,13 +11,13 @@ use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rustix::fs::{Mode, OFlags};
 
-use super::{Probe, ProbeError, Trial, at, c_name, digest, names_below, open_folder, pool};
+use super::{Probe, ProbeError, Trial, at, c_name, digest, names_below, nanoseconds, open_folder, pool};
 use crate::record::{Metric, Observation, metric};
 use crate::workload::{Durability, ProbeName};
 
@@ -119,10 +119,6 @@ impl Times {
             .filter(|(_, samples)| !samples.is_empty())
             .map(|(metric, samples)| Observation::new(metric, samples))
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// All of some bytes at a place: less is an error, as a full disk is.
@@ -274,7 +270,68 @@ fn expected(noise: &Noise, file: usize, size: u64) -> blake3::Hash {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::AnyDriver;
     use super::*;
+    use crate::probe::Container;
+    use crate::record::Privileges;
+    use crate::stack::{LayerStack, StackDefinition};
+    use crate::workload::{Scale, expand, parse};
+
+    const WORKLOAD: &str = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'd'\n[[measure]]\nprobe = 'write'\nwhy = 'w'\ndepth = 1\n\
+                            file_size = '200 KiB'\nfiles = 2\ndurability = 'fsync'";
+
+    /// Runs the probe on a folder that holds the files, as a volume does, spoils something, and verifies.
+    fn verified(spoil: impl Fn(&Path, &Path)) -> Result<(), ProbeError> {
+        let folder = tempfile::tempdir().unwrap();
+        let stack = LayerStack::ensure(folder.path(), &StackDefinition::study(1, 1, 2, 200 << 10), 1, &|_| ()).unwrap();
+        let volume = folder.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        stack.populate_flat(&volume).unwrap();
+        let params =
+            expand(&parse("t", "t", WORKLOAD, Scale::Real, &AnyDriver).unwrap(), &["s".into()]).remove(0).params;
+        let containers = [Container { merged: volume.clone(), upper: volume.clone() }];
+        let targets = stack.targets();
+        let mut trial = Trial {
+            stack: &stack,
+            lower: &[],
+            targets: &targets,
+            containers: &containers,
+            volume: Some(&volume),
+            params: &params,
+            privileges: Privileges::None,
+            mount_ns: Vec::new(),
+            notes: Vec::new(),
+        };
+        Write.prepare(&mut trial)?;
+        let observed = Write.measure(&mut trial)?;
+        let counts: Vec<(&str, usize)> = observed.iter().map(|o| (&*o.metric.name, o.samples.len())).collect();
+        let kinds = [("rewrite", 2), ("overwrite", 2 * OVERWRITES), ("create", 2)];
+        let expected = kinds.map(|(kind, n)| [(format!("{kind}_ns"), n), (format!("{kind}_durable_ns"), n)]).concat();
+        assert_eq!(counts, expected.iter().map(|(name, n)| (name.as_str(), *n)).collect::<Vec<_>>());
+        let target = volume.join(&targets.hits[0]);
+        spoil(&target, &stack.file(&targets.hits[0]).unwrap().path);
+        Write.verify(&mut trial)
+    }
+
+    #[test]
+    fn what_was_written_is_verified_to_the_last_byte() {
+        use std::os::unix::fs::FileExt as _;
+        let change = |path: &Path| {
+            let file = fs::File::options().read(true).write(true).open(path).unwrap();
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, 204_799).unwrap();
+            file.write_all_at(&[!byte[0]], 204_799).unwrap();
+        };
+        verified(|_, _| ()).unwrap();
+        for (error, words) in [
+            (verified(|target, _| change(target)), "does not hold what was written to it"),
+            (verified(|target, _| fs::write(target.with_file_name("new-1"), "x").unwrap()), "new-1 does not hold"),
+            (verified(|_, lower| change(lower)), "is a lower file and was changed"),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
 
     #[test]
     fn writes_in_place_stay_inside_and_differ_from_what_was_there() {

@@ -241,6 +241,8 @@ const ALL_AXES: [&str; 15] = [
     "processes",
     "job",
 ];
+/// What is written in place is this long.
+const WRITTEN_FILE_SIZE_MIN: u64 = 4096;
 const COMMON: [&str; 3] = ["probe", "why", "blocks"];
 
 fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
@@ -288,6 +290,7 @@ fn measure(value: &Spanned<DeValue>, scale: Scale) -> Parsed<Measure> {
     let file_size_bytes = match probe {
         ProbeName::Lookup => vec![LOOKUP_FILE_SIZE],
         _ if whole_image => vec![0],
+        ProbeName::Write => each(needed("file_size")?, "file_size", |v| size(v, "file_size", WRITTEN_FILE_SIZE_MIN))?,
         _ => each(needed("file_size")?, "file_size", |v| size(v, "file_size", 0))?,
     };
     let files = if whole_image { 1 } else { integer(needed("files")?, "files", 1, FILES_MAX)? };

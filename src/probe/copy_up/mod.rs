@@ -23,7 +23,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::processes::{self, Meeting, Span};
-use super::{Probe, ProbeError, Trial, at, c_name, open_folder, pool};
+use super::{Probe, ProbeError, Trial, at, c_name, nanoseconds, open_folder, pool};
 use crate::record::{Metric, Observation, metric};
 use crate::stack::FileFact;
 use crate::workload::{Durability, ProbeName, Trigger};
@@ -124,10 +124,6 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-fn nanoseconds(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Who owns a target before anything is done to it. A volume is this process's own copy.
