@@ -13,7 +13,7 @@ use layerbench::workload::{CacheState, Interned, ProbeName};
 #[path = "report/synthetic.rs"]
 mod synthetic;
 
-use layerbench::workload::Job;
+use layerbench::workload::{Durability, Job};
 use synthetic::Spec;
 
 /// A run that is quick to render.
@@ -25,6 +25,7 @@ fn small() -> Spec {
         containers: vec![1, 2, 4],
         files: 6,
         jobs: vec![Job::Tar, Job::Chown],
+        writes: Durability::ALL.to_vec(),
         ..Spec::default()
     }
 }

@@ -6,7 +6,7 @@ use crate::record::Unit;
 /// Three significant digits; a whole number is written as one, since `4 KiB` is exact and `4.00 KiB` looks measured.
 fn digits(value: f64) -> String {
     let magnitude = value.abs();
-    // Digits are counted after rounding: 0.9999 is 1.00. What is below a millionth is shown as nothing.
+    // Digits are counted after rounding: 0.9999 is 1.00.
     let decimals = match magnitude {
         0.0 => 0,
         _ => (0..8).find(|decimals| magnitude >= 100.0 * 0.1f64.powi(*decimals) * 0.9995).unwrap_or(8),

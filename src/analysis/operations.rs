@@ -24,7 +24,8 @@ impl<'a> Operation<'a> {
 }
 
 /// The operations measured in a store: the first write to small and to large files, above few layers and above many, the second
-/// write, the first write until it is durable, writes to files that are in the container layer, the first look-up in a directory and the next ones through the deepest stack for each cache state, reads. Those that nothing measured are left out.
+/// write, the first write until it is durable, writes to files that are in the container layer, the first look-up in a directory and the next ones
+/// through the deepest stack for each cache state, reads. Those that nothing measured are left out.
 pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>> {
     let mut operations = Vec::new();
     let mut add = |label: String, view: &View<'a>, depth: u32, size: u64| {
@@ -48,26 +49,25 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
         add(format!("second write, {}", where_(depth, size)), &view, depth, size);
     }
     if let Some(view) = View::durable_write(results, store) {
-        let mut sizes = vec![view.small(), view.large()];
-        sizes.dedup();
+        let sizes = view.small_and_large();
         for size in sizes {
             add(format!("first write with fsync, {}", where_(view.shallow(), size)), &view, view.shallow(), size);
         }
     }
     let writes = [
-        ("write of 4 KiB in place", &metric::OVERWRITE_NS, &metric::OVERWRITE_DURABLE_NS),
-        ("whole file written over", &metric::REWRITE_NS, &metric::REWRITE_DURABLE_NS),
-        ("new file of 4 KiB", &metric::CREATE_NS, &metric::CREATE_DURABLE_NS),
+        ("write of 4 KiB in place", true, &metric::OVERWRITE_NS, &metric::OVERWRITE_DURABLE_NS),
+        ("whole file written over", true, &metric::REWRITE_NS, &metric::REWRITE_DURABLE_NS),
+        // A new file has the same size wherever it is made.
+        ("new file of 4 KiB", false, &metric::CREATE_NS, &metric::CREATE_DURABLE_NS),
     ];
-    for (name, metric, durable) in writes {
+    for (name, sized, metric, durable) in writes {
         let usual = View::of(results, store, ProbeName::Write, &metric.name, None);
         let durable = View::durable(results, store, ProbeName::Write, durable);
         for (view, sync) in [(usual, ""), (durable, " with fsync")] {
             let Some(view) = view else { continue };
-            // A new file has the same size wherever it is made.
-            let place = match metric == &metric::CREATE_NS {
-                true => human::count(view.deep(), "layer"),
-                false => where_(view.deep(), view.large()),
+            let place = match sized {
+                true => where_(view.deep(), view.large()),
+                false => human::count(view.deep(), "layer"),
             };
             add(format!("{name}{sync}, {place}"), &view, view.deep(), view.large());
         }

@@ -132,12 +132,11 @@ impl<'a> View<'a> {
         cache: Option<CacheState>,
         wanted: impl Fn(&Params) -> bool,
     ) -> Option<View<'a>> {
-        let plain = |g: &&Group| wanted(&g.key.params);
         let all: Vec<&Group> = results
             .groups
             .iter()
             .filter(|g| g.key.probe == probe && g.metric(metric).is_some())
-            .filter(plain)
+            .filter(|g| wanted(&g.key.params))
             .collect();
         let wanted = CacheState::ALL.into_iter().filter(|state| cache.is_none_or(|cache| cache == *state));
         let cache = most(wanted, |state| all.iter().filter(|g| g.key.params.cache == state).count())?;
@@ -215,6 +214,18 @@ impl<'a> View<'a> {
     /// Largest file in bytes.
     pub fn large(&self) -> u64 {
         self.corners.1[1]
+    }
+
+    /// Smallest and largest file in bytes; one of them where they are the same.
+    pub fn small_and_large(&self) -> Vec<u64> {
+        let mut sizes = vec![self.small(), self.large()];
+        sizes.dedup();
+        sizes
+    }
+
+    /// The drivers that are not the control.
+    pub fn layered(&self, results: &ResultSet) -> Vec<&'a str> {
+        self.drivers.iter().copied().filter(|driver| !results.is_baseline(driver)).collect()
     }
 
     /// What every point shares, in words.

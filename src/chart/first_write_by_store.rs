@@ -3,7 +3,7 @@
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
-use super::sheet::{Sheet, draw};
+use super::sheet::{Sheet, draw, rows};
 use super::style::look;
 use super::words::change;
 use super::{Chart, ChartError, Figure};
@@ -64,11 +64,6 @@ impl Chart for FirstWriteByStore {
             panels.push(Panel { title: data.shown(driver), x: x.clone(), y: y.clone(), series });
         }
         let zeros = zeros(&panels);
-        let mut panels = panels.into_iter().peekable();
-        let mut rows: Vec<Vec<Panel>> = Vec::new();
-        while panels.peek().is_some() {
-            rows.push(panels.by_ref().take(COLUMNS).collect());
-        }
         let title = "First write against file size, store by store".to_owned();
         let subtitle = vec![format!(
             "{} below, {}. Line: median; band: 10th to 90th percentile.{zeros}",
@@ -79,7 +74,7 @@ impl Chart for FirstWriteByStore {
             title: title.clone(),
             subtitle,
             marks: data.marks.clone(),
-            rows,
+            rows: rows(panels, COLUMNS),
             columns: COLUMNS,
             row_height: 320,
             legend: views.iter().enumerate().map(|(at, (store, _))| ((*store).to_owned(), look(at))).collect(),
@@ -90,31 +85,19 @@ impl Chart for FirstWriteByStore {
 
 /// What size does in each store; and what the others take of the largest file, over the first.
 fn sentences(data: &ResultSet, views: &[(&str, View)], depth: u32) -> [String; 2] {
-    let layered = |view: &View| -> Vec<String> {
-        let drivers = view.drivers.iter().filter(|driver| !data.is_baseline(driver));
-        drivers.map(|driver| (*driver).to_owned()).collect()
-    };
     let of_size = views.iter().map(|(store, view)| {
         let (small, large) = (view.small(), view.large());
         let at = |driver: &str, size| view.at(driver, depth, size);
-        let drivers = layered(view);
-        let items: Vec<_> = drivers
-            .iter()
-            .map(|d| (d.as_str(), at(d, large).zip(at(d, small)).and_then(|(l, s)| compare(l, s))))
-            .collect();
+        let compared = |driver| compare(at(driver, large)?, at(driver, small)?);
+        let items: Vec<_> = view.layered(data).into_iter().map(|driver| (driver, compared(driver))).collect();
         let (large, small) = (human::bytes(large as f64), human::bytes(small as f64));
         format!("In {store} the first write to a file of {large} instead of {small} {}.", change(&items))
     });
     let Some(((base, first), others)) = views.split_first() else { return Default::default() };
     let of_store = others.iter().map(|(store, view)| {
         let large = view.large();
-        let drivers = layered(view);
-        let items: Vec<_> = drivers
-            .iter()
-            .map(|d| {
-                (d.as_str(), view.at(d, depth, large).zip(first.at(d, depth, large)).and_then(|(x, b)| compare(x, b)))
-            })
-            .collect();
+        let compared = |driver| compare(view.at(driver, depth, large)?, first.at(driver, depth, large)?);
+        let items: Vec<_> = view.layered(data).into_iter().map(|driver| (driver, compared(driver))).collect();
         format!("At {}, {store} instead of {base} {}.", human::bytes(large as f64), change(&items))
     });
     [of_size.collect::<Vec<_>>().join(" "), of_store.collect::<Vec<_>>().join(" ")]

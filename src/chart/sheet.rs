@@ -40,6 +40,19 @@ pub(super) struct Sheet {
     pub legend: Vec<(String, Look)>,
 }
 
+/// Panels in rows of so many.
+pub(super) fn rows(panels: Vec<Panel>, columns: usize) -> Vec<Vec<Panel>> {
+    let mut panels = panels.into_iter();
+    let mut rows: Vec<Vec<Panel>> = Vec::new();
+    loop {
+        let row: Vec<Panel> = panels.by_ref().take(columns).collect();
+        if row.is_empty() {
+            return rows;
+        }
+        rows.push(row);
+    }
+}
+
 /// Canvas units of a length as shown.
 pub(super) fn at(n: i32) -> i32 {
     n * SCALE

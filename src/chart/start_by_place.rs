@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::panel::{Mark, Panel, Series, zeros};
-use super::sheet::{Sheet, draw};
+use super::sheet::{Sheet, draw, rows};
 use super::style::look;
 use super::words::{change, each, in_store};
 use super::{Chart, ChartError, Figure, legend, start};
@@ -131,25 +131,13 @@ impl Chart for StartByPlace {
             subtitle,
             marks: data.marks.clone(),
             // Two panels side by side can be read, four cannot.
-            rows: rows(panels),
+            rows: rows(panels, 2),
             columns: 1,
             row_height: 300,
             legend: legend(data, &drivers),
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences }))
     }
-}
-
-/// Panels in rows of two.
-fn rows(panels: Vec<Panel>) -> Vec<Vec<Panel>> {
-    let mut rows: Vec<Vec<Panel>> = Vec::new();
-    for panel in panels {
-        match rows.last_mut() {
-            Some(row) if row.len() < 2 => row.push(panel),
-            _ => rows.push(vec![panel]),
-        }
-    }
-    rows
 }
 
 /// By number of layers the most containers that were started on so many in any store, more than one, and their groups, of one store or of all.
@@ -223,7 +211,7 @@ mod tests {
     fn four_panels_are_two_rows() {
         let axis = || Axis::linear(String::new(), Quantity::Count, 1.0);
         let panel = || Panel { title: String::new(), x: axis(), y: axis(), series: Vec::new() };
-        let shape = |n: usize| rows((0..n).map(|_| panel()).collect()).iter().map(Vec::len).collect::<Vec<_>>();
+        let shape = |n: usize| rows((0..n).map(|_| panel()).collect(), 2).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!([shape(1), shape(2), shape(3), shape(4)], [vec![1], vec![2], vec![2, 1], vec![2, 2]]);
     }
 }

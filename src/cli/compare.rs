@@ -220,8 +220,7 @@ fn as_text(
         let (run, started, kernel) = (&manifest.run, &manifest.started, &manifest.host.kernel);
         line!(text, "{side}  {run}, {started}, Linux {kernel}: {}", came(tally));
     }
-    let name = |of: &Loaded| (of.manifest.run.clone(), of.manifest.started.clone());
-    if name(a) == name(b) {
+    if (&a.manifest.run, &a.manifest.started) == (&b.manifest.run, &b.manifest.started) {
         text.push_str("A and B are the same run.\n");
     }
     if let Some(base) = base {

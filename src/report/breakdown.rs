@@ -108,8 +108,7 @@ fn points(results: &ResultSet) -> Vec<At> {
             }
         };
         if let Some(view) = View::first_write(results, store) {
-            let mut sizes = vec![view.small(), view.large()];
-            sizes.dedup();
+            let sizes = view.small_and_large();
             for size in sizes {
                 let (bytes, layers) = (human::bytes(size as f64), human::count(view.shallow(), "layer"));
                 let label = format!("first and second write, {bytes}, {layers}, {}", view.cache.as_str());

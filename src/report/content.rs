@@ -10,7 +10,7 @@ use crate::analysis::{Claim, PageView, ResultSet, claims, human, operations};
 use crate::record::{Feature, Guest, Outcome, Run, metric};
 
 /// The whole page. A section in which nothing was measured is left out; what that was is said in short, and with the figures.
-pub(super) fn page(run: &Run, results: &ResultSet, plates: &[Plate]) -> Page {
+pub(super) fn page(run: &Run, results: &ResultSet, plates: Vec<Plate>) -> Page {
     let manifest = &run.manifest;
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
@@ -195,19 +195,19 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
     ]
 }
 
-fn figures(plates: &[Plate]) -> Vec<Block> {
+fn figures(plates: Vec<Plate>) -> Vec<Block> {
     let mut blocks = vec![section("figures", "Figures")];
     let mut missing = Vec::new();
     for plate in plates {
         let store = plate.store.as_ref().map(|store| format!(", store {store}")).unwrap_or_default();
-        match &plate.figure {
+        match plate.figure {
             Some(figure) => {
                 blocks.push(Block::Heading(format!("{}{store}", figure.title)));
                 blocks.push(Block::Figure {
-                    stem: plate.stem.clone(),
-                    title: figure.title.clone(),
-                    svg: figure.svg.clone(),
-                    sentences: figure.sentences.clone(),
+                    stem: plate.stem,
+                    title: figure.title,
+                    svg: figure.svg,
+                    sentences: figure.sentences,
                 });
             }
             None => missing.push(vec![

@@ -53,7 +53,7 @@ pub(super) fn rows(results: &ResultSet) -> Vec<(Option<String>, Vec<Row>)> {
     let heading = |store: &String| results.several_stores().then(|| format!("Store {store}"));
     let each = results.stores.iter().map(|store| (heading(store), of_store(results, store)));
     let across = across_stores(results);
-    let across = (!across.is_empty()).then(|| (Some("Stores against each other".to_owned()), across));
+    let across = (!across.is_empty()).then(|| (Some(STORES.to_owned()), across));
     across.into_iter().chain(each).collect()
 }
 
@@ -106,11 +106,10 @@ fn written_elsewhere(
     (base, of_base): (&str, &View),
 ) -> Row {
     let depth = view.shallow();
-    let mut sizes = vec![view.small(), view.large()];
-    sizes.dedup();
+    let sizes = view.small_and_large();
     let (mut answers, mut figures) = (Vec::new(), Vec::new());
     for bytes in sizes {
-        let drivers = drivers(results, view);
+        let drivers = view.layered(results);
         let compared = |driver| compare(view.at(driver, depth, bytes)?, of_base.at(driver, depth, bytes)?);
         let items: Vec<_> = drivers.iter().map(|driver| (*driver, compared(*driver))).collect();
         answers.push(format!("{}: {}", size(bytes), longer(&items)));
@@ -204,11 +203,6 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
     said
 }
 
-/// The drivers of a view that are not the control.
-fn drivers<'a>(results: &ResultSet, view: &View<'a>) -> Vec<&'a str> {
-    view.drivers.iter().copied().filter(|driver| !results.is_baseline(driver)).collect()
-}
-
 fn layers(depth: u32) -> String {
     human::count(depth, "layer")
 }
@@ -234,7 +228,7 @@ fn alike(results: &ResultSet, values: &[(&str, f64)]) -> String {
 fn first_write(results: &ResultSet, view: &View) -> Row {
     let (depth, bytes) = (view.shallow(), view.small());
     let at = |driver| view.at(driver, depth, bytes);
-    let values: Vec<_> = drivers(results, view).into_iter().filter_map(|d| Some((d, at(d)?.p50()))).collect();
+    let values: Vec<_> = view.layered(results).into_iter().filter_map(|d| Some((d, at(d)?.p50()))).collect();
     let control = results.baseline().and_then(|bind| Some((bind, at(bind)?)));
     let question = format!("What does the first write to a small file cost ({}, {})?", size(bytes), layers(depth));
     if values.is_empty() {
@@ -271,7 +265,7 @@ fn durable(results: &ResultSet, store: &str) -> Option<Row> {
     let view = View::durable_write(results, store)?;
     let (small, large) = (view.small(), view.large());
     let at = |bytes: u64| -> Vec<(&str, &Data)> {
-        let asked = drivers(results, &view).into_iter().filter(|driver| !never.contains(driver));
+        let asked = view.layered(results).into_iter().filter(|driver| !never.contains(driver));
         asked.filter_map(|driver| Some((driver, view.at(driver, view.shallow(), bytes)?))).collect()
     };
     let words = |bytes: u64| {
@@ -336,7 +330,8 @@ fn by_size(results: &ResultSet, view: &View) -> Row {
         return Row::of(question, answer, "", "");
     }
     let at = |driver, size| view.at(driver, depth, size);
-    let items: Vec<_> = drivers(results, view)
+    let items: Vec<_> = view
+        .layered(results)
         .into_iter()
         .map(|driver| (driver, at(driver, large).zip(at(driver, small)).and_then(|(l, s)| compare(l, s))))
         .collect();
@@ -353,12 +348,12 @@ fn by_depth(results: &ResultSet, view: &View) -> Row {
             format!("Only stacks of {} were measured, so how it grows with depth is not measured.", layers(deep));
         return Row::of(question, answer, "", "");
     }
-    let mut sizes = vec![view.small(), view.large()];
-    sizes.dedup();
+    let sizes = view.small_and_large();
     let (mut answers, mut figures) = (Vec::new(), Vec::new());
     for bytes in sizes {
         let at = |driver, depth| view.at(driver, depth, bytes);
-        let items: Vec<_> = drivers(results, view)
+        let items: Vec<_> = view
+            .layered(results)
             .into_iter()
             .map(|driver| (driver, at(driver, deep).zip(at(driver, shallow)).and_then(|(d, s)| compare(d, s))))
             .collect();
@@ -410,7 +405,7 @@ fn lookups(results: &ResultSet, store: &str) -> Vec<Row> {
 /// What a look-up takes through the deepest stack, and what depth does to it.
 fn through_layers(results: &ResultSet, view: &View, what: &str) -> Row {
     let (shallow, deep, bytes) = (view.shallow(), view.deep(), view.small());
-    let drivers = drivers(results, view);
+    let drivers = view.layered(results);
     let values: Vec<_> = drivers.iter().filter_map(|d| Some((*d, view.at(d, deep, bytes)?.p50()))).collect();
     let question = format!("Does {what} take longer through many layers ({} caches)?", view.cache.as_str());
     let place = "Look-up against depth";
@@ -432,7 +427,8 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row
     let (view, bind) = (writes?, results.baseline()?);
     let (depth, large) = (view.shallow(), view.large());
     let base = view.at(bind, depth, large)?;
-    let compared: Vec<_> = drivers(results, view)
+    let compared: Vec<_> = view
+        .layered(results)
         .into_iter()
         .filter_map(|driver| Some((driver, compare(view.at(driver, depth, large)?, base)?)))
         .collect();
@@ -463,7 +459,7 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Option<Row
         .flat_map(|view| {
             let at = |driver| view.at(driver, view.shallow(), view.large());
             let compared = move |d| Some((d, compare(at(d)?, at(bind)?)?));
-            drivers(results, view).into_iter().filter_map(compared).collect::<Vec<_>>()
+            view.layered(results).into_iter().filter_map(compared).collect::<Vec<_>>()
         })
         .collect();
     let (found, open): (Vec<_>, Vec<_>) = again.into_iter().partition(|(_, c)| c.difference.is_found());
@@ -490,7 +486,7 @@ fn writing(results: &ResultSet, store: &str) -> Option<Row> {
         let Some(view) = view else { continue };
         let at = |driver| view.at(driver, view.deep(), view.large());
         let Some(base) = at(bind) else { continue };
-        let asked: Vec<&str> = drivers(results, view).into_iter().filter(|driver| !left_out.contains(driver)).collect();
+        let asked: Vec<&str> = view.layered(results).into_iter().filter(|driver| !left_out.contains(driver)).collect();
         let items: Vec<_> =
             asked.iter().map(|driver| (*driver, at(driver).and_then(|data| compare(data, base)))).collect();
         let values: Vec<_> = asked.iter().filter_map(|driver| Some((*driver, at(driver)?.p50()))).collect();

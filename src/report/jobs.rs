@@ -51,8 +51,13 @@ fn cell(results: &ResultSet, unit: Unit, job: &Operation, driver: &str) -> Spans
         Unit::Bytes => human::bytes(data.p50()),
         Unit::Count => data.p50().to_string(),
     };
+    compared(data, figure, against_volume(results, job, driver))
+}
+
+/// A figure with its mark, and in brackets what it is over another one.
+pub(super) fn compared(data: &Data, figure: String, comparison: Option<Comparison>) -> Spans {
     let mut spans = vec![Span::Strong(figure), Span::Text(mark(data).to_owned())];
-    if let Some(comparison) = against_volume(results, job, driver) {
+    if let Some(comparison) = comparison {
         spans.push(Span::Text(format!(" [{}]", ratio(&comparison, data.summary.n))));
     }
     spans

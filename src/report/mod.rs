@@ -79,8 +79,15 @@ struct Plate {
 /// `-<store>` if the run has several. An earlier report in `out` is replaced by the new one as a whole, and only when that is complete.
 pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
     let results = ResultSet::of(run);
-    let plates = plates(&results)?;
-    let page = content::page(run, &results, &plates);
+    let mut plates = plates(&results)?;
+    let mut files: Vec<(String, String)> = Vec::new();
+    let mut figures = Vec::new();
+    for plate in &mut plates {
+        let Some(figure) = &mut plate.figure else { continue };
+        files.push((format!("charts/{}.csv", plate.stem), std::mem::take(&mut figure.csv)));
+        figures.push(plate.stem.clone());
+    }
+    let page = content::page(run, &results, plates);
     let in_short = headline::rows(&results)
         .into_iter()
         .flat_map(|(heading, rows)| {
@@ -89,14 +96,12 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
         })
         .collect();
 
-    let mut files: Vec<(String, String)> =
-        vec![("index.html".to_owned(), html::write(&page)), ("index.md".to_owned(), markdown::write(&page))];
-    let mut figures = Vec::new();
-    for plate in &plates {
-        let Some(figure) = &plate.figure else { continue };
-        files.push((format!("charts/{}.svg", plate.stem), with_declaration(&figure.svg)));
-        files.push((format!("charts/{}.csv", plate.stem), figure.csv.clone()));
-        figures.push(plate.stem.clone());
+    files.push(("index.html".to_owned(), html::write(&page)));
+    files.push(("index.md".to_owned(), markdown::write(&page)));
+    // The page has the drawings: they are large, and one copy of them is enough.
+    for block in page.blocks {
+        let page::Block::Figure { stem, svg, .. } = block else { continue };
+        files.push((format!("charts/{stem}.svg"), with_declaration(&svg)));
     }
     publish(out, &files)?;
     Ok(RenderedReport { html: out.join("index.html"), markdown: out.join("index.md"), figures, in_short })
@@ -111,8 +116,8 @@ fn plates(results: &ResultSet) -> Result<Vec<Plate>, ReportError> {
     let slugs: Vec<String> = results.stores.iter().map(|store| slug(store)).collect();
     let mut plates = Vec::new();
     for chart in chart::all() {
-        let stores = if chart.holds_all_stores() { results.stores.get(..1) } else { Some(&results.stores[..]) };
-        for (i, store) in stores.into_iter().flatten().enumerate() {
+        let figures = if chart.holds_all_stores() { 1 } else { results.stores.len() };
+        for (i, store) in results.stores.iter().take(figures).enumerate() {
             let clash = slugs.iter().filter(|slug| **slug == slugs[i]).count() > 1;
             let named = results.several_stores() && !chart.holds_all_stores();
             let stem = match (named, clash) {

@@ -1,9 +1,9 @@
 //! Stores against each other: what the file system or the disk below the layers is worth to each driver.
 
-use super::content::section;
+use super::content::{headed, section};
 use super::headline::STORES;
-use super::jobs::{NOT_RESOLVED, mark, ratio};
-use super::page::{Block, Span, Spans, Table, plain};
+use super::jobs::{NOT_RESOLVED, compared};
+use super::page::{Block, Spans, Table, plain};
 use crate::analysis::{Data, JobView, Operation, ResultSet, compare, human, operations};
 
 /// The section; nothing where a run has one store.
@@ -33,7 +33,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         human::percent(crate::analysis::CONFIDENCE),
         human::list(others),
     );
-    super::content::headed([section("stores", STORES), Block::Text(plain(text))], tables)
+    headed([section("stores", STORES), Block::Text(plain(text))], tables)
 }
 
 /// What is compared: the operations of the key figures, and jobs.
@@ -53,11 +53,8 @@ fn row<'a>(by_store: &[Vec<Operation<'a>>], label: &str, driver: &str) -> Option
     let base = figures.first().copied().flatten();
     let cell = |(at, data): (usize, &Option<&Data>)| {
         let Some(data) = data else { return plain("not measured") };
-        let mut spans = vec![Span::Strong(human::ns(data.p50())), Span::Text(mark(data).to_owned())];
-        if let Some(comparison) = base.filter(|_| at > 0).and_then(|base| compare(data, base)) {
-            spans.push(Span::Text(format!(" [{}]", ratio(&comparison, data.summary.n))));
-        }
-        spans
+        let comparison = base.filter(|_| at > 0).and_then(|base| compare(data, base));
+        compared(data, human::ns(data.p50()), comparison)
     };
     let cells = figures.iter().enumerate().map(cell);
     Some(std::iter::once(plain(label)).chain(cells).collect())

@@ -30,6 +30,8 @@ pub struct Spec {
     pub jobs: Vec<Job>,
     /// Numbers of processes, if any, that append to the same files and read them, over the fewest layers.
     pub processes: Vec<u32>,
+    /// How writes to files of the upper end, if any, over the fewest layers.
+    pub writes: Vec<Durability>,
     pub smoke: bool,
     /// Every time and every count of bytes is 0.
     pub zeros: bool,
@@ -57,6 +59,7 @@ impl Default for Spec {
             twins: vec!["overlay2 volatile".to_owned()],
             jobs: vec![],
             processes: vec![],
+            writes: vec![],
             smoke: false,
             zeros: false,
         }
@@ -173,9 +176,9 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
                 },
             ),
             (
-                more,
+                !spec.writes.is_empty(),
                 Measure {
-                    durability: vec![Durability::Default, Durability::Fsync],
+                    durability: spec.writes.clone(),
                     ..measure(ProbeName::Write, large_only.clone(), shallow.clone(), vec![CacheState::Warm], vec![1])
                 },
             ),
