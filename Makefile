@@ -59,11 +59,11 @@ $(TOOLS)/images:
 	@packages="umoci skopeo libgpgme11 libassuan0 libgpg-error0 libdevmapper1.02.1"; \
 	    $(UNPACK) || echo "no umoci and skopeo: needs apt with package lists (apt-get update)"
 
-test: ## Run every test; as root, once more as an ordinary user
+test: ## Run every test; as root, once more as an ordinary user, and those of mounts with io_uring
 	@$(MAKE) --no-print-directory tools || echo "fsx could not be installed: its tests say that they were skipped"
 	$(CARGO) build --locked --all-targets
 	$(CARGO) test --locked
-	@if [ "$$(id -u)" = 0 ]; then tests/as-user.sh; else echo "not root: tests that need root said why they were skipped"; fi
+	@if [ "$$(id -u)" = 0 ]; then tests/as-user.sh && tests/with-io-uring.sh; else echo "not root: tests that need root said why they were skipped"; fi
 
 bench: ## Run the criterion benchmarks
 	$(CARGO) bench --locked

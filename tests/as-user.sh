@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs every test once more as an ordinary user: what needs root must say why it was skipped, and the rest must pass in a user namespace.
-# Called by `make test` when root runs it. The tests are run, not built: the build belongs to root.
+# Called by `make test` when root runs it. The tests are run, not built: the build belongs to root. Words are the tests to run; none is all.
 set -eu
 cd "$(dirname "$0")/.."
 uid=65534
@@ -14,10 +14,12 @@ if [ -c /dev/fuse ] && ! $run_as test -w /dev/fuse && [ -z "${OWN_FUSE:-}" ]; th
     export OWN_FUSE=$(mktemp -d)
     trap 'rm -rf "$OWN_FUSE"' EXIT
     mknod -m 666 "$OWN_FUSE/fuse" c 10 229
-    unshare --mount --propagation private sh -euc 'mount --bind "$OWN_FUSE/fuse" /dev/fuse && exec tests/as-user.sh'
+    unshare --mount --propagation private sh -euc 'mount --bind "$OWN_FUSE/fuse" /dev/fuse && exec tests/as-user.sh "$@"' sh "$@"
     exit
 fi
-binaries=$(${CARGO:-cargo} test --locked --no-run --message-format=json 2>/dev/null |
+tests=
+for name in "$@"; do tests="$tests --test $name"; done
+binaries=$(${CARGO:-cargo} test --locked --no-run $tests --message-format=json 2>/dev/null |
     grep '"test":true' | grep -o '"executable":"[^"]*"' | cut -d'"' -f4 | grep /deps/)
 [ -n "$binaries" ] || { echo "no test binary was found"; exit 1; }
 # The folder that cargo gives to tests belongs to root: lend it.

@@ -13,6 +13,8 @@ mod end;
 mod fixture;
 #[path = "helper/install.rs"]
 mod install;
+#[path = "helper/io_uring.rs"]
+mod io_uring;
 #[path = "helper/options.rs"]
 mod options;
 #[path = "helper/unprivileged.rs"]

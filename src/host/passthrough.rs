@@ -4,12 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mount::{FsOpenFlags, fsconfig_create, fsconfig_set_string, fsopen};
 
-use crate::sys;
+use crate::sys::fuse::Backing;
 
 /// <linux/fuse.h>: the first request of a connection.
 const FUSE_INIT: u32 = 26;
@@ -53,8 +54,7 @@ pub(super) fn try_passthrough() -> Result<(), String> {
     let backing = memfd_create("layerbench-passthrough", MemfdFlags::CLOEXEC)
         .map(File::from)
         .map_err(|e| step("make a file in memory")(e.into()))?;
-    let id = sys::fuse::backing_open(&device, &backing).map_err(step("hand a file to the kernel"))?;
-    sys::fuse::backing_close(&device, id).map_err(step("take the file back from the kernel"))
+    Backing::new(&Arc::new(device), &backing).map(|_| ()).map_err(step("hand a file to the kernel"))
 }
 
 /// The answer to FUSE_INIT that asks for passthrough and nothing else; an error where the kernel does not offer it.

@@ -1,8 +1,12 @@
-//! FUSE passthrough: the ioctls of /dev/fuse that fuser does only within a session of its own.
+//! FUSE passthrough: files that the kernel reads and writes by itself. fuser knows them only where a session of its own reads /dev/fuse.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{FileAttr, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyOpen};
 
 /// `struct fuse_backing_map` of <linux/fuse.h>.
 #[repr(C)]
@@ -18,18 +22,52 @@ mod raw {
     nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
 }
 
-/// FUSE_DEV_IOC_BACKING_OPEN: hands a file to the kernel, to be read and written without the daemon. Returns its id. The connection must
-/// have agreed on FUSE_PASSTHROUGH; EPERM without it or without CAP_SYS_ADMIN in the initial user namespace, ENOTTY before Linux 6.9.
-pub fn backing_open(device: &File, backing: impl AsFd) -> io::Result<u32> {
-    let map = BackingMap { fd: backing.as_fd().as_raw_fd(), flags: 0, padding: 0 };
-    // SAFETY: the structure has the kernel's layout and outlives the call, which only reads it; both descriptors are open meanwhile.
-    let id = unsafe { raw::backing_open(device.as_raw_fd(), &raw const map) }?;
-    u32::try_from(id).map_err(io::Error::other)
+/// A file that the kernel has been handed, to be read and written without the daemon. It is taken back when this is dropped; opens that use it
+/// keep it.
+#[derive(Debug)]
+pub struct Backing {
+    device: Arc<File>,
+    id: u32,
 }
 
-/// FUSE_DEV_IOC_BACKING_CLOSE: takes the file back; opens that use it keep it.
-pub fn backing_close(device: &File, id: u32) -> io::Result<()> {
-    // SAFETY: the kernel reads one u32, which outlives the call; the descriptor is open meanwhile.
-    unsafe { raw::backing_close(device.as_raw_fd(), &raw const id) }?;
-    Ok(())
+impl Backing {
+    /// FUSE_DEV_IOC_BACKING_OPEN. The connection of this device must have agreed on FUSE_PASSTHROUGH; EPERM without it or without
+    /// CAP_SYS_ADMIN in the initial user namespace, ENOTTY before Linux 6.9.
+    pub fn new(device: &Arc<File>, file: impl AsFd) -> io::Result<Backing> {
+        let map = BackingMap { fd: file.as_fd().as_raw_fd(), flags: 0, padding: 0 };
+        // SAFETY: the structure has the kernel's layout and outlives the call, which only reads it; both descriptors are open meanwhile.
+        let id = unsafe { raw::backing_open(device.as_raw_fd(), &raw const map) }?;
+        Ok(Backing { device: Arc::clone(device), id: u32::try_from(id).map_err(io::Error::other)? })
+    }
+
+    /// Answers an open: the kernel reads and writes this file.
+    pub fn opened(&self, reply: ReplyOpen, handle: FileHandle) {
+        // SAFETY: the id is of this connection, and stays open as long as `self`; what wraps it gives it back below.
+        let id = unsafe { reply.wrap_backing(self.id) };
+        reply.opened_passthrough(handle, FopenFlags::empty(), &id);
+        id.into_raw();
+    }
+
+    /// Answers a create, in the same way.
+    pub fn created(
+        &self,
+        reply: ReplyCreate,
+        ttl: &Duration,
+        attr: &FileAttr,
+        generation: Generation,
+        handle: FileHandle,
+    ) {
+        // SAFETY: as above.
+        let id = unsafe { reply.wrap_backing(self.id) };
+        reply.created_passthrough(ttl, attr, generation, handle, FopenFlags::empty(), &id);
+        id.into_raw();
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // SAFETY: the kernel reads one u32, which outlives the call; the descriptor is open meanwhile. It fails where the connection has
+        // ended, and the file is given back then.
+        let _ = unsafe { raw::backing_close(self.device.as_raw_fd(), &raw const self.id) };
+    }
 }

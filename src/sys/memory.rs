@@ -1,4 +1,4 @@
-//! Memory taken, written to, and given back but for some pages.
+//! Memory taken, written to, and given back but for some pages; and how the allocator takes it.
 
 use std::io;
 
@@ -54,6 +54,19 @@ impl Drop for Touched {
         // SAFETY: the whole mapping, which this value alone owns. It cannot fail for a valid range.
         unsafe { libc::munmap(self.address, self.bytes) };
     }
+}
+
+/// Has the allocator map what is at least so large, in bytes, for itself: it then takes no room before it is written to, and none once it is
+/// freed. Smaller pieces come from its heaps, as before. glibc finds such a bound by itself, a little higher than the largest piece that was
+/// ever freed, and clears from then on what it allocates there. Other libraries are left as they are.
+pub fn map_pieces_from(bytes: i32) {
+    #[cfg(target_env = "gnu")]
+    for (parameter, value) in [(libc::M_MMAP_THRESHOLD, bytes), (libc::M_TRIM_THRESHOLD, bytes.saturating_mul(2))] {
+        // SAFETY: mallopt(3) takes the allocator's own lock, and refuses what does not fit, which leaves all as it was.
+        unsafe { libc::mallopt(parameter, value) };
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod fuse;
+pub mod fuse_ring;
 pub mod loop_device;
 pub mod mapping;
 pub mod memory;

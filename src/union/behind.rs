@@ -42,7 +42,7 @@ impl Behind {
 
     /// Drops one. False if there was none.
     pub(super) fn drop_one(&self) -> bool {
-        if self.count.load(Ordering::Acquire) == 0 {
+        if self.is_empty() {
             return false;
         }
         let thing = {
@@ -53,6 +53,10 @@ impl Behind {
         };
         // Without the lock.
         thing.is_some()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 0
     }
 
     /// Drops all.

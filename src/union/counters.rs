@@ -111,6 +111,7 @@ pub(super) struct Counters {
     listed: AtomicU64,
     opens: AtomicU64,
     passthrough_opens: AtomicU64,
+    lanes: AtomicU64,
     copied_files: AtomicU64,
     copied_directories: AtomicU64,
     copied_others: AtomicU64,
@@ -143,6 +144,7 @@ impl Counters {
             listed: zero(),
             opens: zero(),
             passthrough_opens: zero(),
+            lanes: zero(),
             copied_files: zero(),
             copied_directories: zero(),
             copied_others: zero(),
@@ -179,6 +181,11 @@ impl Counters {
     pub(super) fn opened(&self, passthrough: bool) {
         add(&self.opens, 1);
         add(&self.passthrough_opens, u64::from(passthrough));
+    }
+
+    /// So many threads get requests by io_uring.
+    pub(super) fn lanes(&self, count: usize) {
+        add(&self.lanes, count as u64);
     }
 
     /// The data of a copy_up is there.
@@ -241,6 +248,7 @@ pub struct Report {
     /// Age of the mount.
     age_ns: u64,
     passthrough: Passthrough,
+    io_uring: IoUring,
     /// Requests of the kernel by kind, in the words of the FUSE protocol; also those that were answered with an error. What the kernel
     /// answers from its caches, and what it reads and writes through passthrough, is no request.
     requests_count: BTreeMap<&'static str, u64>,
@@ -256,6 +264,12 @@ struct Passthrough {
     state: &'static str,
     /// The kernel's reason; null where it has not refused.
     refused_because: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct IoUring {
+    /// Threads that get requests by io_uring; 0 where all come by /dev/fuse.
+    lanes_count: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -329,6 +343,7 @@ impl Union {
             report_number: number,
             age_ns: nanoseconds(c.since.elapsed()),
             passthrough: Passthrough { state, refused_because },
+            io_uring: IoUring { lanes_count: get(&c.lanes) },
             requests_count: KINDS.iter().copied().zip(c.requests.iter().map(get)).collect(),
             lookups: Lookups {
                 found_count: get(&c.found),

@@ -16,7 +16,7 @@ use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::look_up::Found;
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
-use super::passthrough::{MakeBacking, Serve, Writer, may_write};
+use super::passthrough::{Serve, Writer, may_write};
 use super::privileges::{Caller, SET_GID, SET_ID};
 use super::state::Union;
 use super::target::Target;
@@ -63,14 +63,7 @@ impl Union {
     }
 
     /// Makes a regular file and opens it.
-    pub(super) fn create(
-        &self,
-        parent: u64,
-        name: &OsStr,
-        maker: Maker,
-        flags: OFlags,
-        make: MakeBacking<'_>,
-    ) -> Res<(Found, Opened)> {
+    pub(super) fn create(&self, parent: u64, name: &OsStr, maker: Maker, flags: OFlags) -> Res<(Found, Opened)> {
         let writable = may_write(flags);
         let (found, file) = match self.make_with(parent, name, maker, New::File) {
             Ok(made) => made,
@@ -78,7 +71,7 @@ impl Union {
             Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
                 let found = self.look_up(parent, name)?;
                 let opened = match found.node.inode.kind {
-                    FileType::RegularFile => self.open(&found.node, flags, maker.caller, make),
+                    FileType::RegularFile => self.open(&found.node, flags, maker.caller),
                     _ => Err(Errno::EXIST),
                 };
                 return match opened {
@@ -98,7 +91,7 @@ impl Union {
         let file = Arc::new(file);
         let serve = {
             let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
-            lock(&found.node.io).open(&file, true, writer, &self.passthrough, make)
+            lock(&found.node.io).open(&file, true, writer, &self.passthrough)
         };
         let backing = match serve {
             Serve::Kernel(id) => Some(id),

@@ -18,14 +18,17 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::behind::Behind;
 use super::counters::Kind;
-use super::linger::Device;
+use super::lanes;
+use super::linger::Pace;
 use super::node::lock;
 use super::spare::Spare;
 
@@ -34,6 +37,8 @@ const COMPANY: u32 = 16;
 
 /// How often a resting thread looks whether the others are held up. As long may somebody have to wait for them.
 const WATCH: Duration = Duration::from_millis(2);
+
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// The threads of a session. Those that have not answered any request yet are not known, and wait for one.
 #[derive(Debug, Default)]
@@ -51,7 +56,9 @@ pub(super) struct Crew {
     caller: AtomicU32,
     /// Requests that are left of [`COMPANY`].
     company: AtomicU32,
-    device: OnceLock<Device>,
+    /// Where requests come from that are not on a lane, if threads are to look for the next one, and how soon they come.
+    device: OnceLock<OwnedFd>,
+    pace: OnceLock<Pace>,
     /// What is let go of when nobody waits for this thread.
     pub(super) behind: Behind,
 }
@@ -107,6 +114,8 @@ thread_local!(static MEMBER: RefCell<Option<Member>> = const { RefCell::new(None
 pub(super) struct Turn<'a> {
     crew: &'a Crew,
     next: Next,
+    /// Whether it came by a ring of this thread's own.
+    lane: bool,
     thread: PhantomData<*const ()>,
 }
 
@@ -163,13 +172,19 @@ impl Crew {
     pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration, spare: Option<Arc<Spare>>) -> io::Result<()> {
         if linger > Duration::ZERO {
             // Set once: a crew has one session.
-            let _ = self.device.set(Device::new(device, linger, spare)?);
+            let _ = self.device.set(device.try_clone_to_owned()?);
+            let _ = self.pace.set(Pace::new(linger, spare));
         }
         Ok(())
     }
 
     /// This thread has got a request of this kind and of the thread `caller`; 0 where nobody waits for the answer.
     pub(super) fn turn(self: &Arc<Crew>, caller: u32, kind: Kind) -> Turn<'_> {
+        let next = Next::after(kind);
+        if lanes::taken() {
+            self.begin(next);
+            return Turn { crew: self, next, lane: true, thread: PhantomData };
+        }
         MEMBER.with_borrow_mut(|member| {
             if member.as_ref().is_none_or(|member| !Arc::ptr_eq(&member.crew, self)) {
                 let mut state = lock(&self.state);
@@ -179,15 +194,11 @@ impl Crew {
                 *member = Some(Member { crew: Arc::clone(self), away: Cell::new(0) });
             }
         });
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        let next = Next::after(kind);
-        if let Some(device) = self.device.get().filter(|_| next != Next::Nobody) {
-            device.request();
-        }
+        self.begin(next);
         if caller != 0 && self.caller.swap(caller, Ordering::Relaxed) != caller {
             self.company.store(COMPANY, Ordering::Relaxed);
-            if let Some(device) = self.device.get() {
-                device.put_away();
+            if let Some(pace) = self.pace.get() {
+                pace.put_away();
             }
             if self.resting.load(Ordering::Relaxed) > 0 {
                 let mut state = lock(&self.state);
@@ -197,7 +208,41 @@ impl Crew {
         if changes_files(kind) {
             self.watch();
         }
-        Turn { crew: self, next, thread: PhantomData }
+        Turn { crew: self, next, lane: false, thread: PhantomData }
+    }
+
+    fn begin(&self, next: Next) {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        if let Some(pace) = self.pace.get().filter(|_| next != Next::Nobody) {
+            pace.request();
+        }
+    }
+
+    /// Looks for the next request for a while, if there may be one soon.
+    fn linger(&self, pace: &Pace, there: &mut dyn FnMut() -> bool) {
+        let begun = self.begun.load(Ordering::SeqCst);
+        pace.linger(&self.behind, there, || self.begun.load(Ordering::SeqCst) != begun);
+    }
+
+    /// The end of a turn on a lane.
+    fn answered_on_lane(&self, next: Next) {
+        let pace = self.pace.get();
+        let meanwhile = |there: &mut dyn FnMut() -> bool| match pace {
+            Some(pace) if next == Next::Asks => self.linger(pace, there),
+            _ => {
+                self.behind.drop_all();
+                if let Some(spare) = pace.and_then(|pace| pace.spare.as_ref()) {
+                    spare.renew();
+                }
+            }
+        };
+        if next == Next::Asks && self.behind.is_empty() && !pace.is_some_and(Pace::is_brisk) {
+            // It takes no time, and the answer goes with the wait.
+            meanwhile(&mut || false);
+            lanes::answered(None);
+        } else {
+            lanes::answered(Some(&meanwhile));
+        }
     }
 
     /// What this thread does next can take long: another one waits for requests until that ends. Nothing to a thread that has no turn here.
@@ -218,6 +263,10 @@ impl Crew {
     /// What this thread does in this turn usually takes no time, but can be held up: by a disk, a journal, a large file. If it is, a resting thread
     /// joins.
     pub(super) fn watch(&self) {
+        // A lane has others beside it.
+        if self.reasons(|_| ()).is_none() {
+            return;
+        }
         // This turn has been counted before: who stops looking, or begins to rest, says so first and looks at the turns then.
         if self.watched.load(Ordering::SeqCst) || self.resting.load(Ordering::SeqCst) == 0 {
             return;
@@ -331,18 +380,25 @@ impl Crew {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let Turn { crew, next, .. } = self;
+        let Turn { crew, next, lane, .. } = *self;
         crew.ended.fetch_add(1, Ordering::Relaxed);
+        match lane {
+            // Who panics is at its end, and so is its lane.
+            true if std::thread::panicking() => return,
+            true => return crew.answered_on_lane(next),
+            false => {}
+        }
         let alone = crew.ready.load(Ordering::Relaxed) <= 1;
-        if let Some(device) = crew.device.get().filter(|_| alone && *next == Next::Asks) {
-            return device.linger(&crew.behind);
+        if let (Some(device), Some(pace), true, Next::Asks) = (crew.device.get(), crew.pace.get(), alone, next) {
+            // An error, too, is for the thread to find when it reads.
+            return crew.linger(pace, &mut || poll(&mut [PollFd::new(device, PollFlags::IN)], Some(&NOW)) != Ok(0));
         }
         crew.behind.drop_all();
-        if *next == Next::Nobody {
+        if next == Next::Nobody {
             return;
         }
         if alone {
-            if let Some(spare) = crew.device.get().and_then(|device| device.spare.as_ref()) {
+            if let Some(spare) = crew.pace.get().and_then(|pace| pace.spare.as_ref()) {
                 spare.renew();
             }
             return;
@@ -577,7 +633,7 @@ mod tests {
         let (come, _request) = rustix::pipe::pipe().unwrap();
         let crew = Crew::default();
         crew.serves(come.as_fd(), Duration::ZERO, None).unwrap();
-        assert!(crew.device.get().is_none());
+        assert!(crew.pace.get().is_none());
     }
 
     #[test]

@@ -4,18 +4,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
-use fuser::BackingId;
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::copy_data::write_all;
 use super::copy_up::{Data, open_quietly};
 use super::layers::UPPER;
 use super::node::{Inode, Node, lock, read, write};
-use super::passthrough::{MakeBacking, Serve, Writer, may_write};
+use super::passthrough::{Serve, Writer, may_write};
 use super::privileges::Caller;
 use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
+use crate::sys::fuse::Backing;
 
 /// An open regular file.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct OpenFile {
     /// Replaced when the file is copied up while it is open for reading and served by the daemon.
     file: RwLock<Held>,
     /// Kept while the open lasts, as the kernel demands.
-    backing: Option<Arc<BackingId>>,
+    backing: Option<Arc<Backing>>,
     writable: bool,
 }
 
@@ -38,7 +38,7 @@ struct Held {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) handle: u64,
-    pub(super) backing: Option<Arc<BackingId>>,
+    pub(super) backing: Option<Arc<Backing>>,
 }
 
 impl OpenFile {
@@ -54,7 +54,7 @@ impl Union {
     }
 
     /// Opens a regular file.
-    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller, make: MakeBacking<'_>) -> Res<Opened> {
+    pub(super) fn open(&self, node: &Arc<Node>, flags: OFlags, caller: Caller) -> Res<Opened> {
         let inode = &node.inode;
         let truncate = flags.contains(OFlags::TRUNC);
         let writable = may_write(flags);
@@ -109,7 +109,7 @@ impl Union {
             },
         };
         let writer = Writer::of(flags, caller, &file, &self.options.owners);
-        let serve = io.open(&file, upper, writer, &self.passthrough, make);
+        let serve = io.open(&file, upper, writer, &self.passthrough);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
@@ -175,7 +175,7 @@ impl Union {
         node: &Arc<Node>,
         file: Arc<OwnedFd>,
         upper: bool,
-        backing: Option<Arc<BackingId>>,
+        backing: Option<Arc<Backing>>,
         writable: bool,
     ) -> Opened {
         self.counters.opened(backing.is_some());

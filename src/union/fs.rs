@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo,
-    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyBmap, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{FallocateFlags, FileType as Kind, OFlags, SeekFrom, Stat, Timespec, XattrFlags};
 
@@ -21,15 +21,16 @@ use super::attr::Change;
 use super::counters::Kind as Op;
 use super::create::{Maker, New};
 use super::crew::Turn;
+use super::lanes::{self, Seat};
 use super::list::Room;
 use super::look_up::Found;
 use super::node::{Node, lock};
 use super::privileges::Caller;
 use super::state::Union;
 
-/// What fuser calls.
+/// What fuser calls: for the session of the device, or for that of a lane, which takes its place there.
 #[derive(Debug)]
-pub(super) struct Edge(pub(super) Arc<Union>);
+pub(super) struct Edge(Arc<Union>, Seat);
 
 /// Node ids are never used twice, so that one generation is enough.
 const GENERATION: Generation = Generation(0);
@@ -112,6 +113,14 @@ fn caller(req: &Request) -> Caller {
 }
 
 impl Edge {
+    pub(super) fn new(union: Arc<Union>) -> Edge {
+        Edge(union, Seat::default())
+    }
+
+    pub(super) fn of_lane(union: Arc<Union>, seat: Seat) -> Edge {
+        Edge(union, seat)
+    }
+
     /// To be kept until the request is answered.
     fn turn(&self, req: &Request, kind: Op) -> Turn<'_> {
         self.0.counters.request(kind);
@@ -193,6 +202,11 @@ fn open_flags(flags: i32) -> OFlags {
 
 impl fuser::Filesystem for Edge {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        if let Some(lane) = lock(&self.1).as_mut() {
+            // The kernel has agreed with the session of the device.
+            lane.expect();
+            return Ok(());
+        }
         // Each is an improvement that an older kernel may lack.
         for flag in [
             InitFlags::FUSE_ATOMIC_O_TRUNC,
@@ -223,9 +237,17 @@ impl fuser::Filesystem for Edge {
         }
         // One request for what readahead and large writes ask for at once. Where the kernel allows less, that is an error that changes
         // nothing: its own limit stays.
-        let _ = config.set_max_write(1 << 20);
-        let _ = config.set_max_readahead(1 << 20);
+        let most = lanes::PAYLOAD as u32;
+        let _ = config.set_max_write(most);
+        let _ = config.set_max_readahead(most);
+        if self.0.options.uring && config.capabilities().contains(InitFlags::FUSE_OVER_IO_URING) {
+            self.0.prepare_lanes(|| config.add_capabilities(InitFlags::FUSE_OVER_IO_URING).is_ok());
+        }
         Ok(())
+    }
+
+    fn bmap(&self, _req: &Request, _ino: INodeNo, _blocksize: u32, _idx: u64, reply: ReplyBmap) {
+        lanes::begin(&self.1, || reply.error(Errno::ENOSYS));
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -340,13 +362,10 @@ impl fuser::Filesystem for Edge {
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turn(req, Op::Open);
-        let opened = self
-            .0
-            .node(ino.0)
-            .and_then(|node| self.0.open(&node, open_flags(flags.0), caller(req), &|file| reply.open_backing(file)));
+        let opened = self.0.node(ino.0).and_then(|node| self.0.open(&node, open_flags(flags.0), caller(req)));
         match opened {
             Ok(opened) => match &opened.backing {
-                Some(id) => reply.opened_passthrough(FileHandle(opened.handle), FopenFlags::empty(), id),
+                Some(backing) => backing.opened(reply, FileHandle(opened.handle)),
                 None => reply.opened(FileHandle(opened.handle), FopenFlags::FOPEN_KEEP_CACHE),
             },
             Err(errno) => reply.error(code(errno)),
@@ -365,12 +384,12 @@ impl fuser::Filesystem for Edge {
     ) {
         let _turn = self.turn(req, Op::Create);
         let maker = self.maker(req, mode, umask);
-        let made = self.0.create(parent.0, name, maker, open_flags(flags), &|file| reply.open_backing(file));
+        let made = self.0.create(parent.0, name, maker, open_flags(flags));
         match made.map(|(found, opened)| (self.found(&found), opened)) {
             Ok(((ttl, attr), opened)) => {
                 let handle = FileHandle(opened.handle);
                 match &opened.backing {
-                    Some(id) => reply.created_passthrough(&ttl, &attr, GENERATION, handle, FopenFlags::empty(), id),
+                    Some(backing) => backing.created(reply, &ttl, &attr, GENERATION, handle),
                     None => reply.created(&ttl, &attr, GENERATION, handle, FopenFlags::FOPEN_KEEP_CACHE),
                 }
             }

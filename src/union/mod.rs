@@ -61,6 +61,7 @@ mod fs;
 mod hard_links;
 mod index;
 mod kept;
+mod lanes;
 mod layers;
 mod linger;
 mod link;

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
@@ -17,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::counters::Report;
 use super::fs::Edge;
+use super::node::lock;
 use super::state::Union;
 use super::{UnionConfig, UnionError};
 
@@ -36,6 +38,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct UnionMount {
     pub(super) session: Option<BackgroundSession>,
+    lanes: Vec<Serving>,
     mountpoint: PathBuf,
     /// Whether fusermount3 made the mount, and so has to undo it.
     by_helper: bool,
@@ -60,7 +63,7 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
             layer.display()
         )));
     }
-    let edge = Edge(Arc::clone(&union));
+    let edge = Edge::new(Arc::clone(&union));
     let (session, by_helper) = match mount_directly(&config, &mountpoint) {
         Ok(device) => {
             let session = Session::from_fd(edge, device, SessionACL::All, fuser_config(&config, SessionACL::All));
@@ -72,12 +75,8 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
         Err(error) => return Err(error),
     };
     let mount_id = mount_id_at(&mountpoint);
-    if let Some(file) = union.layers.file_to_probe() {
-        union.passthrough.probe(session.as_fd(), file);
-    }
-    let served = union.crew.serves(session.as_fd(), config.options.linger, union.spare.clone());
-    let session = match served.and_then(|()| session.spawn()) {
-        Ok(session) => session,
+    let (session, lanes) = match start(session, &union) {
+        Ok(started) => started,
         Err(error) => {
             detach(&mountpoint, by_helper);
             return Err(failed("start serving")(error));
@@ -87,7 +86,22 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
     let _ = union.notifier.set(session.notifier());
     // Nobody here asks the mount whether it answers: a process that is killed while it waits for itself can never be ended, since the
     // thread that would answer is gone and the one that waits keeps the device open. The kernel holds requests back until we serve.
-    Ok(UnionMount { session: Some(session), mountpoint, by_helper, mount_id, union })
+    Ok(UnionMount { session: Some(session), lanes, mountpoint, by_helper, mount_id, union })
+}
+
+/// A thread that serves to the end.
+type Serving = JoinHandle<std::io::Result<()>>;
+
+/// Starts to serve: from the device, and by io_uring where that has been agreed on.
+fn start(session: Session<Edge>, union: &Arc<Union>) -> std::io::Result<(BackgroundSession, Vec<Serving>)> {
+    let device = session.as_fd();
+    union.passthrough.serves(device, union.layers.file_to_probe())?;
+    union.crew.serves(device, union.options.linger, union.spare.clone())?;
+    let shared = Arc::new(device.try_clone_to_owned()?);
+    let lanes = std::mem::take(&mut *lock(&union.lanes));
+    union.counters.lanes(lanes.len());
+    let lanes = lanes.into_iter().map(|lane| lane.serve(union, &shared)).collect::<std::io::Result<_>>()?;
+    Ok((session.spawn()?, lanes))
 }
 
 /// Gives a mount of a union that is there the flags of `config`, as `mount -o remount` does. The kernel answers EBUSY to `ro` while a file is
@@ -266,7 +280,10 @@ impl UnionMount {
     fn end(&mut self) -> Result<(), UnionError> {
         let Some(session) = self.session.take() else { return Ok(()) };
         self.take_down()?;
-        ended(session.join()).map_err(|error| UnionError::io("unmount", &self.mountpoint, error))
+        let mut ends = vec![ended(session.join())];
+        // One that has panicked has said so.
+        ends.extend(self.lanes.drain(..).flat_map(JoinHandle::join));
+        ends.into_iter().collect::<Result<_, _>>().map_err(|error| UnionError::io("unmount", &self.mountpoint, error))
     }
 
     /// Takes the mount out of the tree, without waiting for the end of serving. What is busy for a second is detached.

@@ -21,6 +21,9 @@ pub struct UnionOptions {
     /// How long the thread that waits for requests looks for the next one before it sleeps, while they come in quick succession;
     /// `linger=MICROSECONDS`. Default 50; 0 on a machine with one processor.
     pub linger: Duration,
+    /// Take requests by io_uring where the kernel offers it; `uring=on|off`. Default on. It needs Linux 6.14 and
+    /// `/sys/module/fuse/parameters/enable_uring`, which is off where nobody has switched it on.
+    pub uring: bool,
     /// Let the kernel read and write opened files by itself where it can; `passthrough=on|off`. Default on. It needs Linux 6.9 and
     /// CAP_SYS_ADMIN outside any user namespace; where that is missing the daemon serves the data, and says so once.
     pub passthrough: bool,
@@ -50,6 +53,7 @@ impl Default for UnionOptions {
                 Ok(Some(1)) => Duration::ZERO,
                 _ => Duration::from_micros(50),
             },
+            uring: true,
             passthrough: true,
             fsync: false,
             ttl_seconds: 86_400,
@@ -128,6 +132,12 @@ const WORDS: &[Word] = &[
         "=MICROSECONDS",
         Class::Serve,
         "How long to look for the next request before sleeping, while they come quickly [default: 50]",
+    ),
+    (
+        "uring",
+        "=on|off",
+        Class::Serve,
+        "Take requests by io_uring where the kernel offers it (/sys/module/fuse/parameters/enable_uring) [default: on]",
     ),
     (
         "passthrough",
@@ -336,6 +346,7 @@ impl UnionConfig {
             "workdir" => self.work = Some(path()),
             "threads" => options.threads = number(&shown, &text, 1, 64)? as usize,
             "linger" => options.linger = Duration::from_micros(number(&shown, &text, 0, 10_000)?),
+            "uring" => options.uring = switch(&shown, &key, &text)?,
             "passthrough" => options.passthrough = switch(&shown, &key, &text)?,
             "fsync" => options.fsync = switch(&shown, &key, &text)?,
             "volatile" => options.fsync = false,
@@ -551,7 +562,7 @@ mod tests {
                 "uidmapping" | "gidmapping" => "=:0:0:65536:70000:70000:1",
                 "xattr_permissions" => "=0",
                 "threads" | "linger" | "ttl" | "squash_to_uid" | "squash_to_gid" => "=1",
-                "passthrough" | "fsync" => "=0",
+                "uring" | "passthrough" | "fsync" => "=0",
                 _ if form.is_empty() => "",
                 _ => "=on",
             };

@@ -5,16 +5,15 @@
 //! therefore cannot be opened again under the same node: the open is answered with ESTALE, the kernel looks the name up again and
 //! gets another node for the same inode. The node with the old opens then only serves them.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use fuser::BackingId;
 use rustix::fs::{OFlags, Stat};
 
 use super::owners::Owners;
 use super::privileges::{Caller, SET_ID, as_ordinary_writer};
 use super::refusal::PassthroughSwitch;
+use crate::sys::fuse::Backing;
 
 /// How the opens of one node are served.
 #[derive(Debug, Default)]
@@ -25,7 +24,7 @@ pub(super) struct NodeIo {
     writers: u32,
     /// What the opens of a lower file read from. It and the backing may be there without an open: see `kept`.
     lower: Option<Arc<OwnedFd>>,
-    backing: Option<Backing>,
+    backing: Option<Shared>,
     /// Whether one of the opens so far may change attributes without the kernel's FUSE side noticing.
     unnoticed: bool,
     /// Whether it is in the list of those that are kept.
@@ -73,8 +72,8 @@ impl Writer {
 
 /// The backing object that all opens of a node share.
 #[derive(Debug)]
-struct Backing {
-    id: Arc<BackingId>,
+struct Shared {
+    backing: Arc<Backing>,
     upper: bool,
     /// Whether writes through it keep set-id bits, as root's do.
     keeps_set_id: bool,
@@ -84,15 +83,12 @@ struct Backing {
 #[derive(Debug)]
 pub(super) enum Serve {
     /// By the kernel.
-    Kernel(Arc<BackingId>),
+    Kernel(Arc<Backing>),
     /// By this daemon.
     Daemon,
     /// Not under this node.
     OtherNode,
 }
-
-/// Makes a backing object of an open file.
-pub(super) type MakeBacking<'a> = &'a dyn Fn(BorrowedFd<'_>) -> io::Result<BackingId>;
 
 impl NodeIo {
     /// Whether anybody has this node open.
@@ -118,9 +114,9 @@ impl NodeIo {
     }
 
     /// Counts one more open with the backing that is there.
-    pub(super) fn share(&mut self) -> Option<Arc<BackingId>> {
+    pub(super) fn share(&mut self) -> Option<Arc<Backing>> {
         self.opens = self.opens.saturating_add(1);
-        self.backing.as_ref().map(|backing| Arc::clone(&backing.id))
+        self.backing.as_ref().map(|shared| Arc::clone(&shared.backing))
     }
 
     /// Decides for an open of `file`, which is in the upper or not, and counts it unless it must go elsewhere. `switch` is told what the kernel
@@ -131,9 +127,7 @@ impl NodeIo {
         upper: bool,
         writer: Option<Writer>,
         switch: &PassthroughSwitch,
-        make: MakeBacking<'_>,
     ) -> Serve {
-        let fd = file.as_fd();
         let kept = !upper && self.lower.is_some();
         if self.opens == 0 && !kept {
             self.backing = None;
@@ -143,10 +137,11 @@ impl NodeIo {
                 // Who opens first decides for all who share it; a reader has no say.
                 let keeps_set_id = writer.is_some_and(|writer| writer.root);
                 let member_of = writer.and_then(|writer| writer.member_of);
+                let hand_over = || switch.hand_over(file);
                 // A lower file is not written, with whatever credentials.
-                let made = if keeps_set_id || !upper { make(fd) } else { as_ordinary_writer(member_of, || make(fd)) };
+                let made = if keeps_set_id || !upper { hand_over() } else { as_ordinary_writer(member_of, hand_over) };
                 match made {
-                    Ok(id) => self.backing = Some(Backing { id: Arc::new(id), upper, keeps_set_id }),
+                    Ok(backing) => self.backing = Some(Shared { backing: Arc::new(backing), upper, keeps_set_id }),
                     Err(error) => switch.refused(&error),
                 }
             }

@@ -1,12 +1,13 @@
 //! Whether the kernel may read and write files by itself, and what it said when it refused: told once, and kept for the counters.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::node::lock;
-use crate::sys;
+use crate::sys::fuse::Backing;
 
 /// How a daemon begins the line that says that it serves data itself although passthrough was asked for.
 pub const NO_PASSTHROUGH: &str = "fuse-union: without passthrough: ";
@@ -30,6 +31,8 @@ pub(super) struct PassthroughSwitch {
     /// Read at every open.
     on: AtomicBool,
     state: Mutex<State>,
+    /// The connection's device.
+    device: OnceLock<Arc<File>>,
 }
 
 impl PassthroughSwitch {
@@ -37,6 +40,7 @@ impl PassthroughSwitch {
         PassthroughSwitch {
             on: AtomicBool::new(wanted),
             state: Mutex::new(if wanted { State::On } else { State::Off }),
+            device: OnceLock::new(),
         }
     }
 
@@ -82,18 +86,22 @@ impl PassthroughSwitch {
         }
     }
 
-    /// Hands the kernel a file and takes it back, so that a refusal is known before the first open.
-    pub(super) fn probe(&self, device: BorrowedFd<'_>, file: impl AsFd) {
-        if !self.is_on() {
-            return;
-        }
-        let tried = device.try_clone_to_owned().map(std::fs::File::from).and_then(|device| {
-            let id = sys::fuse::backing_open(&device, file)?;
-            sys::fuse::backing_close(&device, id)
-        });
-        if let Err(error) = tried {
+    /// There is a connection. Hands the kernel a file, if there is one, and takes it back, so that a refusal is known before the first open.
+    pub(super) fn serves(&self, device: BorrowedFd<'_>, file: Option<impl AsFd>) -> io::Result<()> {
+        // Set once: a union has one connection.
+        let _ = self.device.set(Arc::new(device.try_clone_to_owned()?.into()));
+        if let (Some(file), true) = (file, self.is_on())
+            && let Err(error) = self.hand_over(file)
+        {
             self.refused(&error);
         }
+        Ok(())
+    }
+
+    /// Hands the kernel a file.
+    pub(super) fn hand_over(&self, file: impl AsFd) -> io::Result<Backing> {
+        let device = self.device.get().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        Backing::new(device, file)
     }
 }
 

@@ -17,6 +17,7 @@ use super::file::OpenFile;
 use super::hard_links::KnownLinks;
 use super::index::DirIndex;
 use super::kept::Kept;
+use super::lanes::{self, Lane, NO_URING};
 use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, Inode, Name, Node, Place, Table, lock, read, write};
 use super::numbers::{Numbers, ROOT};
@@ -48,6 +49,8 @@ pub(super) struct Union {
     /// Whether the kernel lets us do without opendir (Linux 5.1).
     pub(super) no_opendir: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
+    /// Those that are ready, until they are served.
+    pub(super) lanes: Mutex<Vec<Lane>>,
     /// Whether this process is not the real root: an ordinary user, or the root of a user namespace. Some owners and attributes cannot be set
     /// then, and a copy_up goes without them.
     pub(super) restricted: bool,
@@ -86,6 +89,7 @@ impl Union {
             crew: Arc::default(),
             no_opendir: AtomicBool::new(false),
             notifier: OnceLock::new(),
+            lanes: Mutex::default(),
             restricted: !rustix::process::geteuid().is_root()
                 // Where /proc does not say, no more is dared than a namespace allows.
                 || crate::sys::namespace::in_user_namespace().unwrap_or(true),
@@ -111,6 +115,15 @@ impl Union {
 
     pub(super) fn ttl(&self) -> Duration {
         Duration::from_secs(self.options.ttl_seconds)
+    }
+
+    /// Gets lanes ready, if the kernel agrees to use them.
+    pub(super) fn prepare_lanes(&self, agree: impl FnOnce() -> bool) {
+        match lanes::prepare(self.max_cached_fds * 4) {
+            Ok(ready) if agree() => *lock(&self.lanes) = ready,
+            Ok(_) => {}
+            Err(error) => eprintln!("{NO_URING}{error}"),
+        }
     }
 
     /// How deep file systems may be stacked below a passthrough file. One more than usual if a layer is on a stacked file system itself;
