@@ -134,14 +134,11 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "\nKernel")?;
     let c = &host.capabilities;
-    for (name, state) in [
-        ("mount API", &c.mount_api),
-        ("FUSE", &c.fuse),
-        ("FUSE passthrough", &c.fuse_passthrough),
-        ("cachestat", &c.cachestat),
-        ("drop_caches", &c.drop_caches),
-        ("page frames", &c.pagemap),
-    ] {
+    for (name, state) in [("mount API", &c.mount_api), ("FUSE", &c.fuse), ("FUSE passthrough", &c.fuse_passthrough)]
+        .into_iter()
+        .chain(c.fuse_uring.as_ref().map(|state| ("FUSE by io_uring", state)))
+        .chain([("cachestat", &c.cachestat), ("drop_caches", &c.drop_caches), ("page frames", &c.pagemap)])
+    {
         feature(&mut text, name, state)?;
     }
     writeln!(text, "\nPrograms")?;

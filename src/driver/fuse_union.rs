@@ -8,12 +8,13 @@ use super::options::OptionError;
 use super::{Deviation, Driver, Mount, MountError, MountRequest, daemon};
 use crate::record::{Feature, Host};
 use crate::stack::LayerForm;
-use crate::union::{NO_PASSTHROUGH, UnionOptions, escape};
+use crate::union::{NO_PASSTHROUGH, NO_URING, UnionOptions, escape};
 use crate::workload::{DEPTH_MAX, DriverVariant};
 
 const NAME: &str = "fuse-union";
-/// What a host without passthrough makes of every mount, as an option.
+/// What a host without passthrough makes of every mount, as an option; and what one with or without io_uring does.
 const NO_PASSTHROUGH_OPTION: &str = "passthrough=off";
+const URING: [&str; 2] = ["uring=off", "uring=on"];
 
 /// The driver.
 pub(super) struct FuseUnion;
@@ -51,11 +52,26 @@ impl Driver for FuseUnion {
     }
 
     fn variant_on(&self, host: &Host, variant: &DriverVariant) -> DriverVariant {
-        let wants = UnionOptions::parse(&variant.options).is_ok_and(|options| options.passthrough);
         let mut variant = variant.clone();
-        if wants && !host.capabilities.fuse_passthrough.is_available() {
+        let Ok(wants) = UnionOptions::parse(&variant.options) else { return variant };
+        if wants.passthrough && !host.capabilities.fuse_passthrough.is_available() {
             variant.options.push(NO_PASSTHROUGH_OPTION.to_owned());
             variant.label.push_str(" (no passthrough)");
+        }
+        let [off, on] = URING;
+        let asked = variant.options.iter().any(|option| option == on);
+        let offered = host.capabilities.fuse_uring.as_ref().is_some_and(Feature::is_available);
+        match (asked, offered) {
+            (true, false) => {
+                variant.options.push(off.to_owned());
+                variant.label.push_str(" (no io_uring)");
+            }
+            // Used wherever it is offered, unless told not to.
+            (false, true) if wants.uring => {
+                variant.options.push(on.to_owned());
+                variant.label.push_str(" (io_uring)");
+            }
+            _ => {}
         }
         variant
     }
@@ -69,12 +85,17 @@ impl Driver for FuseUnion {
     fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         let mount = daemon::serve(NAME, foreground_command(NAME, request), request.merged)?;
         // Said before the mount answered, where it is said at all.
-        let refused = mount.daemon_said().lines().find_map(|line| line.strip_prefix(NO_PASSTHROUGH)).map(str::to_owned);
+        let said = mount.daemon_said();
+        let wishes = [(NO_PASSTHROUGH, "passthrough", NO_PASSTHROUGH_OPTION), (NO_URING, "io_uring", URING[0])];
+        let refused = wishes.into_iter().find_map(|(words, what, without)| {
+            let reason = said.lines().find_map(|line| line.strip_prefix(words))?;
+            Some(Deviation {
+                reason: format!("{what} was asked for and refused: {reason}"),
+                remedy: format!("measure it as a variant of its own, with options = [{without:?}]"),
+            })
+        });
         Ok(match refused {
-            Some(reason) => mount.deviating(Deviation {
-                reason: format!("passthrough was asked for and refused: {reason}"),
-                remedy: format!("measure it as a variant of its own, with options = [{NO_PASSTHROUGH_OPTION:?}]"),
-            }),
+            Some(deviation) => mount.deviating(deviation),
             None => mount,
         })
     }
@@ -103,6 +124,7 @@ mod tests {
     #[test]
     fn a_host_without_passthrough_measures_another_variant() {
         let mut host = host::fingerprint();
+        host.capabilities.fuse_uring = None;
         let variant = |options: &[&str]| DriverVariant {
             driver: NAME.into(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -116,5 +138,26 @@ mod tests {
         assert_eq!(here.options, ["threads=2", "passthrough=off"]);
         assert_eq!(here.label, "fuse-union (no passthrough)");
         assert_eq!(FuseUnion.variant_on(&host, &variant(&["passthrough=off"])), variant(&["passthrough=off"]));
+    }
+
+    #[test]
+    fn what_comes_by_io_uring_is_another_variant() {
+        let mut host = host::fingerprint();
+        host.capabilities.fuse_passthrough = Feature::available("Linux 6.18");
+        let with = |state: Feature, given: &[&str]| {
+            host.capabilities.fuse_uring = Some(state);
+            let options = given.iter().map(|option| (*option).to_owned()).collect();
+            let variant = DriverVariant { driver: NAME.into(), options, label: "ours".into(), twin_of: None };
+            let here = FuseUnion.variant_on(&host, &variant);
+            (here.label, here.options.join(","))
+        };
+        let (there, missing) = (|| Feature::available("on"), || Feature::missing("off", "switch it on"));
+        let both = |label: &str, options: &str| (label.to_owned(), options.to_owned());
+        let mut with = with;
+        assert_eq!(with(there(), &[]), both("ours (io_uring)", "uring=on"));
+        assert_eq!(with(there(), &["uring=on"]), both("ours", "uring=on"));
+        assert_eq!(with(there(), &["uring=off"]), both("ours", "uring=off"));
+        assert_eq!(with(missing(), &[]), both("ours", ""));
+        assert_eq!(with(missing(), &["uring=on"]), both("ours (no io_uring)", "uring=on,uring=off"));
     }
 }

@@ -15,6 +15,7 @@ pub(super) fn probe(privileges: Privileges) -> Capabilities {
     Capabilities {
         mount_api: mount_api(),
         fuse_passthrough: fuse_passthrough(privileges, &fuse),
+        fuse_uring: Some(fuse_uring(&fuse)),
         fuse,
         cachestat: cachestat(),
         drop_caches: drop_caches(),
@@ -61,6 +62,22 @@ fn fuse_passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
     match passthrough::try_passthrough() {
         Ok(()) => Feature::available("the kernel took a file"),
         Err(reason) => Feature::missing(reason, "use Linux 6.9 or later with CONFIG_FUSE_PASSTHROUGH"),
+    }
+}
+
+/// The kernel offers it to new mounts while its switch is on (fs/fuse/dev_uring.c, `enable_uring`), and who may not use io_uring cannot take it.
+fn fuse_uring(fuse: &Feature) -> Feature {
+    const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+    if !fuse.is_available() {
+        return fuse.clone();
+    }
+    match std::fs::read_to_string(SWITCH).map(|text| text.trim() == "Y") {
+        Ok(true) => match sys::fuse_ring::Ring::new(&[0], 1 << 20) {
+            Ok(_) => Feature::available(format!("{SWITCH} is on")),
+            Err(e) => Feature::missing(format!("io_uring: {e}"), "allow io_uring (kernel.io_uring_disabled, seccomp)"),
+        },
+        Ok(false) => Feature::missing(format!("{SWITCH} is off"), format!("as root: echo Y > {SWITCH}")),
+        Err(_) => Feature::missing(format!("no {SWITCH}"), "use Linux 6.14 or later with CONFIG_FUSE_IO_URING"),
     }
 }
 

@@ -90,6 +90,9 @@ pub struct Capabilities {
     pub fuse: Feature,
     /// FUSE_PASSTHROUGH (Linux 6.9, root).
     pub fuse_passthrough: Feature,
+    /// FUSE requests by io_uring (Linux 6.14, where it has been switched on). `None` in records from before it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuse_uring: Option<Feature>,
     /// cachestat(2) (Linux 6.5).
     pub cachestat: Feature,
     /// /proc/sys/vm/drop_caches can be written.

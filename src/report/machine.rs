@@ -64,10 +64,15 @@ fn machine(run: &Run) -> Block {
         ("New mount API", feature(&c.mount_api)),
         ("FUSE", feature(&c.fuse)),
         ("FUSE passthrough", feature(&c.fuse_passthrough)),
+    ]
+    .into_iter()
+    // Older records do not say.
+    .chain(c.fuse_uring.as_ref().map(|state| ("FUSE by io_uring", feature(state))))
+    .chain([
         ("cachestat", feature(&c.cachestat)),
         ("drop_caches", feature(&c.drop_caches)),
         ("pagemap with frame numbers", feature(&c.pagemap)),
-    ];
+    ]);
     pairs(guest.chain(found).collect())
 }
 

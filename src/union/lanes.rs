@@ -25,7 +25,7 @@ use crate::sys;
 use crate::sys::fuse_ring::{Event, IN_HEADER, Mailbox, OUT_HEADER, Ring};
 
 /// How a daemon begins the line that says that it goes without io_uring although the kernel offers it.
-pub(super) const NO_URING: &str = "fuse-union: without io_uring: ";
+pub const NO_URING: &str = "fuse-union: without io_uring: ";
 
 /// The most that a request or an answer carries beside its headers: what `fs` agrees on with the kernel.
 pub(super) const PAYLOAD: usize = 1 << 20;

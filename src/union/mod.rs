@@ -88,6 +88,7 @@ mod xattr;
 use std::path::PathBuf;
 
 pub use counters::Report;
+pub use lanes::NO_URING;
 pub use mount::{FS_TYPE, UnionMount, mount_background, remount};
 pub use options::{MountOptions, UnionOptions, describe_options, escape, lacks_a_layer, split_layers};
 pub use owners::Owners;

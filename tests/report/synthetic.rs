@@ -416,6 +416,7 @@ fn host() -> Host {
             mount_api: there(),
             fuse: there(),
             fuse_passthrough: there(),
+            fuse_uring: None,
             cachestat: there(),
             drop_caches: there(),
             pagemap: there(),
