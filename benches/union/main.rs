@@ -10,6 +10,8 @@
 //!
 //! Memory is at hand: a hypervisor that takes free memory away would otherwise fetch it in the middle of a copy.
 //!
+//! Requests come by /dev/fuse, but for the last questions: `io_uring`.
+//!
 //! Everything lies on a new ext4 in a file, so that no earlier use of a disk has a say, and nothing is removed before the end.
 //!
 //! Some questions are put to a FUSE file system that does nothing at all (null), or nothing but to show a folder through the kernel's passthrough
@@ -21,6 +23,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod data;
+mod io_uring;
 mod mirror;
 mod null;
 mod store;
@@ -64,7 +67,7 @@ pub struct Side {
     pub options: Vec<String>,
 }
 
-fn side(name: &'static str, driver: &str, options: &[&str]) -> Side {
+pub fn side(name: &'static str, driver: &str, options: &[&str]) -> Side {
     Side {
         name,
         driver: driver::by_name(driver).unwrap(),
@@ -146,4 +149,5 @@ fn main() {
     trees::mounting(&bench, &mut table);
     trees::unpacking(&bench, &mut table);
     trees::jobs(&bench, &mut table);
+    io_uring::against_the_device(&bench, &mut table, setup);
 }

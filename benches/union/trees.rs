@@ -18,7 +18,7 @@ use crate::{Bench, Side};
 
 const SIZE: u64 = 4 << 10;
 
-fn stack(bench: &Bench, depth: u32, files: u32) -> LayerStack {
+pub fn stack(bench: &Bench, depth: u32, files: u32) -> LayerStack {
     LayerStack::ensure(&bench.scratch.join("store"), &StackDefinition::study(depth, depth, files, SIZE), 1, &|_| ())
         .unwrap()
 }
@@ -178,7 +178,7 @@ pub fn listing(bench: &Bench, table: &mut Table) {
 }
 
 /// Cold look-ups a second in a folder, by one thread or by two that share the names. Thousands.
-fn rate(folder: &Path, names: &[CString], threads: usize) -> f64 {
+pub fn rate(folder: &Path, names: &[CString], threads: usize) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for part in names.chunks(names.len().div_ceil(threads)) {
@@ -200,13 +200,18 @@ pub fn threads(bench: &Bench, table: &mut Table) {
     }
     let stack = stack(bench, 2, bench.scale.of(8000));
     let names = names(&stack.targets().hits);
-    let ours = |threads| {
-        let container = Container::new(bench.union.driver, &bench.union.options, &stack, &bench.scratch);
+    let of = |side: &Side, threads| {
+        let container = Container::new(side.driver, &side.options, &stack, &bench.scratch);
         rate(&container.merged.join("data"), &names, threads)
     };
     let nothing = |threads| rate(&Mounted::new(&bench.scratch, &[null::SERVE.as_ref()]).at, &names, threads);
-    let (two, one) = in_turns(bench.scale.turns, || ours(2), || ours(1));
-    table.ratio(QUESTION, "k/s", &two, &one, Wanted::AtLeast(1.6));
+    for (side, name, wanted) in [
+        (&bench.union, QUESTION.to_owned(), Wanted::AtLeast(1.6)),
+        (&bench.overlay, format!("{QUESTION}, overlay2"), Wanted::Nothing),
+    ] {
+        let (two, one) = in_turns(bench.scale.turns, || of(side, 2), || of(side, 1));
+        table.ratio(&name, "k/s", &two, &one, wanted);
+    }
     let (two, one) = in_turns(bench.scale.turns, || nothing(2), || nothing(1));
     table.ratio(&format!("{QUESTION}, null"), "k/s", &two, &one, Wanted::Nothing);
 }
@@ -237,7 +242,7 @@ pub fn mounting(bench: &Bench, table: &mut Table) {
     table.figure("memory of a daemon at rest, 127 layers", "MiB", &own, Wanted::AtMost(10.0));
 }
 
-fn shell(script: &str, at: &Path) -> String {
+pub fn shell(script: &str, at: &Path) -> String {
     let output = Command::new("sh").arg("-ec").arg(script).current_dir(at).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -258,7 +263,7 @@ fn work_tree(at: &Path, files: u32) {
 }
 
 /// A job in a container, which must say what is expected. Milliseconds.
-fn job(script: &str, merged: &Path, expected: &str) -> f64 {
+pub fn job(script: &str, merged: &Path, expected: &str) -> f64 {
     let start = Instant::now();
     let said = shell(script, merged);
     let elapsed = start.elapsed().as_secs_f64() * 1e3;

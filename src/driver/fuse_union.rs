@@ -12,9 +12,15 @@ use crate::union::{NO_PASSTHROUGH, NO_URING, UnionOptions, escape};
 use crate::workload::{DEPTH_MAX, DriverVariant};
 
 const NAME: &str = "fuse-union";
-/// What a host without passthrough makes of every mount, as an option; and what one with or without io_uring does.
+/// What a host without passthrough makes of every mount, as an option.
 const NO_PASSTHROUGH_OPTION: &str = "passthrough=off";
-const URING: [&str; 2] = ["uring=off", "uring=on"];
+/// What every mount is that does not ask for io_uring.
+const NO_URING_OPTION: &str = "uring=off";
+
+/// Whether requests are to come by io_uring.
+fn asks_for_uring(options: &[String]) -> bool {
+    UnionOptions::parse(options).is_ok_and(|options| options.uring == Some(true))
+}
 
 /// The driver.
 pub(super) struct FuseUnion;
@@ -52,28 +58,24 @@ impl Driver for FuseUnion {
     }
 
     fn variant_on(&self, host: &Host, variant: &DriverVariant) -> DriverVariant {
+        let wants = UnionOptions::parse(&variant.options).is_ok_and(|options| options.passthrough);
         let mut variant = variant.clone();
-        let Ok(wants) = UnionOptions::parse(&variant.options) else { return variant };
-        if wants.passthrough && !host.capabilities.fuse_passthrough.is_available() {
+        if wants && !host.capabilities.fuse_passthrough.is_available() {
             variant.options.push(NO_PASSTHROUGH_OPTION.to_owned());
             variant.label.push_str(" (no passthrough)");
         }
-        let [off, on] = URING;
-        let asked = variant.options.iter().any(|option| option == on);
-        let offered = host.capabilities.fuse_uring.as_ref().is_some_and(Feature::is_available);
-        match (asked, offered) {
-            (true, false) => {
-                variant.options.push(off.to_owned());
-                variant.label.push_str(" (no io_uring)");
-            }
-            // Used wherever it is offered, unless told not to.
-            (false, true) if wants.uring => {
-                variant.options.push(on.to_owned());
-                variant.label.push_str(" (io_uring)");
-            }
-            _ => {}
-        }
         variant
+    }
+
+    fn availability_with(&self, options: &[String], host: &Host) -> Feature {
+        match &host.capabilities.fuse_uring {
+            Some(missing @ Feature::Missing { .. }) if asks_for_uring(options) => missing.clone(),
+            _ => self.availability(host),
+        }
+    }
+
+    fn answers_beside_callers(&self, options: &[String]) -> bool {
+        asks_for_uring(options)
     }
 
     fn counters_option(&self, file: &Path) -> Option<String> {
@@ -83,10 +85,16 @@ impl Driver for FuseUnion {
     }
 
     fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
-        let mount = daemon::serve(NAME, foreground_command(NAME, request), request.merged)?;
+        // What the kernel of one host offers, and that of another does not, is only used where a workload asks for it.
+        let mut options = request.options.to_vec();
+        if !asks_for_uring(&options) {
+            options.push(NO_URING_OPTION.to_owned());
+        }
+        let command = foreground_command(NAME, &MountRequest { options: &options, ..*request });
+        let mount = daemon::serve(NAME, command, request.merged)?;
         // Said before the mount answered, where it is said at all.
         let said = mount.daemon_said();
-        let wishes = [(NO_PASSTHROUGH, "passthrough", NO_PASSTHROUGH_OPTION), (NO_URING, "io_uring", URING[0])];
+        let wishes = [(NO_PASSTHROUGH, "passthrough", NO_PASSTHROUGH_OPTION), (NO_URING, "io_uring", NO_URING_OPTION)];
         let refused = wishes.into_iter().find_map(|(words, what, without)| {
             let reason = said.lines().find_map(|line| line.strip_prefix(words))?;
             Some(Deviation {
@@ -124,7 +132,6 @@ mod tests {
     #[test]
     fn a_host_without_passthrough_measures_another_variant() {
         let mut host = host::fingerprint();
-        host.capabilities.fuse_uring = None;
         let variant = |options: &[&str]| DriverVariant {
             driver: NAME.into(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
@@ -141,23 +148,21 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_by_io_uring_is_another_variant() {
+    fn io_uring_is_skipped_where_it_is_asked_for_and_not_offered() {
         let mut host = host::fingerprint();
-        host.capabilities.fuse_passthrough = Feature::available("Linux 6.18");
-        let with = |state: Feature, given: &[&str]| {
-            host.capabilities.fuse_uring = Some(state);
-            let options = given.iter().map(|option| (*option).to_owned()).collect();
-            let variant = DriverVariant { driver: NAME.into(), options, label: "ours".into(), twin_of: None };
-            let here = FuseUnion.variant_on(&host, &variant);
-            (here.label, here.options.join(","))
-        };
-        let (there, missing) = (|| Feature::available("on"), || Feature::missing("off", "switch it on"));
-        let both = |label: &str, options: &str| (label.to_owned(), options.to_owned());
-        let mut with = with;
-        assert_eq!(with(there(), &[]), both("ours (io_uring)", "uring=on"));
-        assert_eq!(with(there(), &["uring=on"]), both("ours", "uring=on"));
-        assert_eq!(with(there(), &["uring=off"]), both("ours", "uring=off"));
-        assert_eq!(with(missing(), &[]), both("ours", ""));
-        assert_eq!(with(missing(), &["uring=on"]), both("ours (no io_uring)", "uring=on,uring=off"));
+        host.capabilities.fuse = Feature::available("/dev/fuse");
+        let options = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        for (offered, words, same) in [
+            (Feature::missing("off", "switch it on"), &["uring=on"][..], false),
+            (Feature::missing("off", "switch it on"), &["uring=off"], true),
+            (Feature::missing("off", "switch it on"), &[], true),
+            (Feature::available("on"), &["uring=on"], true),
+        ] {
+            host.capabilities.fuse_uring = Some(offered.clone());
+            let found = FuseUnion.availability_with(&options(words), &host);
+            assert_eq!(found, if same { FuseUnion.availability(&host) } else { offered }, "{words:?}");
+        }
+        assert!(FuseUnion.answers_beside_callers(&options(&["uring=on"])));
+        assert!(!FuseUnion.answers_beside_callers(&[]));
     }
 }

@@ -65,6 +65,10 @@ pub trait Driver: Sync {
     fn availability_with(&self, _options: &[String], host: &Host) -> Feature {
         self.availability(host)
     }
+    /// Whether its daemon answers on the processor of whoever asks, so that it is not to be kept away from the probe's.
+    fn answers_beside_callers(&self, _options: &[String]) -> bool {
+        false
+    }
     /// What this host makes of a variant. An option that the host refuses is spelled out, in the label too, so that nobody compares the
     /// numbers with those of a host that grants it.
     fn variant_on(&self, _host: &Host, variant: &DriverVariant) -> DriverVariant {

@@ -109,7 +109,8 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     };
     // Daemons inherit where they may run. Many processes have every processor, and so have the daemons then.
     let alone = case.params.processes == 1;
-    let daemon_cpus = if alone { &job.daemon_cpus[..] } else { &[] };
+    let apart = alone && !driver.answers_beside_callers(&case.driver.options);
+    let daemon_cpus = if apart { &job.daemon_cpus[..] } else { &[] };
     confine(daemon_cpus).map_err(|e| anyhow::anyhow!("confine daemons to CPUs {daemon_cpus:?}: {e}"))?;
     let probe = probe::by_name(case.probe);
     if probe.rehearses(&case.params) {

@@ -240,7 +240,7 @@ impl fuser::Filesystem for Edge {
         let most = lanes::PAYLOAD as u32;
         let _ = config.set_max_write(most);
         let _ = config.set_max_readahead(most);
-        if self.0.options.uring && config.capabilities().contains(InitFlags::FUSE_OVER_IO_URING) {
+        if self.0.options.uring != Some(false) && config.capabilities().contains(InitFlags::FUSE_OVER_IO_URING) {
             self.0.prepare_lanes(|| config.add_capabilities(InitFlags::FUSE_OVER_IO_URING).is_ok());
         }
         Ok(())

@@ -1,13 +1,17 @@
 //! Requests by io_uring (Linux 6.14) instead of by read(2) and write(2) of /dev/fuse.
 //!
-//! The kernel has a queue for each processor. Two lanes or more serve each of them: threads that stay on that processor, so that the caller
-//! and who answers it need not wake another one, each with a ring of its own. The kernel gives a request to the lane that was free last; while one is at what takes long, the other is there. All that `crew` and
-//! `linger` do for threads of /dev/fuse is not needed here. Those go on, for what the kernel still sends that way: forgets and interrupts.
+//! The kernel has a queue for each processor. Two lanes or more serve each of them: threads that stay on that processor, each with a ring of
+//! its own, so that neither the caller nor who answers it has to wake another processor. The kernel gives a request to the lane that was
+//! free last; while that one is at what takes long, the others are there, and no crew is needed. Threads of /dev/fuse go on, for what the
+//! kernel still sends that way: forgets and interrupts.
 //!
-//! fuser reads and writes a file, and knows no rings. So each lane has a session of fuser's own, and a mailbox in the place of the device. Nobody waits at a
-//! mailbox: at the end of its turn, after the answer, the thread itself takes the answer out, hands it to the kernel, waits for the next request
-//! and puts that in; then fuser finds it. This costs four short system calls a request, where a context switch would cost more. It
-//! asks of every operation of `fs` to hold a turn: what has none is not asked for ([`OPERATIONS`]).
+//! A lane lingers as other threads do, and not only for the next request: a processor on which somebody looks for work is none that the
+//! scheduler moves a caller to. Without it a caller that is alone goes to another processor with every answer, and that one has to be woken.
+//!
+//! fuser reads and writes a file, and knows no rings. So each lane has a session of fuser's own, and a mailbox in the place of the device.
+//! Nobody waits at a mailbox: at the end of its turn, after the answer, the thread itself takes the answer out, hands it to the kernel, waits
+//! for the next request and puts that in; then fuser finds it. This costs four short system calls a request, where a thread in between
+//! would cost two context switches. It asks of every operation of `fs` to hold a turn: what has none is not let in ([`OPERATIONS`]).
 
 use std::cell::RefCell;
 use std::io;
@@ -38,7 +42,7 @@ const DESCRIPTORS: usize = 3;
 /// `enum fuse_opcode`, as far as it is needed here.
 const INIT: u32 = 26;
 const DESTROY: u32 = 38;
-/// The kernel asks for it file systems on a block device alone.
+/// The kernel asks this of file systems on a block device alone. Here it is what a lane's thread is given first.
 const BMAP: u32 = 37;
 
 /// Operations that `fs` answers: lookup, getattr, setattr, readlink, symlink, mknod, mkdir, unlink, rmdir, rename, link, open, read, write,
@@ -66,17 +70,19 @@ pub(super) struct Lane {
 thread_local!(static LANE: RefCell<Option<Lane>> = const { RefCell::new(None) });
 
 /// Lanes for all queues of this machine. They are made before the kernel is told that there will be some: from then on it holds requests
-/// back until all of them are registered. Fails where io_uring is forbidden, and where there are too few descriptors (`limit`).
-pub(super) fn prepare(limit: usize) -> io::Result<Vec<Lane>> {
+/// back until all of them are registered. None, unless `anyway`, where this process may not run on every processor: who asks on another one
+/// is answered sooner by /dev/fuse. Fails where io_uring is forbidden, and where there are too few descriptors (`limit`).
+pub(super) fn prepare(anyway: bool, limit: usize) -> io::Result<Vec<Lane>> {
     // fuser makes a buffer for the largest request there could be, two of them for each lane.
     sys::memory::map_pieces_from(16 << 20);
     // There are as many queues as there could ever be processors.
-    const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
-    let text = std::fs::read_to_string(POSSIBLE)?;
-    let possible = processors(&text).ok_or_else(|| io::Error::other(format!("{POSSIBLE} says {:?}", text.trim())))?;
+    let (possible, online) = (processors("possible")?, processors("online")?);
     let allowed = rustix::thread::sched_getaffinity(None)?;
     let ours = |processor: u16| usize::from(processor) < CpuSet::MAX_CPU && allowed.is_set(processor.into());
     let (here, elsewhere): (Vec<u16>, Vec<u16>) = possible.into_iter().partition(|processor| ours(*processor));
+    if !anyway && online.iter().any(|processor| elsewhere.contains(processor)) {
+        return Ok(Vec::new());
+    }
     let each = (LANES / here.len().max(1)).max(LANES_EACH);
     let descriptors = each * (here.len() + 1) * DESCRIPTORS;
     if descriptors > limit / 8 {
@@ -91,8 +97,15 @@ pub(super) fn prepare(limit: usize) -> io::Result<Vec<Lane>> {
         .collect()
 }
 
+/// The processors of a kind.
+fn processors(kind: &str) -> io::Result<Vec<u16>> {
+    let path = format!("/sys/devices/system/cpu/{kind}");
+    let text = std::fs::read_to_string(&path)?;
+    parse(&text).ok_or_else(|| io::Error::other(format!("{path} says {:?}", text.trim())))
+}
+
 /// A list of processors as the kernel writes it: `0-3,5`.
-fn processors(text: &str) -> Option<Vec<u16>> {
+fn parse(text: &str) -> Option<Vec<u16>> {
     let range = |range: &str| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         Some(first.parse().ok()?..=last.parse().ok()?)
@@ -262,10 +275,10 @@ mod tests {
     #[test]
     fn lists_of_processors() {
         for (text, list) in [("0-1\n", vec![0, 1_u16]), ("0", vec![0]), ("0-2,5,7-8", vec![0, 1, 2, 5, 7, 8])] {
-            assert_eq!(processors(text), Some(list), "{text:?}");
+            assert_eq!(parse(text), Some(list), "{text:?}");
         }
         for text in ["", "0-", "a", "1,,2"] {
-            assert_eq!(processors(text), None, "{text:?}");
+            assert_eq!(parse(text), None, "{text:?}");
         }
     }
 }

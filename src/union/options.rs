@@ -21,9 +21,10 @@ pub struct UnionOptions {
     /// How long the thread that waits for requests looks for the next one before it sleeps, while they come in quick succession;
     /// `linger=MICROSECONDS`. Default 50; 0 on a machine with one processor.
     pub linger: Duration,
-    /// Take requests by io_uring where the kernel offers it; `uring=on|off`. Default on. It needs Linux 6.14 and
-    /// `/sys/module/fuse/parameters/enable_uring`, which is off where nobody has switched it on.
-    pub uring: bool,
+    /// Take requests by io_uring where the kernel offers it; `uring=on|off`. It needs Linux 6.14 and
+    /// `/sys/module/fuse/parameters/enable_uring`, which is off where nobody has switched it on. Default (`None`): on, unless this process may
+    /// not run on all processors on which callers may be.
+    pub uring: Option<bool>,
     /// Let the kernel read and write opened files by itself where it can; `passthrough=on|off`. Default on. It needs Linux 6.9 and
     /// CAP_SYS_ADMIN outside any user namespace; where that is missing the daemon serves the data, and says so once.
     pub passthrough: bool,
@@ -53,7 +54,7 @@ impl Default for UnionOptions {
                 Ok(Some(1)) => Duration::ZERO,
                 _ => Duration::from_micros(50),
             },
-            uring: true,
+            uring: None,
             passthrough: true,
             fsync: false,
             ttl_seconds: 86_400,
@@ -137,7 +138,7 @@ const WORDS: &[Word] = &[
         "uring",
         "=on|off",
         Class::Serve,
-        "Take requests by io_uring where the kernel offers it (/sys/module/fuse/parameters/enable_uring) [default: on]",
+        "Take requests by io_uring where the kernel offers it (/sys/module/fuse/parameters/enable_uring) [default: on, unless kept off some processors]",
     ),
     (
         "passthrough",
@@ -346,7 +347,7 @@ impl UnionConfig {
             "workdir" => self.work = Some(path()),
             "threads" => options.threads = number(&shown, &text, 1, 64)? as usize,
             "linger" => options.linger = Duration::from_micros(number(&shown, &text, 0, 10_000)?),
-            "uring" => options.uring = switch(&shown, &key, &text)?,
+            "uring" => options.uring = Some(switch(&shown, &key, &text)?),
             "passthrough" => options.passthrough = switch(&shown, &key, &text)?,
             "fsync" => options.fsync = switch(&shown, &key, &text)?,
             "volatile" => options.fsync = false,

@@ -58,7 +58,8 @@ pub(super) struct Union {
     /// None where nothing can be changed.
     pub(super) spare: Option<Arc<Spare>>,
     next_scratch: AtomicU64,
-    max_cached_fds: usize,
+    /// How many files this process may have open. Directories may take a quarter of them, each for itself.
+    file_limit: usize,
 }
 
 impl Union {
@@ -66,7 +67,6 @@ impl Union {
         let file_limit = raise_file_limit();
         make_room_for_files(file_limit);
         raise_size_limit();
-        let max_cached_fds = file_limit / 4;
         let layers = Layers::open(config)?;
         let lowers: Vec<Layer> = (0..layers.depth()).map(|n| n as Layer).collect();
         let top = if layers.writable() { UPPER } else { 0 };
@@ -96,7 +96,7 @@ impl Union {
             copier: Copier::default(),
             spare,
             next_scratch: AtomicU64::new(0),
-            max_cached_fds,
+            file_limit,
         };
         // An unreadable or opaque root shows now, not at the first look-up.
         let root = union.inode(ROOT).map_err(|errno| UnionError::io("find", "/", errno))?;
@@ -119,8 +119,8 @@ impl Union {
 
     /// Gets lanes ready, if the kernel agrees to use them.
     pub(super) fn prepare_lanes(&self, agree: impl FnOnce() -> bool) {
-        match lanes::prepare(self.max_cached_fds * 4) {
-            Ok(ready) if agree() => *lock(&self.lanes) = ready,
+        match lanes::prepare(self.options.uring.unwrap_or(false), self.file_limit) {
+            Ok(ready) if !ready.is_empty() && agree() => *lock(&self.lanes) = ready,
             Ok(_) => {}
             Err(error) => eprintln!("{NO_URING}{error}"),
         }
@@ -211,7 +211,7 @@ impl Union {
     /// Keeps a descriptor of a directory for the next time. Past the limit, descriptors live only as long as their operation.
     pub(super) fn keep_fd(&self, inode: &Inode, layer: Layer, fd: &Arc<OwnedFd>) {
         let Some(dir) = &inode.dir else { return };
-        if CACHED_FDS.load(Ordering::Relaxed) < self.max_cached_fds {
+        if CACHED_FDS.load(Ordering::Relaxed) < self.file_limit / 4 {
             let mut fds = lock(&dir.fds);
             if let Err(place) = fds.binary_search_by_key(&layer, |(layer, _)| *layer) {
                 CACHED_FDS.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::process::Command;
 
-use crate::bed::{Bed, PROGRAM};
+use crate::bed::{Bed, PROGRAM, has_ended, wait_until};
 use crate::fixture::{self, here, text, write_all};
 
 const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
@@ -75,13 +75,21 @@ fn callers_on_processors_that_the_daemon_may_not_use_are_served() {
         return;
     }
     let bed = Bed::new();
-    let words = bed.words("");
-    let output = Command::new("taskset")
-        .args(["--cpu-list", "0", PROGRAM, "-o", &words, "mnt"])
-        .current_dir(bed.at("."))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let confined = |words: &str| {
+        let words = bed.words(words);
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0", PROGRAM, "-o", &words, "mnt"]).current_dir(bed.at("."));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    // Not unless told to.
+    let said = confined("");
+    assert!(lanes(&bed) == 0 && !said.contains("io_uring"), "{said}");
+    bed.unmount();
+    wait_until("the end of the first mount", || has_ended(bed.pid()));
+    confined("uring=on");
     assert!(lanes(&bed) >= 2);
     for processor in ["0", "1"] {
         let file = bed.at(&format!("mnt/d/new{processor}"));
