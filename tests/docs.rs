@@ -1,9 +1,10 @@
 //! The figures that the documents quote are those of a committed run, and regenerate from it.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use layerbench::analysis::{ResultSet, Verdict, claims};
+use layerbench::analysis::{JobView, Operation, ParallelView, ResultSet, Verdict, claims, compare, human, operations};
 use layerbench::record::{MediumClass, Run, list_runs};
 use layerbench::report::{RenderedReport, render};
 
@@ -46,6 +47,52 @@ fn the_page_of_file_systems_quotes_a_run_with_several() {
 }
 
 #[test]
+fn the_page_of_io_uring_quotes_the_same_questions_on_a_prepared_machine_and_on_one_that_is_not() {
+    let plain = linked("docs/io_uring.md").pop().unwrap();
+    let (prepared, _) = quotes("docs/io_uring.md", |run, _| by_io_uring(run, &Run::load(&plain).unwrap()));
+    let awake = |run: &Run| run.manifest.instrument.as_ref().is_some_and(|instrument| instrument.awake.is_available());
+    let plain = Run::load(&plain).unwrap();
+    assert!(awake(&prepared) && !awake(&plain));
+    committed(&plain, Path::new(env!("CARGO_TARGET_TMPDIR")));
+}
+
+/// A line for each question: what /dev/fuse takes, what io_uring takes, and the second to the first, on both machines.
+fn by_io_uring(prepared: &Run, plain: &Run) -> String {
+    let sets = [prepared, plain].map(ResultSet::of);
+    let store = |set: &ResultSet| set.stores.first().unwrap().clone();
+    let mut lines = [const { BTreeMap::new() }; 2];
+    let mut order = Vec::new();
+    for (lines, set) in lines.iter_mut().zip(&sets) {
+        let store = store(set);
+        let parallel = ParallelView::all(set, &store).into_iter().flat_map(|view| {
+            let label = view.label;
+            view.points
+                .into_iter()
+                .map(move |(_, point)| Operation { label: format!("{label}, {}", point.label), ..point })
+        });
+        let jobs = JobView::of(set, &store).into_iter().flat_map(|view| view.jobs.into_iter().map(|(_, job)| job));
+        for operation in operations(set, &store).into_iter().chain(parallel).chain(jobs) {
+            let of = |label: &str| operation.of(label).unwrap_or_else(|| panic!("{}: no {label}", operation.label));
+            let (device, ring) = (of("fuse-union uring=off"), of("fuse-union uring=on"));
+            let compared = compare(ring, device).unwrap();
+            let ratio = human::ratio(compared.ratio);
+            let shown = if compared.difference.is_found() { format!("**{ratio}**") } else { ratio };
+            let overlay = human::ns(of("overlay2 volatile").p50());
+            let text = format!("{overlay} | {} | {} | {shown}", human::ns(device.p50()), human::ns(ring.p50()));
+            if lines.insert(operation.label.clone(), text).is_none() && !order.contains(&operation.label) {
+                order.push(operation.label.clone());
+            }
+        }
+    }
+    let head = "overlay2 volatile | /dev/fuse | io_uring | ratio";
+    let rows = order.iter().map(|label| format!("| {label} | {} | {} |\n", lines[0][label], lines[1][label]));
+    format!(
+        "| | prepared: {head} | as it is: {head} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{}",
+        rows.collect::<String>()
+    )
+}
+
+#[test]
 fn the_page_of_aufs_quotes_a_run_with_aufs_and_says_what_became_of_each_claim() {
     let (run, _) = quotes("docs/aufs.md", |run, report| {
         let results = ResultSet::of(run);
@@ -71,17 +118,10 @@ fn sentences(_: &Run, report: &RenderedReport) -> String {
 
 /// Checks that a page has `figures` of the run in results/ that it links, and that the committed report is the one which the run gives.
 fn quotes(page: &str, figures: impl Fn(&Run, &RenderedReport) -> String) -> (Run, RenderedReport) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let runs = list_runs(&root.join("results")).unwrap();
-    // Results of one's own may lie beside it.
-    let path = root.join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(&path).unwrap();
-    let named =
-        |run: &Path| run.file_name().is_some_and(|name| text.contains(&format!("results/{}/)", name.display())));
-    let folder =
-        runs.iter().find(|run| named(run)).unwrap_or_else(|| panic!("{page} links no run that is in results/"));
-    let run = Run::load(folder).unwrap();
-    assert!(run.damaged.is_empty() && !run.truncated && !run.manifest.smoke);
+    let folder = linked(page).swap_remove(0);
+    let run = Run::load(&folder).unwrap();
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let report = render(&run, &scratch.path().join("report")).unwrap();
     let expected = figures(&run, &report);
@@ -93,11 +133,30 @@ fn quotes(page: &str, figures: impl Fn(&Run, &RenderedReport) -> String) -> (Run
         return (run, report);
     }
     assert_eq!(found, expected, "{page} does not say what its run says: UPDATE_GOLDEN=1 if this is meant");
-    let committed = root.join("reports").join(folder.file_name().unwrap()).join("index.md");
+    committed(&run, scratch.path());
+    (run, report)
+}
+
+/// The runs that a page links, in the order of their names. Results of one's own may lie beside them.
+fn linked(page: &str) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join(page)).unwrap();
+    let named =
+        |run: &PathBuf| run.file_name().is_some_and(|name| text.contains(&format!("results/{}/)", name.display())));
+    let runs: Vec<_> = list_runs(&root.join("results")).unwrap().into_iter().filter(named).collect();
+    assert!(!runs.is_empty(), "{page} links no run that is in results/");
+    runs
+}
+
+/// Checks that the committed report of a run is the one which the run gives.
+fn committed(run: &Run, scratch: &Path) {
+    assert!(run.damaged.is_empty() && !run.truncated && !run.manifest.smoke);
+    let scratch = tempfile::tempdir_in(scratch).unwrap();
+    let report = render(run, &scratch.path().join("report")).unwrap();
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports").join(&run.manifest.run).join("index.md");
     let (found, expected) = (fs::read_to_string(&committed).unwrap(), fs::read_to_string(&report.markdown).unwrap());
     for (i, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {
         assert_eq!(found, expected, "{}:{}: render it again", committed.display(), i + 1);
     }
     assert_eq!(found.len(), expected.len(), "{}", committed.display());
-    (run, report)
 }
