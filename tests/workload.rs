@@ -293,6 +293,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
             "copy-up",
             "debian",
             "file-systems",
+            "io_uring",
             "jobs",
             "kernels",
             "lookup",
