@@ -16,5 +16,5 @@ before=$(cat $switch)
 trap 'echo $before > $switch' EXIT
 trap 'exit 130' HUP INT TERM
 echo Y > $switch
-${CARGO:-cargo} test --locked --test union --test helper --test conformance --test fsx --test jobs --test parallel
+${CARGO:-cargo} test --locked --test union --test helper --test conformance --test fsx
 [ "$(id -u)" != 0 ] || tests/as-user.sh union helper

@@ -7,10 +7,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use io_uring::squeue::Entry128;
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, SubmitArgs};
 use io_uring::{EnterFlags, IoUring, opcode};
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
 
@@ -122,24 +121,14 @@ impl Request<'_> {
     }
 }
 
-/// What a ring has been told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// There is a request in this slot.
-    Request(usize),
-    /// Nothing came in time.
-    Nothing,
-    /// The connection has ended.
-    End,
-}
-
 /// The ring of one thread.
 pub struct Ring {
     /// Dropped before the memory that it lends to the kernel.
     ring: IoUring<Entry128>,
     slots: Vec<Slot>,
     device: Option<Arc<OwnedFd>>,
-    wait: EnterFlags,
+    /// How to wait.
+    flags: EnterFlags,
 }
 
 impl std::fmt::Debug for Ring {
@@ -164,8 +153,8 @@ impl Ring {
         let slot = |&queue: &u16| Ok(Slot { queue, memory: Memory::new(page + payload, None)?, lent: false });
         let slots = queues.iter().map(slot).collect::<io::Result<_>>()?;
         // A thread that waits for requests is idle, and not waiting for a disk.
-        let wait = if ring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
-        Ok(Ring { ring, slots, device: None, wait })
+        let flags = if ring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
+        Ok(Ring { ring, slots, device: None, flags })
     }
 
     /// Makes this the ring of the calling thread, and registers its slots with the connection. The kernel gives requests to rings once
@@ -221,38 +210,32 @@ impl Ring {
         self.ring.submit().map(|_| ())
     }
 
-    /// Whether [`next`](Ring::next) would return at once.
+    /// Whether [`wait`](Ring::wait) would return at once.
     pub fn is_ready(&mut self) -> bool {
         self.ring.submission().taskrun() || !self.ring.completion().is_empty()
     }
 
-    /// Hands answers to the kernel, and waits for the next event: for as long as it takes, or for so long.
-    pub fn next(&mut self, patience: Option<Duration>) -> io::Result<Event> {
+    /// Hands answers to the kernel, and waits for the next request. Its slot; `None` once the connection has ended.
+    pub fn wait(&mut self) -> io::Result<Option<usize>> {
         loop {
             // Dropped before waiting, so that the kernel learns what has been read.
             let event = self.ring.completion().next();
             if let Some(event) = event {
                 let slot = usize::try_from(event.user_data()).map_err(io::Error::other)?;
                 match -event.result() {
-                    0 => return Ok(Event::Request(slot)),
+                    0 => return Ok(Some(slot)),
                     libc::ENOTCONN | libc::ECONNABORTED | libc::ECANCELED => {
                         if let Some(slot) = self.slots.get_mut(slot) {
                             slot.lent = false;
                         }
-                        return Ok(Event::End);
+                        return Ok(None);
                     }
                     errno => return Err(io::Error::from_raw_os_error(errno)),
                 }
             }
-            let time = patience.map(Timespec::from);
-            let arguments = match &time {
-                Some(time) => SubmitArgs::new().timespec(time),
-                None => SubmitArgs::new(),
-            };
-            match self.ring.submitter().submit_with_args_and_flags(1, &arguments, self.wait) {
+            match self.ring.submitter().submit_with_args_and_flags(1, &SubmitArgs::new(), self.flags) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ETIME) => return Ok(Event::Nothing),
                 Err(error) => return Err(error),
             }
         }

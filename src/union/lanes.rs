@@ -26,7 +26,7 @@ use super::fs::Edge;
 use super::node::lock;
 use super::state::Union;
 use crate::sys;
-use crate::sys::fuse_ring::{Event, IN_HEADER, Mailbox, OUT_HEADER, Ring};
+use crate::sys::fuse_ring::{IN_HEADER, Mailbox, OUT_HEADER, Ring};
 
 /// How a daemon begins the line that says that it goes without io_uring although the kernel offers it.
 pub const NO_URING: &str = "fuse-union: without io_uring: ";
@@ -178,20 +178,15 @@ impl Lane {
 
     /// Waits for the next request that `fs` answers.
     fn next(&mut self) -> io::Result<Option<usize>> {
-        loop {
-            match self.ring.next(None)? {
-                Event::Request(slot) => {
-                    let request = self.ring.request(slot);
-                    if OPERATIONS.contains(&request.opcode()) {
-                        return Ok(Some(slot));
-                    }
-                    let refusal = refusal(request.unique(), libc::ENOSYS);
-                    self.ring.answer(slot, &refusal, &[])?;
-                }
-                Event::Nothing => {}
-                Event::End => return Ok(None),
+        while let Some(slot) = self.ring.wait()? {
+            let request = self.ring.request(slot);
+            if OPERATIONS.contains(&request.opcode()) {
+                return Ok(Some(slot));
             }
+            let refusal = refusal(request.unique(), libc::ENOSYS);
+            self.ring.answer(slot, &refusal, &[])?;
         }
+        Ok(None)
     }
 
     /// Takes the answer out of the mailbox and hands it to the kernel.

@@ -54,6 +54,8 @@ pub const VARIANTS: &[Variant] = &[
     variant("aufs", &[]),
     variant("fuse-union", &[]),
     variant("fuse-union", &["passthrough=off", "threads=1"]),
+    // Where the kernel offers it: tests/with-io-uring.sh.
+    variant("fuse-union", &["uring=on"]),
     variant("fuse-overlayfs", &[]),
 ];
 
@@ -90,7 +92,7 @@ pub fn for_each(body: impl Fn(&Variant)) {
 
 /// Why a variant cannot run here.
 fn missing(variant: &Variant, host: &Host) -> Option<String> {
-    match variant.driver().availability(host) {
+    match variant.driver().availability_with(&variant.options(), host) {
         Feature::Missing { reason, remedy } => Some(format!("{reason}; {remedy}")),
         Feature::Available { .. } if variant.needs_root && host.privileges != Privileges::Root => {
             Some("needs root outside a user namespace".into())
