@@ -30,6 +30,7 @@ use super::counters::Kind;
 use super::lanes;
 use super::linger::Pace;
 use super::node::lock;
+use super::options::processors;
 use super::spare::Spare;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
@@ -173,7 +174,7 @@ impl Crew {
         if linger > Duration::ZERO {
             // Set once: a crew has one session.
             let _ = self.device.set(device.try_clone_to_owned()?);
-            let _ = self.pace.set(Pace::new(linger, spare));
+            let _ = self.pace.set(Pace::new(linger, processors(), spare));
         }
         Ok(())
     }

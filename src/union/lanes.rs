@@ -5,8 +5,9 @@
 //! free last; while that one is at what takes long, the others are there, and no crew is needed. Threads of /dev/fuse go on, for what the
 //! kernel still sends that way: forgets and interrupts.
 //!
-//! A lane lingers as other threads do, and not only for the next request: a processor on which somebody looks for work is none that the
-//! scheduler moves a caller to. Without it a caller that is alone goes to another processor with every answer, and that one has to be woken.
+//! A lane lingers as other threads do, and on a machine with two processors not only for the next request: a processor on which somebody
+//! looks for work is none that the scheduler moves a caller to. Without it a caller that is alone goes to the other processor with every
+//! answer, and that one has to be woken.
 //!
 //! fuser reads and writes a file, and knows no rings. So each lane has a session of fuser's own, and a mailbox in the place of the device.
 //! Nobody waits at a mailbox: at the end of its turn, after the answer, the thread itself takes the answer out, hands it to the kernel, waits

@@ -21,6 +21,9 @@ pub(super) struct Pace {
     since: Instant,
     /// How long to look for the next one, in nanoseconds.
     linger: u64,
+    /// Whether to go on looking when another thread has got the next one. On two processors the caller then stays there: see `lanes`. Among more
+    /// there is always one to which it is moved, and to look on all that it left would be a waste.
+    stays: bool,
     /// When the last turn ended, in nanoseconds.
     ended: AtomicU64,
     /// How many requests have come in quick succession.
@@ -38,10 +41,10 @@ impl Pace {
         nanoseconds(self.since.elapsed())
     }
 
-    /// `linger` is how long to look; `spare` is what is made ready meanwhile.
-    pub(super) fn new(linger: Duration, spare: Option<Arc<Spare>>) -> Pace {
-        let (since, linger) = (Instant::now(), nanoseconds(linger));
-        Pace { since, linger, ended: AtomicU64::new(0), brisk: AtomicU32::new(0), spare }
+    /// `linger` is how long to look, on a machine of so many `processors`; `spare` is what is made ready meanwhile.
+    pub(super) fn new(linger: Duration, processors: usize, spare: Option<Arc<Spare>>) -> Pace {
+        let (since, linger, stays) = (Instant::now(), nanoseconds(linger), processors <= 2);
+        Pace { since, linger, stays, ended: AtomicU64::new(0), brisk: AtomicU32::new(0), spare }
     }
 
     /// Whether the next request may be there soon.
@@ -71,6 +74,9 @@ impl Pace {
             if there() {
                 return;
             }
+            if !self.stays && elsewhere() {
+                break;
+            }
             if !behind.drop_one() {
                 std::thread::yield_now();
             }
@@ -95,14 +101,14 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        let pace = Pace::new(Duration::from_millis(200), None);
+        let pace = Pace::new(Duration::from_millis(200), 2, None);
         (0..BRISK).for_each(|_| pace.request());
         pace
     }
 
     #[test]
     fn a_thread_looks_for_the_next_request_once_they_come_quickly_and_until_that_is_in_vain() {
-        let (pace, behind) = (Pace::new(Duration::from_millis(200), None), &Behind::default());
+        let (pace, behind) = (Pace::new(Duration::from_millis(200), 2, None), &Behind::default());
         pace.linger(behind, &mut || panic!("not looked for"), || false);
         (0..BRISK).for_each(|_| pace.request());
         assert!(pace.is_brisk());
@@ -112,6 +118,18 @@ mod tests {
         assert!(pace.is_brisk(), "another thread has got it");
         pace.linger(behind, &mut || false, || false);
         assert!(!pace.is_brisk(), "nothing came");
+    }
+
+    #[test]
+    fn among_many_processors_nobody_looks_for_what_another_thread_has_got() {
+        for (processors, looks_once) in [(2, false), (3, true)] {
+            let (pace, behind) = (Pace::new(Duration::from_millis(200), processors, None), &Behind::default());
+            (0..BRISK).for_each(|_| pace.request());
+            let mut looks = 0;
+            pace.linger(behind, &mut || (looks += 1, false).1, || true);
+            assert_eq!(looks == 1, looks_once, "{processors} processors, {looks} looks");
+            assert!(pace.is_brisk(), "it is to be looked for again");
+        }
     }
 
     #[test]

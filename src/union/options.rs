@@ -49,11 +49,7 @@ impl Default for UnionOptions {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         UnionOptions {
             threads: processors.clamp(2, 8),
-            // Of the machine, and not those that this process may run on: who asks may run on others.
-            linger: match nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN) {
-                Ok(Some(1)) => Duration::ZERO,
-                _ => Duration::from_micros(50),
-            },
+            linger: if self::processors() == 1 { Duration::ZERO } else { Duration::from_micros(50) },
             uring: None,
             passthrough: true,
             fsync: false,
@@ -64,6 +60,12 @@ impl Default for UnionOptions {
             mount: MountOptions::default(),
         }
     }
+}
+
+/// Processors of the machine, and not those that this process may run on: who asks may run on others. Not knowing means two.
+pub(super) fn processors() -> usize {
+    let online = nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online.and_then(|online| usize::try_from(online).ok()).unwrap_or(2)
 }
 
 /// What mount(8) knows of every file system, and who may use the mount.
