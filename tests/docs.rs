@@ -1,6 +1,5 @@
 //! The figures that the documents quote are those of a committed run, and regenerate from it.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,30 +47,27 @@ fn the_page_of_file_systems_quotes_a_run_with_several() {
 
 #[test]
 fn the_page_of_io_uring_quotes_the_same_questions_on_a_prepared_machine_and_on_one_that_is_not() {
-    let plain = linked("docs/io_uring.md").pop().unwrap();
-    let (prepared, _) = quotes("docs/io_uring.md", |run, _| by_io_uring(run, &Run::load(&plain).unwrap()));
+    let plain = Run::load(&linked("docs/io_uring.md").pop().unwrap()).unwrap();
+    let (prepared, _) = quotes("docs/io_uring.md", |run, _| by_io_uring(run, &plain));
     let awake = |run: &Run| run.manifest.instrument.as_ref().is_some_and(|instrument| instrument.awake.is_available());
-    let plain = Run::load(&plain).unwrap();
     assert!(awake(&prepared) && !awake(&plain));
-    committed(&plain, Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    committed(&plain, &render(&plain, &scratch.path().join("report")).unwrap());
 }
 
 /// A line for each question: what /dev/fuse takes, what io_uring takes, and the second to the first, on both machines.
 fn by_io_uring(prepared: &Run, plain: &Run) -> String {
-    let sets = [prepared, plain].map(ResultSet::of);
-    let store = |set: &ResultSet| set.stores.first().unwrap().clone();
-    let mut lines = [const { BTreeMap::new() }; 2];
-    let mut order = Vec::new();
-    for (lines, set) in lines.iter_mut().zip(&sets) {
-        let store = store(set);
-        let parallel = ParallelView::all(set, &store).into_iter().flat_map(|view| {
+    let lines = [prepared, plain].map(|run| {
+        let set = &ResultSet::of(run);
+        let store = set.stores.first().unwrap();
+        let parallel = ParallelView::all(set, store).into_iter().flat_map(|view| {
             let label = view.label;
             view.points
                 .into_iter()
                 .map(move |(_, point)| Operation { label: format!("{label}, {}", point.label), ..point })
         });
-        let jobs = JobView::of(set, &store).into_iter().flat_map(|view| view.jobs.into_iter().map(|(_, job)| job));
-        for operation in operations(set, &store).into_iter().chain(parallel).chain(jobs) {
+        let jobs = JobView::of(set, store).into_iter().flat_map(|view| view.jobs.into_iter().map(|(_, job)| job));
+        let line = |operation: Operation| {
             let of = |label: &str| operation.of(label).unwrap_or_else(|| panic!("{}: no {label}", operation.label));
             let (device, ring) = (of("fuse-union uring=off"), of("fuse-union uring=on"));
             let compared = compare(ring, device).unwrap();
@@ -79,13 +75,17 @@ fn by_io_uring(prepared: &Run, plain: &Run) -> String {
             let shown = if compared.difference.is_found() { format!("**{ratio}**") } else { ratio };
             let overlay = human::ns(of("overlay2 volatile").p50());
             let text = format!("{overlay} | {} | {} | {shown}", human::ns(device.p50()), human::ns(ring.p50()));
-            if lines.insert(operation.label.clone(), text).is_none() && !order.contains(&operation.label) {
-                order.push(operation.label.clone());
-            }
-        }
-    }
+            (operation.label, text)
+        };
+        operations(set, store).into_iter().chain(parallel).chain(jobs).map(line).collect::<Vec<_>>()
+    });
     let head = "overlay2 volatile | /dev/fuse | io_uring | ratio";
-    let rows = order.iter().map(|label| format!("| {label} | {} | {} |\n", lines[0][label], lines[1][label]));
+    let [prepared, plain] = lines;
+    assert_eq!(prepared.len(), plain.len());
+    let rows = prepared.into_iter().zip(plain).map(|((label, prepared), (same, plain))| {
+        assert_eq!(label, same);
+        format!("| {label} | {prepared} | {plain} |\n")
+    });
     format!(
         "| | prepared: {head} | as it is: {head} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{}",
         rows.collect::<String>()
@@ -133,7 +133,7 @@ fn quotes(page: &str, figures: impl Fn(&Run, &RenderedReport) -> String) -> (Run
         return (run, report);
     }
     assert_eq!(found, expected, "{page} does not say what its run says: UPDATE_GOLDEN=1 if this is meant");
-    committed(&run, scratch.path());
+    committed(&run, &report);
     (run, report)
 }
 
@@ -149,10 +149,8 @@ fn linked(page: &str) -> Vec<PathBuf> {
 }
 
 /// Checks that the committed report of a run is the one which the run gives.
-fn committed(run: &Run, scratch: &Path) {
+fn committed(run: &Run, report: &RenderedReport) {
     assert!(run.damaged.is_empty() && !run.truncated && !run.manifest.smoke);
-    let scratch = tempfile::tempdir_in(scratch).unwrap();
-    let report = render(run, &scratch.path().join("report")).unwrap();
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports").join(&run.manifest.run).join("index.md");
     let (found, expected) = (fs::read_to_string(&committed).unwrap(), fs::read_to_string(&report.markdown).unwrap());
     for (i, (found, expected)) in found.lines().zip(expected.lines()).enumerate() {

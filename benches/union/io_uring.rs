@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use layerbench::runner::Setup;
+use layerbench::sys::fuse_ring::SWITCH;
 
 use crate::common::{Container, names};
 use crate::table::{Table, Wanted, in_rotation};
 use crate::trees::{job, rate, shell, stack};
 use crate::{Bench, Side, side};
-
-const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
 
 /// The switch, as it was when this is dropped.
 struct Switched(String);

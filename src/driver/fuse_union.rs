@@ -17,9 +17,9 @@ const NO_PASSTHROUGH_OPTION: &str = "passthrough=off";
 /// What every mount is that does not ask for io_uring.
 const NO_URING_OPTION: &str = "uring=off";
 
-/// Whether requests are to come by io_uring.
-fn asks_for_uring(options: &[String]) -> bool {
-    UnionOptions::parse(options).is_ok_and(|options| options.uring == Some(true))
+/// Whether requests are to come by io_uring, if the options say.
+fn uring(options: &[String]) -> Option<bool> {
+    UnionOptions::parse(options).ok().and_then(|options| options.uring)
 }
 
 /// The driver.
@@ -69,13 +69,13 @@ impl Driver for FuseUnion {
 
     fn availability_with(&self, options: &[String], host: &Host) -> Feature {
         match &host.capabilities.fuse_uring {
-            Some(missing @ Feature::Missing { .. }) if asks_for_uring(options) => missing.clone(),
+            Some(missing @ Feature::Missing { .. }) if uring(options) == Some(true) => missing.clone(),
             _ => self.availability(host),
         }
     }
 
     fn answers_beside_callers(&self, options: &[String]) -> bool {
-        asks_for_uring(options)
+        uring(options) == Some(true)
     }
 
     fn counters_option(&self, file: &Path) -> Option<String> {
@@ -87,7 +87,7 @@ impl Driver for FuseUnion {
     fn attach(&self, request: &MountRequest) -> Result<Mount, MountError> {
         // What the kernel of one host offers, and that of another does not, is only used where a workload asks for it.
         let mut options = request.options.to_vec();
-        if !asks_for_uring(&options) {
+        if uring(&options).is_none() {
             options.push(NO_URING_OPTION.to_owned());
         }
         let command = foreground_command(NAME, &MountRequest { options: &options, ..*request });

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::passthrough;
 use crate::record::{Capabilities, Feature, Privileges};
 use crate::sys;
+use crate::sys::fuse_ring::{self, Ring, SWITCH};
 
 /// Tries everything that the probes and drivers may want.
 pub(super) fn probe(privileges: Privileges) -> Capabilities {
@@ -67,12 +68,11 @@ fn fuse_passthrough(privileges: Privileges, fuse: &Feature) -> Feature {
 
 /// The kernel offers it to new mounts while its switch is on (fs/fuse/dev_uring.c, `enable_uring`), and who may not use io_uring cannot take it.
 fn fuse_uring(fuse: &Feature) -> Feature {
-    const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
     if !fuse.is_available() {
         return fuse.clone();
     }
-    match std::fs::read_to_string(SWITCH).map(|text| text.trim() == "Y") {
-        Ok(true) => match sys::fuse_ring::Ring::new(&[0], 1 << 20) {
+    match fuse_ring::is_offered() {
+        Ok(true) => match Ring::new(&[0], 0) {
             Ok(_) => Feature::available(format!("{SWITCH} is on")),
             Err(e) => Feature::missing(format!("io_uring: {e}"), "allow io_uring (kernel.io_uring_disabled, seccomp)"),
         },

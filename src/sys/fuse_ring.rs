@@ -4,6 +4,7 @@
 //! The kernel has a queue for each processor and puts a request into that of the processor on which its caller runs. A ring registers a slot
 //! in one queue or more: a place in memory where one request at a time appears, to which the answer is written back.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,6 +13,16 @@ use io_uring::squeue::Entry128;
 use io_uring::types::{Fd, SubmitArgs};
 use io_uring::{EnterFlags, IoUring, opcode};
 use rustix::fs::{MemfdFlags, SealFlags, SeekFrom};
+
+use super::mapping::Map;
+
+/// What has to say `Y` for the kernel to offer this to new mounts.
+pub const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
+
+/// Whether the kernel offers it to new mounts; an error where it has no such switch.
+pub fn is_offered() -> io::Result<bool> {
+    std::fs::read_to_string(SWITCH).map(|text| text.trim() == "Y")
+}
 
 /// Size of `struct fuse_in_header`.
 pub const IN_HEADER: usize = 40;
@@ -30,48 +41,31 @@ const PAYLOAD_SIZE: usize = 256 + 16;
 const REGISTER: u32 = 1;
 const COMMIT_AND_FETCH: u32 = 2;
 
-/// Memory of our own that the kernel writes to, a mapping. Unmapped when dropped.
+/// Memory of our own that the kernel writes to.
 #[derive(Debug)]
-struct Memory {
-    address: *mut u8,
-    length: usize,
-}
+struct Memory(Map);
 
 // SAFETY: a mapping belongs to the process; this value is its one owner, and every access goes through it.
 unsafe impl Send for Memory {}
 
 impl Memory {
     fn new(length: usize, file: Option<BorrowedFd<'_>>) -> io::Result<Memory> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = match file {
             Some(_) => libc::MAP_SHARED,
             None => libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
         };
-        let fd = file.map_or(-1, |file| file.as_raw_fd());
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, fd, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Memory { address: address.cast(), length })
+        Map::new(length, libc::PROT_READ | libc::PROT_WRITE, flags, file).map(Memory)
     }
 
     fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is alive and readable. The kernel writes to it within system calls of the thread that owns this value alone,
         // which take it by `&mut`.
-        unsafe { std::slice::from_raw_parts(self.address, self.length) }
+        unsafe { std::slice::from_raw_parts(self.0.address.cast(), self.0.length) }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above; nobody else refers to it, since `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.address, self.length) }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: address and length are of a mapping that this value alone owns.
-        unsafe { libc::munmap(self.address.cast(), self.length) };
+        unsafe { std::slice::from_raw_parts_mut(self.0.address.cast(), self.0.length) }
     }
 }
 
@@ -126,7 +120,7 @@ pub struct Ring {
     /// Dropped before the memory that it lends to the kernel.
     ring: IoUring<Entry128>,
     slots: Vec<Slot>,
-    device: Option<Arc<OwnedFd>>,
+    device: Option<Arc<File>>,
     /// How to wait.
     flags: EnterFlags,
 }
@@ -157,10 +151,14 @@ impl Ring {
         Ok(Ring { ring, slots, device: None, flags })
     }
 
-    /// Makes this the ring of the calling thread, and registers its slots with the connection. The kernel gives requests to rings once
-    /// there is a slot in each of its queues.
-    pub fn register(&mut self, device: &Arc<OwnedFd>) -> io::Result<()> {
+    /// Of which connection it is, by its device.
+    pub fn serves(&mut self, device: &Arc<File>) {
         self.device = Some(Arc::clone(device));
+    }
+
+    /// Makes this the ring of the calling thread, and registers its slots with the connection that it serves. The kernel gives requests to
+    /// rings once there is a slot in each of its queues.
+    pub fn register(&mut self) -> io::Result<()> {
         self.ring.submitter().register_enable_rings()?;
         let page = rustix::param::page_size();
         for index in 0..self.slots.len() {
@@ -298,7 +296,7 @@ impl Mailbox {
     /// Puts a message there: the next read(2) takes it, and nothing else, since the file ends behind it.
     pub fn put(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        let start = self.memory.length.checked_sub(length);
+        let start = self.memory.0.length.checked_sub(length);
         let start = start.ok_or_else(|| io::Error::from_raw_os_error(libc::EMSGSIZE))?;
         let mut at = start;
         for part in parts {

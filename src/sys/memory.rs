@@ -2,12 +2,11 @@
 
 use std::io;
 
+use super::mapping::Map;
+
 /// Memory of this process's own in small pages, every one of them written to. No child inherits it; dropping gives it back.
 #[derive(Debug)]
-pub struct Touched {
-    address: *mut libc::c_void,
-    bytes: usize,
-}
+pub struct Touched(Map);
 
 impl Touched {
     /// Takes memory and writes to every page of it.
@@ -15,12 +14,8 @@ impl Touched {
         let bytes = bytes.max(rustix::param::page_size());
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let touched = Touched { address, bytes };
+        let touched = Touched(Map::new(bytes, protection, flags, None)?);
+        let address = touched.0.address;
         for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTFORK] {
             // SAFETY: hints about the mapping just made. A kernel without huge pages refuses the first, and needs none.
             unsafe { libc::madvise(address, bytes, advice) };
@@ -35,24 +30,17 @@ impl Touched {
     /// Gives everything back but the first page of each `every` bytes, a multiple of the page size.
     pub fn thin(&self, every: usize) -> io::Result<()> {
         let page = rustix::param::page_size();
-        for offset in (0..self.bytes).step_by(every.max(page)) {
-            let rest = every.min(self.bytes - offset).saturating_sub(page);
+        let Map { address, length } = self.0;
+        for offset in (0..length).step_by(every.max(page)) {
+            let rest = every.min(length - offset).saturating_sub(page);
             // SAFETY: whole pages inside the mapping, which nothing points into.
-            let given = unsafe {
-                libc::madvise(self.address.cast::<u8>().add(offset + page).cast(), rest, libc::MADV_DONTNEED)
-            };
+            let given =
+                unsafe { libc::madvise(address.cast::<u8>().add(offset + page).cast(), rest, libc::MADV_DONTNEED) };
             if given != 0 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Touched {
-    fn drop(&mut self) {
-        // SAFETY: the whole mapping, which this value alone owns. It cannot fail for a valid range.
-        unsafe { libc::munmap(self.address, self.bytes) };
     }
 }
 

@@ -4,15 +4,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::FileExt as _;
+
+use super::mapping::Map;
 
 /// A read-only mapping of a whole file.
 #[derive(Debug)]
-pub struct Mapping {
-    address: *mut libc::c_void,
-    length: usize,
-}
+pub struct Mapping(Map);
 
 impl Mapping {
     /// Maps a file MAP_SHARED; `None` for an empty one, which cannot be mapped.
@@ -30,25 +29,19 @@ impl Mapping {
         if length == 0 {
             return Ok(None);
         }
-        // SAFETY: a new mapping at an address of the kernel's choice; nothing in this process is replaced.
-        let address =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, sharing, file.as_raw_fd(), 0) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Some(Mapping { address, length }))
+        Map::new(length, libc::PROT_READ, sharing, Some(file.as_fd())).map(|map| Some(Mapping(map)))
     }
 
     /// Its length in bytes: that of the file when it was mapped.
     pub fn length(&self) -> usize {
-        self.length
+        self.0.length
     }
 
     /// Reads a byte of every page, as a program does that uses the file. Where the file cannot be read, or has become shorter, the kernel
     /// answers with SIGBUS.
     pub fn touch(&self) {
-        let start = self.address.cast::<u8>().cast_const();
-        for offset in (0..self.length).step_by(rustix::param::page_size()) {
+        let start = self.0.address.cast::<u8>().cast_const();
+        for offset in (0..self.0.length).step_by(rustix::param::page_size()) {
             // SAFETY: the offset lies within the mapping, which is alive and readable. Another process may change what is read, and
             // nothing is made of it.
             unsafe { start.add(offset).read_volatile() };
@@ -58,8 +51,8 @@ impl Mapping {
     /// Frame number of each page, in order; `None` where the page is not present or the number is hidden.
     pub fn frames(&self) -> io::Result<Vec<Option<u64>>> {
         let page = rustix::param::page_size();
-        let mut entries = vec![0u8; self.length.div_ceil(page) * 8];
-        let first = (self.address as usize / page * 8) as u64;
+        let mut entries = vec![0u8; self.0.length.div_ceil(page) * 8];
+        let first = (self.0.address as usize / page * 8) as u64;
         File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first)?;
         Ok(entries
             .chunks_exact(8)
@@ -70,9 +63,9 @@ impl Mapping {
 
     /// Whether each page is in memory, in order, by mincore(2).
     pub(super) fn resident(&self) -> io::Result<Vec<bool>> {
-        let mut pages = vec![0u8; self.length.div_ceil(rustix::param::page_size())];
+        let mut pages = vec![0u8; self.0.length.div_ceil(rustix::param::page_size())];
         // SAFETY: the mapping is alive, and the vector has a byte for each of its pages.
-        let result = unsafe { libc::mincore(self.address, self.length, pages.as_mut_ptr()) };
+        let result = unsafe { libc::mincore(self.0.address, self.0.length, pages.as_mut_ptr()) };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -82,15 +75,8 @@ impl Mapping {
     /// Makes the kernel map every page now. MADV_POPULATE_READ (Linux 5.14) reports what a touch would answer with SIGBUS.
     pub(super) fn populate(&self) -> io::Result<()> {
         // SAFETY: the range is this mapping's own, and the advice changes no content.
-        let result = unsafe { libc::madvise(self.address, self.length, libc::MADV_POPULATE_READ) };
+        let result = unsafe { libc::madvise(self.0.address, self.0.length, libc::MADV_POPULATE_READ) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: address and length are of a mapping that this value alone owns. It cannot fail for a valid range.
-        unsafe { libc::munmap(self.address, self.length) };
     }
 }
 

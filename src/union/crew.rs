@@ -16,9 +16,8 @@
 //! A resting thread holds no lock and no request. The one that waits does not sleep at once: see `linger`.
 
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::fs::File;
 use std::marker::PhantomData;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -30,7 +29,7 @@ use super::counters::Kind;
 use super::lanes;
 use super::linger::Pace;
 use super::node::lock;
-use super::options::processors;
+use super::options::online_processors;
 use super::spare::Spare;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
@@ -58,7 +57,7 @@ pub(super) struct Crew {
     /// Requests that are left of [`COMPANY`].
     company: AtomicU32,
     /// Where requests come from that are not on a lane, if threads are to look for the next one, and how soon they come.
-    device: OnceLock<OwnedFd>,
+    device: OnceLock<Arc<File>>,
     pace: OnceLock<Pace>,
     /// What is let go of when nobody waits for this thread.
     pub(super) behind: Behind,
@@ -170,13 +169,12 @@ pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 impl Crew {
     /// Where the requests come from, and how long to look for the next one. Until this is known nobody does. `spare` is what is made ready
     /// while one caller asks in quick succession.
-    pub(super) fn serves(&self, device: BorrowedFd<'_>, linger: Duration, spare: Option<Arc<Spare>>) -> io::Result<()> {
+    pub(super) fn serves(&self, device: &Arc<File>, linger: Duration, spare: Option<Arc<Spare>>) {
         if linger > Duration::ZERO {
             // Set once: a crew has one session.
-            let _ = self.device.set(device.try_clone_to_owned()?);
-            let _ = self.pace.set(Pace::new(linger, processors(), spare));
+            let _ = self.device.set(Arc::clone(device));
+            let _ = self.pace.set(Pace::new(linger, online_processors(), spare));
         }
-        Ok(())
     }
 
     /// This thread has got a request of this kind and of the thread `caller`; 0 where nobody waits for the answer.
@@ -232,9 +230,7 @@ impl Crew {
             Some(pace) if next == Next::Asks => self.linger(pace, there),
             _ => {
                 self.behind.drop_all();
-                if let Some(spare) = pace.and_then(|pace| pace.spare.as_ref()) {
-                    spare.renew();
-                }
+                pace.inspect(|pace| pace.renew());
             }
         };
         if next == Next::Asks && self.behind.is_empty() && !pace.is_some_and(Pace::is_brisk) {
@@ -399,9 +395,7 @@ impl Drop for Turn<'_> {
             return;
         }
         if alone {
-            if let Some(spare) = crew.pace.get().and_then(|pace| pace.spare.as_ref()) {
-                spare.renew();
-            }
+            crew.pace.get().inspect(|pace| pace.renew());
             return;
         }
         let company = crew.company.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -425,7 +419,6 @@ impl Drop for Away<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd as _;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::thread::JoinHandle;
     use std::time::Instant;
@@ -615,10 +608,11 @@ mod tests {
 
     #[test]
     fn what_waits_behind_answers_goes_with_the_turn() {
-        let (come, _request) = rustix::pipe::pipe().unwrap();
+        let (come, _request) =
+            rustix::pipe::pipe().map(|(come, request)| (Arc::new(File::from(come)), request)).unwrap();
         for linger in [Duration::ZERO, Duration::from_millis(1)] {
             let (crew, thing) = (Arc::new(Crew::default()), Arc::new(()));
-            crew.serves(come.as_fd(), linger, None).unwrap();
+            crew.serves(&come, linger, None);
             for kind in [Kind::Forget, Kind::Getxattr, Kind::Release] {
                 let turn = crew.turn(1, kind);
                 crew.behind.leave(Arc::clone(&thing));
@@ -631,9 +625,10 @@ mod tests {
 
     #[test]
     fn nobody_looks_for_requests_unless_told_to() {
-        let (come, _request) = rustix::pipe::pipe().unwrap();
+        let (come, _request) =
+            rustix::pipe::pipe().map(|(come, request)| (Arc::new(File::from(come)), request)).unwrap();
         let crew = Crew::default();
-        crew.serves(come.as_fd(), Duration::ZERO, None).unwrap();
+        crew.serves(&come, Duration::ZERO, None);
         assert!(crew.pace.get().is_none());
     }
 

@@ -15,8 +15,8 @@
 //! would cost two context switches. It asks of every operation of `fs` to hold a turn: what has none is not let in ([`OPERATIONS`]).
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -63,7 +63,6 @@ pub(super) struct Lane {
     mailbox: Mailbox,
     /// The processor whose queue it serves, unless it serves those of many.
     processor: Option<usize>,
-    device: Option<Arc<OwnedFd>>,
     /// Where the request is that is being answered.
     slot: Option<usize>,
 }
@@ -74,8 +73,6 @@ thread_local!(static LANE: RefCell<Option<Lane>> = const { RefCell::new(None) })
 /// back until all of them are registered. None, unless `anyway`, where this process may not run on every processor: who asks on another one
 /// is answered sooner by /dev/fuse. Fails where io_uring is forbidden, and where there are too few descriptors (`limit`).
 pub(super) fn prepare(anyway: bool, limit: usize) -> io::Result<Vec<Lane>> {
-    // fuser makes a buffer for the largest request there could be, two of them for each lane.
-    sys::memory::map_pieces_from(16 << 20);
     // There are as many queues as there could ever be processors.
     let (possible, online) = (processors("possible")?, processors("online")?);
     let allowed = rustix::thread::sched_getaffinity(None)?;
@@ -89,6 +86,8 @@ pub(super) fn prepare(anyway: bool, limit: usize) -> io::Result<Vec<Lane>> {
     if descriptors > limit / 8 {
         return Err(io::Error::other(format!("it takes {descriptors} of at most {limit} open files")));
     }
+    // fuser makes a buffer for the largest request there could be, two of them for each lane.
+    sys::memory::map_pieces_from(16 << 20);
     // Callers may run where this process may not, or where no processor is yet.
     let here = here.iter().map(|processor| (std::slice::from_ref(processor), Some(usize::from(*processor))));
     let queues = here.chain((!elsewhere.is_empty()).then_some((&elsewhere[..], None)));
@@ -119,12 +118,12 @@ impl Lane {
     fn new(queues: &[u16], processor: Option<usize>) -> io::Result<Lane> {
         // Beside the data there are headers and, in a request, names.
         let mailbox = Mailbox::new(PAYLOAD + (64 << 10))?;
-        Ok(Lane { ring: Ring::new(queues, PAYLOAD)?, mailbox, processor, device: None, slot: None })
+        Ok(Lane { ring: Ring::new(queues, PAYLOAD)?, mailbox, processor, slot: None })
     }
 
     /// Starts the thread that answers this lane's requests.
-    pub(super) fn serve(mut self, union: &Arc<Union>, device: &Arc<OwnedFd>) -> io::Result<JoinHandle<io::Result<()>>> {
-        self.device = Some(Arc::clone(device));
+    pub(super) fn serve(mut self, union: &Arc<Union>, device: &Arc<File>) -> io::Result<JoinHandle<io::Result<()>>> {
+        self.ring.serves(device);
         // fuser begins each session by what the kernel says first: here, that it is version 7.31 and offers nothing.
         let hello: Vec<u8> = [7_u32, 31, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
         self.mailbox.put(&[&message(INIT, hello.len()), &hello])?;
@@ -152,26 +151,20 @@ impl Lane {
             // It works from elsewhere as well, if slower.
             let _ = rustix::thread::sched_setaffinity(None, &set);
         }
-        let registered = match &self.device {
-            Some(device) => self.ring.register(device),
-            None => Err(io::Error::from_raw_os_error(libc::ENODEV)),
-        };
+        let registered = self.ring.register();
         self.go_on(registered);
         LANE.set(Some(self));
     }
 
     /// Puts the next request into the mailbox, or the end.
     fn go_on(&mut self, so_far: io::Result<()>) {
-        let next = so_far.and_then(|()| self.next());
-        let put = match &next {
-            Ok(Some(slot)) => {
-                let request = self.ring.request(*slot);
-                self.mailbox.put(&[&request.header, request.operation, request.payload])
-            }
-            _ => self.mailbox.put(&[&message(DESTROY, 0)]),
-        };
-        self.slot = next.as_ref().ok().copied().flatten();
-        if let Err(error) = next.map(|_| ()).and(put) {
+        let gone_on = so_far.and_then(|()| self.next()).and_then(|slot| {
+            self.slot = slot;
+            let Some(slot) = slot else { return self.mailbox.put(&[&message(DESTROY, 0)]) };
+            let request = self.ring.request(slot);
+            self.mailbox.put(&[&request.header, request.operation, request.payload])
+        });
+        if let Err(error) = gone_on {
             // The kernel would wait for an answer: this program is wrong about what it may do.
             panic!("io_uring: {error}");
         }

@@ -29,7 +29,7 @@ pub(super) struct Pace {
     /// How many requests have come in quick succession.
     brisk: AtomicU32,
     /// What is made ready meanwhile, if anything can be changed.
-    pub(super) spare: Option<Arc<Spare>>,
+    spare: Option<Arc<Spare>>,
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -89,6 +89,13 @@ impl Pace {
         }
     }
 
+    /// A copy_up may follow.
+    pub(super) fn renew(&self) {
+        if let Some(spare) = &self.spare {
+            spare.renew();
+        }
+    }
+
     pub(super) fn put_away(&self) {
         if let Some(spare) = &self.spare {
             spare.put_away();
@@ -100,8 +107,9 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn pace() -> Pace {
-        let pace = Pace::new(Duration::from_millis(200), 2, None);
+    /// One of a machine with so many processors, on which requests come quickly.
+    fn pace(processors: usize) -> Pace {
+        let pace = Pace::new(Duration::from_millis(200), processors, None);
         (0..BRISK).for_each(|_| pace.request());
         pace
     }
@@ -123,8 +131,7 @@ mod tests {
     #[test]
     fn among_many_processors_nobody_looks_for_what_another_thread_has_got() {
         for (processors, looks_once) in [(2, false), (3, true)] {
-            let (pace, behind) = (Pace::new(Duration::from_millis(200), processors, None), &Behind::default());
-            (0..BRISK).for_each(|_| pace.request());
+            let (pace, behind) = (pace(processors), &Behind::default());
             let mut looks = 0;
             pace.linger(behind, &mut || (looks += 1, false).1, || true);
             assert_eq!(looks == 1, looks_once, "{processors} processors, {looks} looks");
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_waits_behind_answers_goes_when_no_request_is_there() {
-        let (pace, behind, thing) = (pace(), Behind::default(), Arc::new(()));
+        let (pace, behind, thing) = (pace(2), Behind::default(), Arc::new(()));
         let left = || Arc::strong_count(&thing) - 1;
         behind.leave(Arc::clone(&thing));
         pace.linger(&behind, &mut || true, || false);

@@ -4,7 +4,7 @@
 //! helper program. fuser's own way (the setuid fusermount3) is the fallback for an ordinary user outside a namespace.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -94,13 +94,12 @@ type Serving = JoinHandle<std::io::Result<()>>;
 
 /// Starts to serve: from the device, and by io_uring where that has been agreed on.
 fn start(session: Session<Edge>, union: &Arc<Union>) -> std::io::Result<(BackgroundSession, Vec<Serving>)> {
-    let device = session.as_fd();
-    union.passthrough.serves(device, union.layers.file_to_probe())?;
-    union.crew.serves(device, union.options.linger, union.spare.clone())?;
-    let shared = Arc::new(device.try_clone_to_owned()?);
+    let device = Arc::new(File::from(session.as_fd().try_clone_to_owned()?));
+    union.passthrough.serves(&device, union.layers.file_to_probe());
+    union.crew.serves(&device, union.options.linger, union.spare.clone());
     let lanes = std::mem::take(&mut *lock(&union.lanes));
     union.counters.lanes(lanes.len());
-    let lanes = lanes.into_iter().map(|lane| lane.serve(union, &shared)).collect::<std::io::Result<_>>()?;
+    let lanes = lanes.into_iter().map(|lane| lane.serve(union, &device)).collect::<std::io::Result<_>>()?;
     Ok((session.spawn()?, lanes))
 }
 

@@ -49,7 +49,7 @@ impl Default for UnionOptions {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         UnionOptions {
             threads: processors.clamp(2, 8),
-            linger: if self::processors() == 1 { Duration::ZERO } else { Duration::from_micros(50) },
+            linger: if online_processors() == 1 { Duration::ZERO } else { Duration::from_micros(50) },
             uring: None,
             passthrough: true,
             fsync: false,
@@ -63,7 +63,7 @@ impl Default for UnionOptions {
 }
 
 /// Processors of the machine, and not those that this process may run on: who asks may run on others. Not knowing means two.
-pub(super) fn processors() -> usize {
+pub(super) fn online_processors() -> usize {
     let online = nix::unistd::sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     online.and_then(|online| usize::try_from(online).ok()).unwrap_or(2)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -87,15 +87,14 @@ impl PassthroughSwitch {
     }
 
     /// There is a connection. Hands the kernel a file, if there is one, and takes it back, so that a refusal is known before the first open.
-    pub(super) fn serves(&self, device: BorrowedFd<'_>, file: Option<impl AsFd>) -> io::Result<()> {
+    pub(super) fn serves(&self, device: &Arc<File>, file: Option<impl AsFd>) {
         // Set once: a union has one connection.
-        let _ = self.device.set(Arc::new(device.try_clone_to_owned()?.into()));
+        let _ = self.device.set(Arc::clone(device));
         if let (Some(file), true) = (file, self.is_on())
             && let Err(error) = self.hand_over(file)
         {
             self.refused(&error);
         }
-        Ok(())
     }
 
     /// Hands the kernel a file.

@@ -5,16 +5,16 @@ use std::fs;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::process::Command;
 
+use layerbench::sys::fuse_ring::{SWITCH, is_offered};
+use layerbench::union::NO_URING;
+
 use crate::bed::{Bed, PROGRAM, has_ended, wait_until};
 use crate::fixture::{self, here, text, write_all};
 
-const SWITCH: &str = "/sys/module/fuse/parameters/enable_uring";
-
 /// Whether this test can run: as the others, and where the kernel offers FUSE by io_uring.
 fn offered(test: &str) -> bool {
-    let says = fs::read_to_string(SWITCH).unwrap_or_default();
-    if says.trim() != "Y" {
-        eprintln!("skipped: {test} needs {SWITCH}, which is {:?} here", says.trim());
+    if !is_offered().unwrap_or(false) {
+        eprintln!("skipped: {test} needs {SWITCH} to say Y");
         return false;
     }
     here(test)
@@ -117,9 +117,7 @@ fn with_few_descriptors_it_is_done_without_and_said() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let lines = said
-        .lines()
-        .filter(|line| line.starts_with("fuse-union: without io_uring: ") && line.contains("of at most 100"));
+    let lines = said.lines().filter(|line| line.starts_with(NO_URING) && line.contains("of at most 100"));
     assert_eq!(lines.count(), 1, "{said}");
     assert_eq!(lanes(&bed), 0);
     assert_eq!(text(bed.at("mnt/b")), "of the base");
