@@ -67,7 +67,7 @@ fn a_busy_mount_is_detached_and_who_holds_it_is_told() {
 
 /// Whether this is what the kernel answers as long as it takes a daemon's rings apart, which is a moment longer than the daemon is there.
 fn by_rings(errno: i32) -> bool {
-    is_offered().unwrap_or(false) && matches!(errno, libc::ECONNABORTED | libc::ECANCELED)
+    is_offered().unwrap_or(false) && matches!(errno, libc::ECONNABORTED | libc::ECANCELED | libc::EINTR)
 }
 
 /// What is asked of a mount without a daemon is refused. A request that comes while its threads still die (`dying`) is aborted, and so may be one that
