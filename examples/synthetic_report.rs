@@ -40,9 +40,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("unknown kind of run {other:?}").into()),
     };
     let rendered = render(&synthetic::run(&spec), Path::new(&out))?;
-    for sentence in &rendered.in_short {
-        println!("{sentence}");
-    }
     println!("{}", rendered.html.display());
     Ok(())
 }

@@ -12,8 +12,7 @@ const MARKS: (&str, &str) = ("<!-- figures of the run -->\n", "<!-- end of figur
 
 #[test]
 fn the_readme_quotes_the_reference_run() {
-    let (_, report) = quotes("README.md", sentences);
-    assert!(!report.in_short.is_empty());
+    quotes("README.md", |_, report| in_short(report));
 }
 
 #[test]
@@ -38,8 +37,10 @@ fn the_page_of_media_quotes_a_run_with_both_kinds_of_disk() {
 #[test]
 fn the_page_of_file_systems_quotes_a_run_with_several() {
     let (run, _) = quotes("docs/file-systems.md", |_, report| {
-        let across = report.in_short.iter().filter(|sentence| sentence.starts_with("Stores against each other: "));
-        across.map(|sentence| format!("* {}\n", sentence.trim_start_matches("Stores against each other: "))).collect()
+        let section = in_short(report);
+        let (legend, tables) = section.split_once("### Stores against each other\n").unwrap();
+        let (across, _) = tables.split_once("### ").expect("each store by itself");
+        format!("{}\n\n{}\n", legend.trim_end(), across.trim())
     });
     let kinds: Vec<_> = run.manifest.stores.iter().map(|store| (store.fs_type.as_str(), store.journal)).collect();
     assert_eq!(kinds, [("ext4", Some(true)), ("ext4", Some(false)), ("xfs", Some(true)), ("btrfs", None)]);
@@ -107,13 +108,17 @@ fn the_page_of_aufs_quotes_a_run_with_aufs_and_says_what_became_of_each_claim() 
                 format!("* {question}{part} **{}**: {}\n", found.verdict.words(), found.words)
             })
             .collect();
-        format!("{}\nClaim by claim, for aufs:\n\n{verdicts}", sentences(run, report))
+        format!("{}\nClaim by claim, for aufs:\n\n{verdicts}", in_short(report))
     });
     assert!(run.manifest.guest.is_some_and(|guest| guest.counted), "one that anybody can repeat, whatever the machine");
 }
 
-fn sentences(_: &Run, report: &RenderedReport) -> String {
-    report.in_short.iter().map(|sentence| format!("* {sentence}\n")).collect()
+/// What the report says in short.
+fn in_short(report: &RenderedReport) -> String {
+    let page = fs::read_to_string(&report.markdown).unwrap();
+    let (_, rest) = page.split_once("\n## In short\n").expect("the section");
+    let (section, _) = rest.split_once("\n## ").expect("the next section");
+    format!("{}\n", section.trim())
 }
 
 /// Checks that a page has `figures` of the run in results/ that it links, and that the committed report is the one which the run gives.

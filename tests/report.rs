@@ -119,7 +119,6 @@ fn pages(run: &Run) -> Pages {
             assert!(text.lines().count() > 1, "{path:?} has no row");
         }
     }
-    assert!(!rendered.in_short.is_empty());
     let read = |path: &Path| fs::read_to_string(path).expect("read");
     Pages { html: read(&rendered.html), markdown: read(&rendered.markdown), figures: rendered.figures, files: found }
 }
@@ -207,8 +206,7 @@ fn the_page_says_what_the_figures_say() {
     assert!(pages.html.contains("<table class=\"words\">") && pages.html.contains("<td data-head=\"Answer\">"));
     assert!(!pages.html.contains("data-head=\"fuse-union\""));
     for text in [&pages.html, &pages.markdown] {
-        assert!(text.contains("4 containers that read the same files keep them in memory once with overlay2"));
-        assert!(text.contains("but take 4× their size with fuse-union"));
+        assert!(text.contains("what all read is in memory once, but with fuse-union several times."));
         assert!(text.contains("aufs itself was not measured"));
         assert!(text.contains("modprobe aufs"));
         assert!(
@@ -364,7 +362,7 @@ fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_ho
     );
     assert!(!csv.contains("first look-up, hit\",warm"), "{csv}");
     for told in [
-        "Does the first look-up in a directory take longer through many layers (cold caches)?",
+        "Does the first look-up in a directory take longer through many layers? (cold caches, ",
         "Does finding the next name there",
     ] {
         assert!(now.markdown.contains(told), "{told}");
@@ -375,7 +373,7 @@ fn the_first_look_up_is_told_apart_from_the_next_and_old_runs_say_that_theirs_ho
     retain(&mut run, |name| !name.starts_with("lookup_first"));
     let old = pages(&run);
     assert!(!old.markdown.contains("irst look-up") && !old.markdown.contains("next look-up"));
-    assert!(old.markdown.contains("Does finding a name take longer through many layers (cold caches)?"));
+    assert!(old.markdown.contains("Does finding a name take longer through many layers? (cold caches, "));
     assert!(!old.csv("lookup_by_depth").contains("first look-up"));
     assert!(!drawn(&old, "lookup_by_depth") && old.drawn_words("lookup_by_depth").contains("had been opened"));
 }
@@ -466,13 +464,9 @@ fn a_run_begins_with_what_it_measured() {
         (
             &processes,
             "## In parallel",
-            "| Does the same work take less by 8 processes instead of one? | **Over all that was done: bind ",
+            "| Does the same work take longer by 8 processes than by one? | **Of 2, with one driver or more, 0 found slower and 1 faster.** | 1 faster, to 0.500×; 1 ≈ | ",
         ),
-        (
-            &image,
-            "## Images",
-            "| What does debian:12 cost against a volume that holds a copy of it? | **The least and the most: overlay2 ",
-        ),
+        (&image, "## Images", "| Does debian:12 take longer than a volume that holds a copy of it? | **Of "),
     ] {
         let markdown = pages(run).markdown;
         let sections: Vec<&str> = markdown.lines().filter(|line| line.starts_with("## ")).collect();
@@ -749,7 +743,9 @@ fn stores_are_laid_against_the_first_one() {
     let table = section.split("\n### overlay2 volatile").nth(1).expect("a table a driver");
     let row = table.lines().find(|line| line.starts_with("| first write, 16 MiB, 1 layer |")).expect("a row");
     assert!(median("hdd") > 2.0 * median("ssd") && row.contains(&format!("\\[{ratio}, ")), "{ratio}: {row}");
-    assert!(pages.markdown.contains("| Does a first write take longer on hdd than on ssd (1 layer)? |"));
+    assert!(
+        pages.markdown.contains("| Does a first write take longer on hdd than on ssd? (16 MiB, 1 layer) | **Yes, ")
+    );
     assert!(!crate::pages(&synthetic::run(&small())).markdown.contains("Stores against each other"));
 }
 

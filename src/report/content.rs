@@ -14,13 +14,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: Vec<Plate>) -> Page {
     let manifest = &run.manifest;
     let mut blocks = warnings(run);
     blocks.push(section("in-short", "In short"));
-    blocks.extend(headline::durability(results).map(|text| Block::Text(marked(&text))));
-    for (heading, rows) in headline::rows(results) {
-        blocks.extend(heading.map(Block::Heading));
-        let head = ["Question", "Answer", "Figures (medians)", "More of it"].map(str::to_owned).to_vec();
-        let rows = rows.into_iter().map(headline::Row::cells).collect();
-        blocks.push(Block::Table(Table { head, rows, numeric: Vec::new() }));
-    }
+    blocks.extend(headline::blocks(results));
     let claims = claims(results);
     let any_verdict = claims.iter().any(Claim::is_measured);
     if any_verdict {

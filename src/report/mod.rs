@@ -35,8 +35,6 @@ pub struct RenderedReport {
     pub markdown: PathBuf,
     /// Names of the figures drawn: the stems of their files in `charts/`.
     pub figures: Vec<String>,
-    /// The headline in plain text, for a terminal: an answer each, with the store in front if the run has several.
-    pub in_short: Vec<String>,
 }
 
 /// Why a report could not be rendered.
@@ -88,14 +86,6 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
         figures.push(plate.stem.clone());
     }
     let page = content::page(run, &results, plates);
-    let in_short = headline::rows(&results)
-        .into_iter()
-        .flat_map(|(heading, rows)| {
-            let heading = heading.map(|heading| format!("{heading}: ")).unwrap_or_default();
-            rows.into_iter().map(move |row| format!("{heading}{}", row.sentence()))
-        })
-        .collect();
-
     files.push(("index.html".to_owned(), html::write(&page)));
     files.push(("index.md".to_owned(), markdown::write(&page)));
     // The page has the drawings: they are large, and one copy of them is enough.
@@ -104,7 +94,7 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
         files.push((format!("charts/{stem}.svg"), with_declaration(&svg)));
     }
     publish(out, &files)?;
-    Ok(RenderedReport { html: out.join("index.html"), markdown: out.join("index.md"), figures, in_short })
+    Ok(RenderedReport { html: out.join("index.html"), markdown: out.join("index.md"), figures })
 }
 
 /// A document of its own has to say that it is UTF-8 SVG; inside HTML it must not.

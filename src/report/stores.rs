@@ -1,10 +1,12 @@
 //! Stores against each other: what the file system or the disk below the layers is worth to each driver.
 
 use super::content::{headed, section};
-use super::headline::STORES;
 use super::jobs::{NOT_RESOLVED, compared};
 use super::page::{Block, Spans, Table, plain};
 use crate::analysis::{Data, JobView, Operation, ResultSet, compare, human, operations};
+
+/// Title of the section.
+pub(super) const TITLE: &str = "Stores against each other";
 
 /// The section; nothing where a run has one store.
 pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
@@ -33,7 +35,7 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         human::percent(crate::analysis::CONFIDENCE),
         human::list(others),
     );
-    headed([section("stores", STORES), Block::Text(plain(text))], tables)
+    headed([section("stores", TITLE), Block::Text(plain(text))], tables)
 }
 
 /// What is compared: the operations of the key figures, and jobs.
