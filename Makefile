@@ -79,7 +79,7 @@ install: ## Install the programs, their manual and completions; PREFIX and DESTD
 	done
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/bash-completion/completions \
 	    $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
-	install -m 755 $(PROGRAMS:%=$(BUILT)/%) $(DESTDIR)$(PREFIX)/bin
+	install -s -m 755 $(PROGRAMS:%=$(BUILT)/%) $(DESTDIR)$(PREFIX)/bin
 	$(BIN) man --out $(SHARE)/man/man1
 	set -e; for program in $(PROGRAMS); do \
 	    $(BIN) completions bash --of $$program > $(SHARE)/bash-completion/completions/$$program; \

@@ -4,15 +4,23 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    for path in [".git/HEAD", ".git/index", "src"] {
+    // Without its locks `git status` leaves the index as it is, which it would otherwise write anew.
+    let git = |args: &[&str]| -> Option<String> {
+        let output = Command::new("git")
+            .arg("--no-optional-locks")
+            .args(args)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    };
+    // What every commit writes to, wherever the checkout keeps it; the index changes with each look at it.
+    let commits = git(&["rev-parse", "--git-path", "logs/HEAD"]).unwrap_or_default();
+    for path in [commits.as_str(), "src", "Cargo.toml", "Cargo.lock"] {
         if std::path::Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }
     }
-    let git = |args: &[&str]| -> Option<String> {
-        let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
-        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
-    };
     // Without git, or outside a checkout, the record says that the commit is unknown.
     if let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) {
         let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.toml", "Cargo.lock"]);

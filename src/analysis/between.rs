@@ -272,10 +272,11 @@ pub fn between(a: Side, b: Side, relative_to: Option<&str>) -> Result<Between, M
 
 impl Between {
     /// Means of times whose interval lies wholly above a limit: of a metric over all drivers, or of one driver. What has no interval
-    /// is never above.
+    /// is never above. Steps of a copy_up are no times that anybody waits for: the write that they are parts of is.
     pub fn above(&self, limit: f64) -> impl Iterator<Item = &Mean> {
+        let waited_for = |metric: &str| is_time(metric) && !metric.starts_with("step_");
         self.means.iter().filter(move |mean| {
-            mean.metric.as_deref().is_some_and(is_time) && mean.interval.is_some_and(|interval| interval.low > limit)
+            mean.metric.as_deref().is_some_and(waited_for) && mean.interval.is_some_and(|interval| interval.low > limit)
         })
     }
 

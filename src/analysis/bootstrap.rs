@@ -67,15 +67,21 @@ impl Interval {
         if replicates.iter().all(|r| Some(r) == replicates.first()) {
             return Some(Interval { low: estimate, high: estimate });
         }
-        let factor = student_t(freedom)? * (blocks as f64 / freedom).sqrt();
-        let interval = if estimate > 0.0 && replicates.iter().all(|r| *r > 0.0) {
-            let half = factor * deviation(replicates, f64::ln)?;
-            Interval { low: (estimate.ln() - half).exp(), high: (estimate.ln() + half).exp() }
-        } else {
-            let half = factor * deviation(replicates, |r| r)?;
-            Interval { low: (estimate - half).max(0.0), high: estimate + half }
-        };
+        if estimate == 0.0 || replicates.contains(&0.0) {
+            let Interval { low, high } = Interval::of_difference(estimate, replicates, blocks)?;
+            return Some(Interval { low: low.max(0.0), high });
+        }
+        let half = student_t(freedom)? * (blocks as f64 / freedom).sqrt() * deviation(replicates, f64::ln)?;
+        let interval = Interval { low: (estimate.ln() - half).exp(), high: (estimate.ln() + half).exp() };
         interval.high.is_finite().then_some(interval)
+    }
+
+    /// The same without logarithms, of something that may be below 0.
+    pub fn of_difference(estimate: f64, replicates: &[f64], blocks: usize) -> Option<Interval> {
+        let freedom = blocks.checked_sub(1).filter(|freedom| *freedom > 0)? as f64;
+        let half = student_t(freedom)? * (blocks as f64 / freedom).sqrt() * deviation(replicates, |r| r)?;
+        let interval = Interval { low: estimate - half, high: estimate + half };
+        (interval.low.is_finite() && interval.high.is_finite()).then_some(interval)
     }
 
     /// The geometric mean of ratios, one a block, each a single sample over another, and its interval: Student's t of their logarithms,

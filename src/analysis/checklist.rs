@@ -10,13 +10,15 @@ use super::claims::claims;
 use super::human;
 use super::null::Coverage;
 use super::results::{ResultSet, contradicted};
-use crate::record::{CaseRecord, Conditions, Feature, Outcome, Run};
-use crate::workload::{CacheState, ProbeName};
+use crate::record::{CaseRecord, Conditions, Feature, Outcome, Run, metric};
+use crate::workload::{CacheState, Params, ProbeName};
 
 /// Blocks from which an interval is worth having.
 const BLOCKS: usize = 5;
 /// Most that a sample of nothing may take, in nanoseconds.
 const EMPTY_SAMPLE_NS: u64 = 60;
+/// How far drivers may come apart between the halves of a run.
+const STEADY: f64 = 1.25;
 /// Most that writing to a MiB of memory at hand may take, in nanoseconds: four times what 256 faults and zeroed pages take on a slow machine.
 const MEMORY_NS_PER_MIB: u64 = 1_000_000;
 /// Share of the A/A intervals that include 1 if they keep their promise.
@@ -73,6 +75,12 @@ pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
         item("failures-named", "Is every case that failed named, with its error?", failures(run)),
         item("blocks", "Was everything measured in at least five blocks?", blocks(results)),
         item("interleaved", "Were drivers shuffled within each block, and anew for each?", interleaved(run)),
+        item("alike", "Did every block hold the same cases?", alike(&measured)),
+        item(
+            "steady",
+            "Did the drivers keep their distances from the first half of the run to the second?",
+            steady(results),
+        ),
         item("a-a", "Was a variant measured against itself?", a_a(results)),
         item(
             "a-a-covers",
@@ -195,6 +203,61 @@ fn interleaved(run: &Run) -> (Answer, String) {
         human::count(orders.len() as u64, "block")
     );
     yes_if(by_chance && repeated == 0 && in_turn, text)
+}
+
+/// A drift of the machine falls on all cases alike only where each block has all of them.
+fn alike(measured: &[&CaseRecord]) -> (Answer, String) {
+    let mut blocks_of: BTreeMap<(&str, &str, &str, Params), BTreeSet<u32>> = BTreeMap::new();
+    for CaseRecord { case, .. } in measured {
+        let at = (case.store.as_str(), case.probe.as_str(), case.driver.label.as_str(), case.params);
+        blocks_of.entry(at).or_default().insert(case.block);
+    }
+    let most = blocks_of.values().map(BTreeSet::len).max().unwrap_or(0);
+    let fewer = blocks_of.values().filter(|blocks| blocks.len() < most).count();
+    let text = format!(
+        "{} of {} were measured in fewer blocks than {most}.",
+        fewer,
+        human::count(blocks_of.len() as u64, "point")
+    );
+    if most < 2 { (Answer::NotKnown, text) } else { yes_if(fewer == 0, text) }
+}
+
+/// First writes in the first half of a run's blocks over those in the second, by driver: what the machine does to all drivers is in every one of these
+/// ratios, and what it does to some sets them apart.
+fn steady(results: &ResultSet) -> (Answer, String) {
+    let drift = |label: &str| {
+        let logs: Vec<f64> = results
+            .groups
+            .iter()
+            .filter(|group| group.key.driver == label)
+            .filter_map(|group| halves(&group.metric(&metric::FIRST_WRITE_NS.name)?.medians))
+            .collect();
+        (!logs.is_empty()).then(|| (logs.iter().sum::<f64>() / logs.len() as f64).exp())
+    };
+    let drifts: Vec<(String, f64)> =
+        results.drivers.iter().filter_map(|driver| Some((driver.label.clone(), drift(&driver.label)?))).collect();
+    let ends = |pick: fn(f64, f64) -> f64| drifts.iter().map(|(_, drift)| *drift).reduce(pick);
+    let (Some(least), Some(most)) = (ends(f64::min), ends(f64::max)) else {
+        return not_known("There are no first writes in four blocks or more.");
+    };
+    let told: Vec<String> = drifts.iter().map(|(label, drift)| format!("{label} {}", human::ratio(*drift))).collect();
+    yes_if(
+        most / least <= STEADY,
+        format!(
+            "First writes in the first half of the blocks over the second, mean of all points: {}.",
+            human::list(&told)
+        ),
+    )
+}
+
+/// The logarithm of the geometric mean of the first half of the blocks' medians over that of the second; a block in the middle is in neither.
+fn halves(medians: &[(u32, f64)]) -> Option<f64> {
+    let half = medians.len() / 2;
+    if half < 2 || medians.iter().any(|(_, median)| *median <= 0.0) {
+        return None;
+    }
+    let mean = |part: &[(u32, f64)]| part.iter().map(|(_, median)| median.ln()).sum::<f64>() / half as f64;
+    Some(mean(medians.get(..half)?) - mean(medians.get(medians.len() - half..)?))
 }
 
 fn a_a(results: &ResultSet) -> (Answer, String) {
@@ -346,18 +409,28 @@ fn awake(run: &Run) -> (Answer, String) {
     }
 }
 
-/// Whether what was fetched before the first case stays, is seen at once: memory that comes from elsewhere takes as long again.
+/// Whether what was fetched before the first case stays, is seen at once, since memory that comes from elsewhere takes as long again, and behind each case.
 fn memory(run: &Run) -> (Answer, String) {
     let Some(memory) = run.manifest.instrument.as_ref().and_then(|instrument| instrument.memory) else {
         return not_known("The run did not record it.");
     };
+    let looked = run.last_attempts().filter_map(|record| record.conditions.as_ref()?.memory_ns_per_mib);
+    let looked: Vec<u64> = looked.collect();
+    let (n, away) = (looked.len(), looked.iter().filter(|ns| memory.is_away(**ns)).count());
+    let later = match n {
+        0 => "whether it stayed so was not looked at".to_owned(),
+        _ => format!("in {away} of {} it took more than twice as long", cases(n)),
+    };
     let text = format!(
-        "{} were written to before the first case, which took {} a MiB, and {} a MiB afterwards.",
+        "{} were written to before the first case, which took {} a MiB, and {} a MiB afterwards; {later}.",
         human::bytes(memory.bytes as f64),
         human::ns(memory.first_ns_per_mib as f64),
         human::ns(memory.again_ns_per_mib as f64)
     );
-    yes_if(memory.again_ns_per_mib <= MEMORY_NS_PER_MIB, text)
+    match memory.again_ns_per_mib <= MEMORY_NS_PER_MIB && away == 0 {
+        true if n == 0 => (Answer::NotKnown, text),
+        at_hand => yes_if(at_hand, text),
+    }
 }
 
 #[cfg(test)]
@@ -501,6 +574,22 @@ mod tests {
     }
 
     #[test]
+    fn blocks_with_other_cases_and_drivers_that_drift_apart_are_told() {
+        let mut whole = run(&block(1, "ab"));
+        whole.cases.extend(run(&block(2, "ba")).cases);
+        let measured = |run: &Run| alike(&run.cases.iter().collect::<Vec<_>>()).0;
+        assert_eq!(measured(&whole), Answer::Yes);
+        whole.cases.pop();
+        assert_eq!(measured(&whole), Answer::No);
+        assert_eq!(measured(&run(&block(1, "ab"))), Answer::NotKnown);
+
+        let of = |medians: &[f64]| halves(&(1..).zip(medians.iter().copied()).collect::<Vec<_>>());
+        assert_eq!(of(&[2.0, 2.0, 1.0]), None);
+        assert!((of(&[2.0, 8.0, 1.0, 4.0]).unwrap() - 2f64.ln()).abs() < 1e-12);
+        assert!((of(&[3.0, 3.0, 99.0, 3.0, 3.0]).unwrap()).abs() < 1e-12);
+    }
+
+    #[test]
     fn a_slow_clock_an_unknown_one_and_missing_cases_are_told() {
         let mut run = run(&block(1, "abab"));
         assert_eq!((clock(&run).0, awake(&run).0, complete(&run).0), (Answer::NotKnown, Answer::NotKnown, Answer::Yes));
@@ -511,9 +600,15 @@ mod tests {
             assert_eq!(self::clock(&run).0, answer, "{empty_sample_ns}");
         }
         assert_eq!((awake(&run).0, memory(&run).0), (Answer::No, Answer::NotKnown));
-        for (again_ns_per_mib, answer) in [(300_000, Answer::Yes), (2_000_000, Answer::No)] {
+        for (again_ns_per_mib, behind, answer) in [
+            (300_000, None, Answer::NotKnown),
+            (300_000, Some(500_000), Answer::Yes),
+            (300_000, Some(700_000), Answer::No),
+            (2_000_000, Some(2_000_000), Answer::No),
+        ] {
             let fetched = FetchedMemory { bytes: 1 << 30, first_ns_per_mib: 2_000_000, again_ns_per_mib };
             run.manifest.instrument.as_mut().unwrap().memory = Some(fetched);
+            run.cases[0].conditions = Some(Conditions { memory_ns_per_mib: behind, ..Conditions::default() });
             assert_eq!(memory(&run).0, answer, "{}", memory(&run).1);
         }
         run.manifest.planned_cases += 1;

@@ -1,11 +1,13 @@
 //! A against A: one variant measured under two labels. What the two differ by is chance, so it says how large a ratio has to be before it
 //! is worth a word, and whether the intervals hold what they promise.
 
+use std::collections::BTreeMap;
+
 use super::bootstrap::Interval;
 use super::compare::{Statistic, compare_statistic};
 use super::quantile::quantile;
 use super::results::{Group, GroupKey};
-use crate::record::DriverInfo;
+use crate::record::{DriverInfo, Waits};
 
 /// From this many pairs on the spread is their 95th percentile; of fewer it is the largest.
 const MANY: usize = 20;
@@ -19,6 +21,8 @@ const OF_SIZE: usize = 5;
 pub struct Pair {
     /// Where the twin was measured.
     pub key: GroupKey,
+    /// Label of what it is the twin of.
+    pub of: String,
     /// Name of the metric.
     pub metric: String,
     /// Median of the twin divided by that of the original; above 0.
@@ -63,16 +67,19 @@ pub struct Null {
     pub pairs: Vec<Pair>,
     /// Pairs without a ratio, because a median is 0.
     pub without_ratio: usize,
+    /// When the drivers of the run wait for the disk, by label: what chance does to those that do is not what it does to others.
+    waits: BTreeMap<String, Waits>,
 }
 
 impl Null {
     /// Pairs the groups of twins with those of their originals: same store, probe, parameters and metric. Groups must be ordered by key.
-    pub(super) fn of(groups: &[Group], twins: &[DriverInfo]) -> Null {
-        let mut null = Null::default();
+    pub(super) fn of(groups: &[Group], twins: &[DriverInfo], drivers: &[DriverInfo]) -> Null {
+        let waits = drivers.iter().map(|driver| (driver.label.clone(), driver.waits())).collect();
+        let mut null = Null { waits, ..Null::default() };
         for group in groups {
             let twin = twins.iter().find(|twin| twin.label == group.key.driver);
             let Some(original) = twin.and_then(|twin| twin.twin_of.clone()) else { continue };
-            let key = GroupKey { driver: original, ..group.key.clone() };
+            let key = GroupKey { driver: original.clone(), ..group.key.clone() };
             let Ok(at) = groups.binary_search_by(|other| other.key.cmp(&key)) else { continue };
             for (metric, data) in &group.metrics {
                 let Some(base) = groups.get(at).and_then(|group| group.metric(metric)) else { continue };
@@ -80,6 +87,7 @@ impl Null {
                 match of(Statistic::Median) {
                     Some(c) => null.pairs.push(Pair {
                         key: group.key.clone(),
+                        of: original.clone(),
                         metric: metric.clone(),
                         ratio: c.ratio,
                         interval: c.interval,
@@ -109,8 +117,9 @@ impl Null {
     }
 
     /// The ratio, at least 1, up to which a statistic of a metric differs although the same thing was measured, in the store, with the probe and
-    /// with the state of the caches of a key: a cold look-up is no measure of what chance does to a warm one. And with files of its size, where at
-    /// least five pairs have those. `None` when no pair was measured.
+    /// with the state of the caches of a key: a cold look-up is no measure of what chance does to a warm one. From the driver's own twin where it has
+    /// one, else from those of drivers that wait for the disk as it does, else from all. And with files of its size, where at least five of those pairs
+    /// have those. `None` when no pair was measured.
     pub fn noise(&self, statistic: Statistic, at: &GroupKey, metric: &str) -> Option<f64> {
         let alike =
             |key: &GroupKey| key.store == at.store && key.probe == at.probe && key.params.cache == at.params.cache;
@@ -119,11 +128,20 @@ impl Null {
             Statistic::Spread => pair.spread,
             Statistic::Tail => pair.tail,
         };
-        let pairs = || self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric);
-        let of_size = || pairs().filter(|pair| pair.key.params.file_size_bytes == at.params.file_size_bytes);
+        let all: Vec<&Pair> = self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric).collect();
+        let when = |label: &str| self.waits.get(label);
+        let narrowest = |wanted: [&dyn Fn(&Pair) -> bool; 2]| {
+            wanted.iter().find_map(|wanted| {
+                let found: Vec<&Pair> = all.iter().copied().filter(|pair| wanted(pair)).collect();
+                (!found.is_empty()).then_some(found)
+            })
+        };
+        let of_driver =
+            narrowest([&|pair| pair.of == at.driver, &|pair| when(&pair.of) == when(&at.driver)]).unwrap_or(all);
+        let of_size = || of_driver.iter().filter(|pair| pair.key.params.file_size_bytes == at.params.file_size_bytes);
         match of_size().count() {
-            n if n < OF_SIZE => largest(pairs().filter_map(of)),
-            _ => largest(of_size().filter_map(of)),
+            n if n < OF_SIZE => largest(of_driver.iter().filter_map(|pair| of(pair))),
+            _ => largest(of_size().filter_map(|pair| of(pair))),
         }
     }
 }
@@ -173,7 +191,8 @@ mod tests {
             twin_of: Some("a".into()),
             availability: Feature::available(""),
         };
-        Null::of(&groups, &[twin])
+        let original = DriverInfo { label: "a".into(), twin_of: None, ..twin.clone() };
+        Null::of(&groups, &[twin], &[original])
     }
 
     #[test]
@@ -239,6 +258,45 @@ mod tests {
             found.noise(Statistic::Median, &GroupKey { params, ..here }, "ns")
         };
         assert_eq!((noise(4096), noise(1 << 20), noise(1)), (Some(1.04), Some(1.6), Some(1.6)));
+    }
+
+    #[test]
+    fn a_driver_has_the_noise_of_its_own_twin_else_of_those_that_wait_as_it_does() {
+        let info = |label: &str, driver: &str, twin_of: Option<&str>| DriverInfo {
+            label: label.into(),
+            driver: driver.into(),
+            options: vec![],
+            twin_of: twin_of.map(str::to_owned),
+            availability: Feature::available(""),
+        };
+        let flat = |driver: &str, value: u64| group(driver, 1, "ns", &[&[value, value], &[value, value]]);
+        let mut groups = vec![
+            flat("overlay2", 100),
+            flat("overlay2 (twin)", 300),
+            flat("fuse-union", 100),
+            flat("fuse-union (twin)", 110),
+        ];
+        groups.sort_by(|a, b| a.key.cmp(&b.key));
+        let twins = [
+            info("overlay2 (twin)", "overlay2", Some("overlay2")),
+            info("fuse-union (twin)", "fuse-union", Some("fuse-union")),
+        ];
+        let volatile = DriverInfo { options: vec!["volatile".into()], ..info("volatile", "overlay2", None) };
+        let drivers = [
+            info("overlay2", "overlay2", None),
+            info("fuse-union", "fuse-union", None),
+            info("bind", "bind", None),
+            volatile,
+        ];
+        let null = Null::of(&groups, &twins, &drivers);
+        let noise = |driver: &str| {
+            let at = GroupKey { driver: driver.into(), ..groups[0].key.clone() };
+            null.noise(Statistic::Median, &at, "ns")
+        };
+        assert_eq!(
+            ["overlay2", "fuse-union", "bind", "volatile"].map(noise),
+            [Some(3.0), Some(1.1), Some(1.1), Some(3.0)]
+        );
     }
 
     #[test]

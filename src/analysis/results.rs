@@ -238,7 +238,7 @@ impl ResultSet {
         }
         let mut groups = summarised(samples.into_iter().collect());
         let (twins, drivers): (Vec<_>, Vec<_>) = drivers.into_iter().partition(|driver| driver.twin_of.is_some());
-        let null = Null::of(&groups, &twins);
+        let null = Null::of(&groups, &twins, &drivers);
         for group in &mut groups {
             for (metric, data) in &mut group.metrics {
                 data.summary.contradicted = doubted.get(&group.key).copied().unwrap_or(0);

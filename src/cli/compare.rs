@@ -111,10 +111,10 @@ pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
     };
     super::print(&text)?;
     if found.ratios.is_empty() {
-        return Err(super::bad_input(format!(
-            "runs {} and {} have no figure in common",
-            a.manifest.run, b.manifest.run
-        )));
+        return Err(super::bad_input(nothing_in_common(&a.manifest, &b.manifest)));
+    }
+    if let Some(limit) = args.fail_above.filter(|_| above.is_empty()) {
+        eprintln!("nothing is above {}", human::ratio(limit));
     }
     for mean in &above {
         let limit = args.fail_above.map(human::ratio).unwrap_or_default();
@@ -122,6 +122,21 @@ pub(super) fn run(args: CompareArgs) -> anyhow::Result<ExitCode> {
         eprintln!("above {limit}: {}: {} [{interval}]", name_of(mean), ratio.unwrap_or_default());
     }
     Ok(if above.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+}
+
+/// Stores are told apart by their labels, which come from their folders where nobody gives them.
+fn nothing_in_common(a: &RunManifest, b: &RunManifest) -> String {
+    let labels = |run: &RunManifest| run.stores.iter().map(|store| store.label.clone()).collect::<Vec<String>>();
+    let (of_a, of_b) = (labels(a), labels(b));
+    let why = match of_a.iter().any(|label| of_b.contains(label)) {
+        true => String::new(),
+        false => format!(
+            ": their stores are labelled {} and {}; a label of one's own is given with `run --store LABEL=DIR`",
+            human::list(&of_a),
+            human::list(&of_b)
+        ),
+    };
+    format!("runs {} and {} have no figure in common{why}", a.run, b.run)
 }
 
 fn load(run: &Path, results: &Path) -> anyhow::Result<Loaded> {

@@ -85,11 +85,22 @@ pub struct Conditions {
     pub read_bytes: u64,
     /// Bytes that they had it write, or will have.
     pub written_bytes: u64,
+    /// What writing to a MiB of new memory took when the section ended, in nanoseconds: much more than at the start of the run where a hypervisor has
+    /// to fetch it. `None` in runs before this was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_ns_per_mib: Option<u64>,
     /// Load average over a minute, in hundredths, when the section began.
     pub load_centi: u64,
     /// What disturbed the case, in words: empty for a quiet machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disturbed: Vec<String>,
+}
+
+impl FetchedMemory {
+    /// Whether memory that takes so long, in nanoseconds a MiB, was not at hand.
+    pub fn is_away(&self, ns_per_mib: u64) -> bool {
+        ns_per_mib > self.again_ns_per_mib.saturating_mul(2)
+    }
 }
 
 impl Conditions {

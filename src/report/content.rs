@@ -80,6 +80,9 @@ pub(super) fn or_unknown(text: &str) -> &str {
 /// Most damaged lines that the page names; the terminal names all.
 const DAMAGED_SHOWN: usize = 20;
 
+/// Of how many cases one may be disturbed before it is said in front of the figures.
+const DISTURBED_SHARE: u64 = 10;
+
 /// What must be known before the first figure is read.
 fn warnings(run: &Run) -> Vec<Block> {
     let mut warnings = Vec::new();
@@ -118,6 +121,14 @@ fn warnings(run: &Run) -> Vec<Block> {
         warnings.push(format!(
             "{cases} failed and {} not in the figures: see “Failed”.",
             if tally.failed == 1 { "is" } else { "are" }
+        ));
+    }
+    if tally.disturbed * DISTURBED_SHARE > tally.measured {
+        warnings.push(format!(
+            "The machine was not quiet: {} of {} were disturbed, and stayed so when they were repeated. Verdicts that need quiet are undecided rather than \
+             wrong; figures of other programs’ work are in the intervals. See “How far this run may be trusted”, and run it again when less else runs.",
+            tally.disturbed,
+            human::count(tally.measured, "case")
         ));
     }
     if tally.measured == 0 {

@@ -197,7 +197,7 @@ fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
         said.extend(first_write(results, view));
         said.extend(durable(results, store));
         said.extend(by_size(results, view));
-        said.extend(by_depth(results, view));
+        said.extend(by_depth(results, store, view));
     }
     let mut unsaid = Vec::new();
     if writes.is_none() {
@@ -343,7 +343,7 @@ fn by_size(results: &ResultSet, view: &View) -> Option<Row> {
     Row::of(results, format!("{question} ({}; × of {})", size(large), size(small)), &figures, longer)
 }
 
-fn by_depth(results: &ResultSet, view: &View) -> Vec<Row> {
+fn by_depth(results: &ResultSet, store: &str, view: &View) -> Vec<Row> {
     let question = "Does it take longer below many layers?";
     if view.shallow() == view.deep() {
         let layers = layers(view.deep());
@@ -354,7 +354,13 @@ fn by_depth(results: &ResultSet, view: &View) -> Vec<Row> {
         let question = if bytes == view.small() { question } else { "And a large file?" };
         deeper(results, view, bytes, format!("{question} ({}, ", size(bytes)))
     };
-    view.small_and_large().into_iter().filter_map(row).collect()
+    // What is left of depth when the file need not be located any more.
+    let warm = View::of(results, store, ProbeName::CopyUp, &metric::FIRST_WRITE_NS.name, Some(CacheState::Warm));
+    let known = warm.filter(|warm| warm.cache != view.cache && warm.shallow() < warm.deep()).and_then(|warm| {
+        let question = format!("And where its name has been looked up before? ({}, ", size(warm.small()));
+        deeper(results, &warm, warm.small(), question)
+    });
+    view.small_and_large().into_iter().filter_map(row).chain(known).collect()
 }
 
 /// The deepest stack against the one of the fewest layers. The question is cut off where the numbers of layers begin.
@@ -405,22 +411,23 @@ fn page_cache(results: &ResultSet, store: &str) -> Option<Row> {
     Some(Row { question, answer, cells: copies.iter().map(cell).collect() })
 }
 
-/// The first look-up in a directory and the next one, in the coldest state that was measured: a name that is cached costs the same through any
-/// stack.
+/// The first look-up in a directory and the next one, with nothing in memory and as a container usually finds it; a name that is known costs the same
+/// through any stack, and stands for the others where they were not measured.
 fn lookups(results: &ResultSet, store: &str) -> Vec<Row> {
-    let coldest = |metric: &Metric| {
-        let states = [CacheState::Cold, CacheState::Fresh, CacheState::Warm].into_iter();
-        states.into_iter().find_map(|c| View::of(results, store, ProbeName::Lookup, &metric.name, Some(c)))
+    let row = |metric: &Metric, what: &str, cache| {
+        let view = View::of(results, store, ProbeName::Lookup, &metric.name, Some(cache))?;
+        let question = format!("Does {what} take longer through many layers? ({} caches, ", cache.as_str());
+        deeper(results, &view, view.small(), question)
     };
-    let through_layers = |view: &View, what: &str| {
-        let question = format!("Does {what} take longer through many layers? ({} caches, ", view.cache.as_str());
-        deeper(results, view, view.small(), question)
+    let in_states = |metric: &Metric, what: &str| -> Vec<Row> {
+        let rows: Vec<Row> =
+            [CacheState::Cold, CacheState::Fresh].into_iter().filter_map(|cache| row(metric, what, cache)).collect();
+        if rows.is_empty() { row(metric, what, CacheState::Warm).into_iter().collect() } else { rows }
     };
-    let first = coldest(&metric::LOOKUP_FIRST_NS);
-    let what = if first.is_some() { "finding the next name there" } else { "finding a name" };
-    let next = coldest(&metric::LOOKUP_HIT_NS);
-    let first = first.and_then(|view| through_layers(&view, "the first look-up in a directory"));
-    first.into_iter().chain(next.and_then(|view| through_layers(&view, what))).collect()
+    let mut first = in_states(&metric::LOOKUP_FIRST_NS, "the first look-up in a directory");
+    let what = if first.is_empty() { "finding a name" } else { "finding the next name there" };
+    first.extend(in_states(&metric::LOOKUP_HIT_NS, what));
+    first
 }
 
 fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Vec<Row> {

@@ -52,7 +52,7 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
     blocks.push(Block::List(notes.iter().map(|note| marked(note)).collect()));
     for workload in &run.manifest.workloads {
         blocks.push(Block::Heading(format!("Workload {}: {}", workload.name, workload.title)));
-        blocks.push(Block::Text(plain(workload.why.clone())));
+        blocks.push(Block::Text(marked(&workload.why)));
         let head = ["Probe", "Layers", "File sizes", "Files", "Caches", "Containers", "Blocks", "Why"];
         let list = |items: Vec<String>| plain(items.join(", "));
         let rows: Vec<Vec<Spans>> = workload
@@ -67,7 +67,7 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
                     list(m.cache.iter().map(|cache| cache.as_str().to_owned()).collect()),
                     list(m.containers.iter().map(u32::to_string).collect()),
                     plain(m.blocks.to_string()),
-                    plain(m.why.clone()),
+                    marked(&m.why),
                 ]
             })
             .collect();

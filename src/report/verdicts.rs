@@ -11,7 +11,8 @@ pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
     blocks.push(Block::Text(plain(
         "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
          run. A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
-         (noise, from A against A, with the same state of the caches and files of that size); without A against A nothing is concluded from times. Of a claim over several points \
+         (noise, from A against A, with the same state of the caches and files of that size); without A against A nothing is concluded from times. What takes longer takes \
+         more than a tenth longer. Of a claim over several points \
          most points have to say the same, each by itself; where some say yes and others no, it depends, and the points are named. States of the \
          caches have verdicts of their own. Blocks: the fewest that a group was measured in, of which the intervals are made.",
     )));
@@ -37,7 +38,8 @@ pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
             blocks.push(Block::Text(marked(&format!("Not measured with any driver.{reason}"))));
             continue;
         }
-        let rows = claim.findings.iter().map(|finding| row(results, finding)).collect();
+        let told = claim.findings.iter().filter(|finding| here(results, &finding.driver));
+        let rows = told.map(|finding| row(results, finding)).collect();
         let head = ["Driver", "Verdict", "The numbers that decide it", "Groups", "Blocks"].map(str::to_owned).to_vec();
         blocks.push(Block::Table(Table { head, rows, numeric: vec![3, 4] }));
     }
@@ -61,44 +63,50 @@ pub(super) fn none(claims: &[Claim]) -> Vec<Block> {
     ]
 }
 
-/// How often each verdict was found, a row a claim.
-fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
-    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Depends, Verdict::Undecided, Verdict::NotMeasured];
-    let mut head = vec!["Claim".to_owned()];
-    head.extend(verdicts.map(|verdict| verdict.words().to_owned()));
-    let rows = claims
-        .iter()
-        .map(|claim| {
-            let mut row = vec![plain(claim.question)];
-            row.extend(verdicts.map(|verdict| {
-                plain(match with(results, claim, verdict) {
-                    with if with.is_empty() => "–".to_owned(),
-                    with => with.join("; "),
-                })
-            }));
-            row
-        })
-        .collect();
-    Block::Table(Table { head, rows, numeric: Vec::new() })
+/// Drivers that a claim has anything to say about: one that is not here is told of once, and not in every table.
+fn here(results: &ResultSet, driver: &str) -> bool {
+    results.drivers.iter().any(|info| info.label == driver && info.availability.is_available())
+        || results.groups.iter().any(|group| group.key.driver == driver && !group.metrics.is_empty())
 }
 
-/// Drivers of a claim with a verdict, each with the parts of the points of which it holds: `overlay2 (waits): cold caches, fresh caches`.
-fn with(results: &ResultSet, claim: &Claim, verdict: Verdict) -> Vec<String> {
-    let mut found: Vec<(&str, Vec<String>)> = Vec::new();
-    for finding in claim.findings.iter().filter(|finding| finding.verdict == verdict) {
+/// What was found, a row a claim and a column a driver.
+fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
+    let labels = results.drivers.iter().map(|driver| driver.label.as_str());
+    let drivers: Vec<&str> = labels.filter(|label| !results.is_baseline(label) && here(results, label)).collect();
+    let head = std::iter::once("Claim".to_owned()).chain(drivers.iter().map(|driver| results.shown(driver))).collect();
+    let row = |claim: &Claim| {
+        let cells = drivers.iter().map(|driver| cell(results, claim, driver));
+        std::iter::once(plain(claim.question)).chain(cells).collect()
+    };
+    Block::Table(Table { head, rows: claims.iter().map(row).collect(), numeric: Vec::new() })
+}
+
+/// The verdicts of a driver, each with the parts of the points of which it holds: `supported`, `refuted: cold caches, warm caches; depends: fresh caches`.
+fn cell(results: &ResultSet, claim: &Claim, driver: &str) -> Spans {
+    let mut found: Vec<(Verdict, Vec<String>)> = Vec::new();
+    for finding in claim.findings.iter().filter(|finding| finding.driver == driver) {
         let store = Some(finding.store.clone()).filter(|_| results.several_stores());
         let part = Some(finding.part.clone()).filter(|part| !part.is_empty());
         let of = store.into_iter().chain(part).collect::<Vec<String>>().join(" ");
-        match found.iter_mut().find(|(driver, _)| *driver == finding.driver) {
+        match found.iter_mut().find(|(verdict, _)| *verdict == finding.verdict) {
             Some((_, parts)) => parts.push(of),
-            None => found.push((&finding.driver, vec![of])),
+            None => found.push((finding.verdict, vec![of])),
         }
     }
-    let name = |(driver, parts): (&str, Vec<String>)| match parts.join(", ") {
-        parts if parts.is_empty() => results.shown(driver),
-        parts => format!("{}: {parts}", results.shown(driver)),
-    };
-    found.into_iter().map(name).collect()
+    if found.is_empty() {
+        return plain("–");
+    }
+    let mut spans = Vec::new();
+    for (i, (verdict, parts)) in found.into_iter().enumerate() {
+        let word = format!("{}{}", if i > 0 { "; " } else { "" }, verdict.words());
+        spans.push(match verdict {
+            Verdict::NotMeasured | Verdict::Undecided => Span::Text(word),
+            _ => Span::Strong(word),
+        });
+        let parts = parts.join(", ");
+        spans.extend((!parts.is_empty()).then(|| Span::Text(format!(": {parts}"))));
+    }
+    spans
 }
 
 fn name(results: &ResultSet, finding: &Finding) -> String {

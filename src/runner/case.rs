@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::steps;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
-use crate::record::{Conditions, Observation, Outcome, Privileges, metric};
+use crate::record::{Conditions, FetchedMemory, Observation, Outcome, Privileges, metric};
 use crate::stack::{FileFact, LayerForm, LayerStack, Selection, Targets};
 use crate::sys;
 use crate::workload::{CacheState, Case, ProbeName};
@@ -34,6 +34,8 @@ pub struct CaseJob {
     pub probe_cpu: Option<u32>,
     /// The CPUs for daemons; none: any.
     pub daemon_cpus: Vec<u32>,
+    /// Memory that was at hand when the run began; `None` where none was asked for.
+    pub memory: Option<FetchedMemory>,
     /// Seed of the run: it draws the files of an imported image.
     pub seed: u64,
 }
@@ -147,7 +149,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
 
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
-    let meter = Meter::begin(daemons, driver.uses_kernel_threads())
+    let meter = Meter::begin(daemons, driver.uses_kernel_threads(), job.memory)
         .map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     let mut observations = probe.measure(&mut trial)?;
     let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;

@@ -18,6 +18,9 @@ const PIN_EVERY: usize = 2 << 20;
 const LEAST_BYTES: u64 = 1 << 30;
 /// What is written to once more, to know what that takes.
 const AGAIN_BYTES: u64 = 64 << 20;
+/// The same behind each case, in several pieces: who is interrupted at one of them is not taken for one that waits for memory.
+const LOOK_BYTES: u64 = 128 << 10;
+const LOOKS: usize = 9;
 
 /// Memory at hand, until dropped.
 #[derive(Debug)]
@@ -25,7 +28,15 @@ pub(super) struct AtHand {
     /// For the record.
     pub(super) fetched: FetchedMemory,
     // Held for the pages that are kept.
-    _pins: Touched,
+    pins: Vec<Touched>,
+}
+
+impl AtHand {
+    /// Fetches so many bytes once more, and keeps pages of these as well.
+    pub(super) fn fetch_more(&mut self, bytes: u64) -> io::Result<()> {
+        self.pins.extend(fetch(bytes)?.pins);
+        Ok(())
+    }
 }
 
 /// How much memory has to be written to, so that so many bytes can be had: all smaller pieces are handed out first. At most half of what is
@@ -35,17 +46,27 @@ pub(super) fn to_be_fetched(needed: u64) -> io::Result<u64> {
     Ok(pieces.saturating_add(needed.max(LEAST_BYTES)).min(host::free_bytes()? / 2))
 }
 
+/// Writes to so many bytes of new memory, and what that took in nanoseconds a MiB.
+fn touch(bytes: u64) -> io::Result<(Touched, u64)> {
+    let (ns, touched) = timed(|| Touched::new(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    let per_mib = (u128::from(ns) << 20) / u128::from(bytes.max(1));
+    touched.map(|touched| (touched, u64::try_from(per_mib).unwrap_or(u64::MAX)))
+}
+
+/// What new memory takes, in nanoseconds a MiB.
+pub(super) fn ns_per_mib() -> io::Result<u64> {
+    // All are held until the last one is there: what one has had would otherwise be handed to the next.
+    let mut looks = (0..LOOKS).map(|_| touch(LOOK_BYTES)).collect::<io::Result<Vec<_>>>()?;
+    looks.sort_unstable_by_key(|(_, ns)| *ns);
+    Ok(looks.get(LOOKS / 2).map_or(0, |(_, ns)| *ns))
+}
+
 /// Fetches so many bytes.
 pub(super) fn fetch(bytes: u64) -> io::Result<AtHand> {
-    let touch = |bytes: u64| {
-        let (ns, touched) = timed(|| Touched::new(usize::try_from(bytes).unwrap_or(usize::MAX)));
-        let per_mib = (u128::from(ns) << 20) / u128::from(bytes.max(1));
-        touched.map(|touched| (touched, u64::try_from(per_mib).unwrap_or(u64::MAX)))
-    };
     let (pins, first_ns_per_mib) = touch(bytes)?;
     pins.thin(PIN_EVERY)?;
     let (_, again_ns_per_mib) = touch(AGAIN_BYTES.min(bytes))?;
-    Ok(AtHand { fetched: FetchedMemory { bytes, first_ns_per_mib, again_ns_per_mib }, _pins: pins })
+    Ok(AtHand { fetched: FetchedMemory { bytes, first_ns_per_mib, again_ns_per_mib }, pins: vec![pins] })
 }
 
 #[cfg(test)]

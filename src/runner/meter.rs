@@ -9,7 +9,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
 use nix::unistd::Pid;
 
-use crate::record::Conditions;
+use super::memory;
+use crate::record::{Conditions, FetchedMemory};
 
 /// Share of the processors' time in the section that others may take, the hypervisor's other guests included. What is shorter than two
 /// ticks of the kernel's accounting is never held against a case.
@@ -38,6 +39,7 @@ struct Reading {
 pub(super) struct Meter {
     daemons: Vec<u32>,
     kernel_threads: bool,
+    memory: Option<FetchedMemory>,
     cpus: u32,
     before: Reading,
     dirty_before_bytes: u64,
@@ -48,8 +50,8 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Begins a section. `daemons` are the processes that serve the mounts; with `kernel_threads` threads of the kernel serve them too, which cannot
-    /// be told from other processes.
-    pub(super) fn begin(daemons: Vec<u32>, kernel_threads: bool) -> io::Result<Meter> {
+    /// be told from other processes. `memory` is what was at hand when the run began.
+    pub(super) fn begin(daemons: Vec<u32>, kernel_threads: bool, memory: Option<FetchedMemory>) -> io::Result<Meter> {
         let page = rustix::param::page_size() as u64;
         let vmstat = fs::read_to_string("/proc/vmstat")?;
         let load = fs::read_to_string("/proc/loadavg")?;
@@ -58,6 +60,7 @@ impl Meter {
         Ok(Meter {
             daemons,
             kernel_threads,
+            memory,
             // The probe is confined to one; the machine has more.
             cpus: online_cpus().unwrap_or(cpus),
             before,
@@ -90,12 +93,25 @@ impl Meter {
             dirty_before_bytes: self.dirty_before_bytes,
             read_bytes: after.read_bytes.saturating_sub(before.read_bytes),
             written_bytes: after.written_bytes.saturating_sub(before.written_bytes),
+            // Behind all other readings: it takes processor time itself.
+            memory_ns_per_mib: memory::ns_per_mib().ok(),
             load_centi: self.load_centi,
             disturbed: Vec::new(),
         };
         conditions.disturbed = disturbances(&conditions, self.cpus, self.writeback_before_bytes, self.kernel_threads);
+        conditions.disturbed.extend(self.memory.and_then(|memory| away(&conditions, &memory)));
         Ok(conditions)
     }
+}
+
+/// Whether memory had to be waited for, in words.
+fn away(c: &Conditions, at_hand: &FetchedMemory) -> Option<String> {
+    let ns = c.memory_ns_per_mib.filter(|ns| at_hand.is_away(*ns))?;
+    Some(format!(
+        "memory was not at hand: a MiB took {} us, and {} when the run began",
+        ns / 1000,
+        at_hand.again_ns_per_mib / 1000
+    ))
 }
 
 /// What disturbed a case, in words.
@@ -252,13 +268,17 @@ mod tests {
         }
         // A tenth of the processors' time is what a machine does by itself.
         assert!(disturbances(&Conditions { other_ns: 200_000_000, ..quiet.clone() }, 2, 0, false).is_empty());
+        let at_hand = FetchedMemory { bytes: 1 << 30, first_ns_per_mib: 2_000_000, again_ns_per_mib: 300_000 };
+        for (ns, is_away) in [(Some(700_000), true), (Some(500_000), false), (None, false)] {
+            assert_eq!(away(&Conditions { memory_ns_per_mib: ns, ..quiet.clone() }, &at_hand).is_some(), is_away);
+        }
         // What threads of the kernel do for a driver is its own.
         assert!(disturbances(&Conditions { other_ns: 900_000_000, ..quiet }, 2, 0, true).is_empty());
     }
 
     #[test]
     fn a_section_counts_the_processor_time_that_was_spent_in_it() {
-        let meter = Meter::begin(Vec::new(), false).unwrap();
+        let meter = Meter::begin(Vec::new(), false, None).unwrap();
         let begun = Instant::now();
         let mut x = 0u64;
         while begun.elapsed().as_millis() < 30 {
@@ -267,6 +287,7 @@ mod tests {
         let conditions = meter.end().unwrap();
         assert!(conditions.section_ns >= 30_000_000);
         assert!(conditions.probe_user_ns + conditions.probe_kernel_ns > 0);
+        assert!(conditions.memory_ns_per_mib.unwrap() > 0);
         assert_eq!((conditions.daemon_ns, conditions.daemon_resident_bytes), (None, None));
     }
 }

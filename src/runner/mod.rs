@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::medium;
 use crate::record::{
-    CaseRecord, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
+    CaseRecord, FetchedMemory, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
 };
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName};
@@ -39,6 +39,9 @@ const REPEATS_MAX: u32 = 2;
 const REPEATS_WITHOUT_FIGURE_MAX: u32 = 5;
 /// Of how many planned cases one may be repeated, at most: on a machine that is never quiet the others are marked and left at that.
 const REPEATED_SHARE: usize = 10;
+
+/// How often memory is fetched again during a run, behind a case that had to wait for it: it takes seconds.
+const FETCHES_MAX: u32 = 20;
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -177,7 +180,8 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     summary.building = start.elapsed();
     let measuring = Instant::now();
     let mut repeats_left = plan.cases.len() / REPEATED_SHARE;
-    let runs = Runs { request, stores: &stores, stacks: &stacks, instrument: &setup.instrument };
+    let mut fetches_left = FETCHES_MAX;
+    let runs = Runs { request, stores: &stores, stacks: &stacks, instrument: setup.instrument.clone() };
     for (index, planned) in plan.cases.iter().enumerate() {
         progress.begin(index, plan.cases.len(), planned);
         let mut attempt = 1;
@@ -186,6 +190,7 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             let begun = Instant::now();
             let CaseResult { outcome, conditions } = runs.case(index, planned, attempt)?;
             let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
+            let memory_behind = conditions.as_ref().and_then(|conditions| conditions.memory_ns_per_mib);
             // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
             let nothing = matches!(outcome, Outcome::Failed { .. });
             let more = if nothing {
@@ -210,6 +215,11 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
                 summary.count(&record);
                 progress.end(index + 1, plan.cases.len(), &record);
                 break;
+            }
+            let waited = |(ns, memory): (u64, FetchedMemory)| memory.is_away(ns);
+            if fetches_left > 0 && memory_behind.zip(setup.instrument.memory).is_some_and(waited) {
+                fetches_left -= 1;
+                setup.have_memory_again(plan.memory_bytes(), |bytes| progress.memory(bytes));
             }
             attempt += 1;
             repeats_left = repeats_left.saturating_sub(1);
@@ -238,7 +248,7 @@ struct Runs<'a> {
     request: &'a RunRequest<'a>,
     stores: &'a BTreeMap<String, Store>,
     stacks: &'a BTreeMap<StackKey, Result<PathBuf, String>>,
-    instrument: &'a Instrument,
+    instrument: Instrument,
 }
 
 impl Runs<'_> {
@@ -268,6 +278,7 @@ impl Runs<'_> {
             layerbench: self.request.layerbench.clone(),
             probe_cpu: self.instrument.probe_cpu,
             daemon_cpus: self.instrument.daemon_cpus.clone(),
+            memory: self.instrument.memory,
             seed: self.request.plan.seed,
         };
         let mut result = child::run(&job, CASE_LIMIT, self.request.standing);

@@ -112,7 +112,7 @@ impl Plan {
         }
         let host = host::fingerprint();
         let workloads: Vec<Workload> =
-            select(workloads, only)?.iter().map(|workload| with_twin(on_host(workload, &host), &host)).collect();
+            select(workloads, only)?.iter().map(|workload| with_twins(on_host(workload, &host), &host)).collect();
         let drivers = variants(&workloads, &host)?;
         let availability: BTreeMap<&str, &Feature> =
             drivers.iter().map(|info| (info.label.as_str(), &info.availability)).collect();
@@ -268,21 +268,20 @@ fn on_host(workload: &Workload, host: &Host) -> Workload {
     here
 }
 
-/// The workload with one variant twice: the one that it names, where it is available, else the first that is and is not the control,
-/// else the control.
-fn with_twin(mut workload: Workload, host: &Host) -> Workload {
+/// The workload with some variants twice: those that it names and that are available; without any, the first that is and is not the control, else the
+/// control.
+fn with_twins(mut workload: Workload, host: &Host) -> Workload {
     let available = |variant: &&DriverVariant| {
         driver::by_name(&variant.driver).is_ok_and(|d| d.availability_with(&variant.options, host).is_available())
     };
-    let named =
-        workload.drivers.iter().filter(available).find(|variant| Some(&variant.label) == workload.twin.as_ref());
-    let chosen = named
-        .or_else(|| workload.drivers.iter().filter(available).find(|variant| variant.driver != CONTROL))
-        .or_else(|| workload.drivers.iter().find(available));
-    if let Some(twin) = chosen.map(DriverVariant::twin) {
-        workload.twin = twin.twin_of.clone();
-        workload.drivers.push(twin);
+    let here = || workload.drivers.iter().filter(available);
+    let mut chosen: Vec<_> = here().filter(|variant| workload.twins.contains(&variant.label)).collect();
+    if chosen.is_empty() {
+        chosen.extend(here().find(|variant| variant.driver != CONTROL).or_else(|| here().next()));
     }
+    let twins: Vec<DriverVariant> = chosen.into_iter().map(DriverVariant::twin).collect();
+    workload.twins = twins.iter().filter_map(|twin| twin.twin_of.clone()).collect();
+    workload.drivers.extend(twins);
     workload
 }
 

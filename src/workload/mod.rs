@@ -56,11 +56,37 @@ pub struct Workload {
     pub why: String,
     /// Which drivers, each with its options.
     pub drivers: Vec<DriverVariant>,
-    /// Label of the variant that is measured against itself; without it the run chooses one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub twin: Option<String>,
+    /// Labels of the variants that are measured against themselves; without any the run chooses one.
+    #[serde(default, rename = "twin", skip_serializing_if = "Vec::is_empty", with = "one_or_many")]
+    pub twins: Vec<String>,
     /// What is measured, over which axes.
     pub measures: Vec<Measure>,
+}
+
+/// A label by itself, as in a workload with one, or a list of them.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Labels {
+        One(String),
+        Many(Vec<String>),
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        Ok(match Labels::deserialize(deserializer)? {
+            Labels::One(label) => vec![label],
+            Labels::Many(labels) => labels,
+        })
+    }
+
+    pub(super) fn serialize<S: Serializer>(labels: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        match labels {
+            [label] => Labels::One(label.clone()).serialize(serializer),
+            _ => Labels::Many(labels.to_vec()).serialize(serializer),
+        }
+    }
 }
 
 /// A driver with options and a label.

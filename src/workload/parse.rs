@@ -148,22 +148,20 @@ fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn
     }
     let measures =
         tables(top.required("measure")?, "measure")?.into_iter().map(|v| measure(v, scale)).collect::<Parsed<_>>()?;
-    let twin = match top.optional("twin") {
-        None => None,
-        Some(value) => {
-            let label = string(value, "twin")?;
-            if !labels.contains(&label) {
-                let known: Vec<&str> = variants.iter().map(|variant| variant.label.as_str()).collect();
-                let near = hint(&label, &known);
-                return complain(
-                    &value.span(),
-                    format!("twin {label:?} is no driver of this workload{near} (labels: {})", listed(&known)),
-                );
-            }
-            Some(label)
+    let known: Vec<&str> = variants.iter().map(|variant| variant.label.as_str()).collect();
+    let label = |value: &Spanned<DeValue>| {
+        let label = string(value, "twin")?;
+        if known.contains(&label.as_str()) {
+            return Ok(label);
         }
+        let near = hint(&label, &known);
+        complain(
+            &value.span(),
+            format!("twin {label:?} is no driver of this workload{near} (labels: {})", listed(&known)),
+        )
     };
-    Ok(Workload { name: name.to_owned(), title, why, drivers: variants, twin, measures })
+    let twins = top.optional("twin").map_or(Ok(Vec::new()), |value| each(value, "twin", label))?;
+    Ok(Workload { name: name.to_owned(), title, why, drivers: variants, twins, measures })
 }
 
 fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverVariant> {

@@ -162,7 +162,7 @@ fn workload(spec: &Spec, drivers: Vec<DriverVariant>) -> Workload {
         title: "A run that nobody measured".to_owned(),
         why: "To test reports and to look at them.".to_owned(),
         drivers,
-        twin: None,
+        twins: Vec::new(),
         measures: [
             (
                 true,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::super::claims::What;
-use super::super::compare::{Comparison, Statistic, combine, compare};
+use super::super::bootstrap::{Interval, Replicates};
+use super::super::claims::{Effect, LONGER, Verdict, What};
+use super::super::compare::{Comparison, Difference, Statistic, compare};
 use super::super::human;
 use super::super::null;
 use super::super::results::{Data, Group, ResultSet};
 use super::super::view::{View, measured_well};
-use super::ratio::{Basis, Found, Parts, Side, found, whole};
+use super::ratio::{Basis, Found, Judged, Parts, Side, found, whole};
 use super::{groups, none};
 
 const FIRST_WRITE: What = What::of("copy_up", "first_write_ns");
@@ -72,7 +73,7 @@ pub(super) fn grows_with_depth(results: &ResultSet, store: &str, driver: &str) -
         let absolute = [subject.1.p50(), base.1.p50()];
         let (a, b) = (human::ns(absolute[0]), human::ns(absolute[1]));
         let words = format!("below {deep} layers instead of {shallow}, {name}; {a} against {b}");
-        found(&c, (Side::Above, 1.0), absolute, words, Basis::of([subject, base]))
+        found(&c, (Side::Above, LONGER), absolute, words, Basis::of([subject, base]))
     };
     let name = |size: u64| if several { human::bytes(size as f64) } else { String::new() };
     sizes.iter().map(|size| (name(*size), of(*size))).collect()
@@ -90,16 +91,11 @@ pub(super) fn grows_with_size(results: &ResultSet, store: &str, driver: &str) ->
     let absolute = [subject.1.p50(), base.1.p50()];
     let (a, b) = (human::ns(absolute[0]), human::ns(absolute[1]));
     let words = format!("with {l} instead of {s}, {}; {a} against {b}", human::count(writes.shallow, "layer"));
-    found(&c, (Side::Above, 1.0), absolute, words, Basis::of([subject, base]))
+    found(&c, (Side::Above, LONGER), absolute, words, Basis::of([subject, base]))
 }
 
-/// What depth and size add up to: what each costs alone, less what both are without either.
-fn sum(deep_small: f64, shallow_large: f64, shallow_small: f64) -> f64 {
-    deep_small + shallow_large - shallow_small
-}
-
-/// Whether depth and size compound: the first write where both are large, over the sum of what each of them costs alone. No model stands between the
-/// medians and the verdict.
+/// Whether depth and size compound: what depth adds to the first write to a large file, over what it adds to that to a small one. They add up where it is
+/// the same. No model stands between the medians and the verdict. Where depth adds nothing that shows, nothing can be compounded with it.
 pub(super) fn compounded(results: &ResultSet, store: &str, driver: &str) -> Found {
     let writes = Writes::of(results, store, driver).ok_or_else(|| none(FIRST_WRITE, driver))?;
     let (shallow, small, large) = (writes.shallow, writes.small, writes.large);
@@ -109,43 +105,61 @@ pub(super) fn compounded(results: &ResultSet, store: &str, driver: &str) -> Foun
     }
     let corners =
         [writes.at(deep, large)?, writes.at(deep, small)?, writes.at(shallow, large)?, writes.at(shallow, small)?];
-    let c = interaction(corners.map(|corner| corner.1), noise_of_interactions(results, store)).ok_or_else(no_ratio)?;
     let [both, d, s, neither] = corners.map(|corner| corner.1.p50());
-    let absolute = [both, sum(d, s, neither)];
-    let words = format!(
-        "of what depth and size add up to at {}, {}; {} against {} + {} - {} = {}",
-        human::bytes(large as f64),
-        human::count(deep, "layer"),
+    let (l, few) = (human::bytes(large as f64), human::bytes(small as f64));
+    let told = format!(
+        "at {l} of what depth adds at {few}, {deep} layers instead of {shallow}; {} - {} against {} - {}",
         human::ns(both),
         human::ns(s),
         human::ns(d),
-        human::ns(neither),
-        human::ns(absolute[1])
+        human::ns(neither)
     );
-    found(&c, (Side::Above, 1.0), absolute, words, Basis::of(corners))
+    if !compare(corners[1].1, corners[3].1).is_some_and(|c| c.difference == Difference::Higher) {
+        let effect = Effect { ratio: 1.0, interval: None, threshold: LONGER, noise: None, absolute: [d, neither] };
+        let words = format!(
+            "Depth adds nothing that shows at {few} ({} below {deep} layers, {} below {shallow}), so there is nothing for size to multiply.",
+            human::ns(d),
+            human::ns(neither)
+        );
+        return Ok(Judged { verdict: Verdict::Undecided, effect, words, basis: Basis::of(corners) });
+    }
+    let c = of_depth(corners.map(|corner| corner.1), noise_of_depth(results, store, large)).ok_or_else(no_ratio)?;
+    found(&c, (Side::Above, LONGER), [both - s, d - neither], told, Basis::of(corners))
 }
 
-/// The ratio of [`compounded`], of the corners deep and large, deep and small, shallow and large, shallow and small.
-fn interaction(corners: [&Data; 4], noise: Option<f64>) -> Option<Comparison> {
-    combine(&corners, Statistic::Median, noise, |v| v[0] / sum(v[1], v[2], v[3])).filter(|c| c.ratio > 0.0)
+/// The ratio of [`compounded`], of the corners deep and large, deep and small, shallow and large, shallow and small. What depth adds to a large file is
+/// the difference of two long times, and may come out below 0.
+fn of_depth(corners: [&Data; 4], noise: Option<f64>) -> Option<Comparison> {
+    let of = |v: &[f64]| (v[0] - v[2]) / (v[1] - v[3]);
+    let ratio = of(&corners.map(|corner| corner.p50()));
+    let replicates: Option<Vec<&Replicates>> =
+        corners.iter().map(|corner| corner.statistic(Statistic::Median).1).collect();
+    let interval = replicates
+        .and_then(|parts| Replicates::combined(&parts, of))
+        .and_then(|r| Interval::of_difference(r.estimate(), r.values(), r.blocks()));
+    ratio.is_finite().then(|| Comparison::of(ratio, interval, noise))
 }
 
-/// A against A of such ratios: those of a twin over those of its original, at every depth and size beyond the smallest.
-fn noise_of_interactions(results: &ResultSet, store: &str) -> Option<f64> {
-    let ratios_of = |driver: &str| -> BTreeMap<(u32, u64), f64> {
+/// A against A of such ratios: those of a twin over those of its original, with files of a size, at every depth. Where one is not above 0, chance is
+/// larger than what is asked about.
+fn noise_of_depth(results: &ResultSet, store: &str, size: u64) -> Option<f64> {
+    let ratios_of = |driver: &str| -> BTreeMap<u32, f64> {
         let Some(writes) = Writes::of(results, store, driver) else { return BTreeMap::new() };
         let (shallow, small) = (writes.shallow, writes.small);
-        let inner = writes.points.keys().filter(|(depth, size)| *depth > shallow && *size > small);
-        let ratio = |(depth, size): (u32, u64)| {
+        let ratio = |depth: u32| {
             let corners = [(depth, size), (depth, small), (shallow, size), (shallow, small)];
             let [both, d, s, neither] = corners.map(|(depth, size)| writes.at(depth, size).map(|at| at.1).ok());
-            Some(((depth, size), interaction([both?, d?, s?, neither?], None)?.ratio))
+            Some((depth, of_depth([both?, d?, s?, neither?], None)?.ratio))
         };
-        inner.copied().filter_map(ratio).collect()
+        let deeper = writes.points.keys().filter(|at| at.0 > shallow && at.1 == size);
+        deeper.filter_map(|at| ratio(at.0)).collect()
     };
     let factors = results.twins.iter().flat_map(|twin| {
         let original = twin.twin_of.as_deref().map(ratios_of).unwrap_or_default();
-        let pair = |(at, ratio): ((u32, u64), f64)| Some(ratio / original.get(&at)?);
+        let pair = |(at, ratio): (u32, f64)| {
+            let original = *original.get(&at)?;
+            Some(if ratio > 0.0 && original > 0.0 { ratio / original } else { f64::INFINITY })
+        };
         ratios_of(&twin.label).into_iter().filter_map(pair).collect::<Vec<f64>>()
     });
     null::largest(factors)
@@ -153,33 +167,37 @@ fn noise_of_interactions(results: &ResultSet, store: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::claims::Verdict;
     use super::super::super::results::blocks;
     use super::super::ratio::decide;
     use super::*;
 
     #[test]
-    fn depth_and_size_compound_when_both_cost_more_than_their_sum() {
+    fn depth_and_size_compound_when_depth_costs_more_for_a_large_file() {
         // Blocks that differ, the same way at every point.
         let data = |median: u64| {
-            let lists = [9, 10, 11].map(|tenths| [median * tenths / 10; 3]);
+            let lists = [99, 100, 101].map(|percent| [median * percent / 100; 3]);
             Data::of(&blocks(&[&lists[0], &lists[1], &lists[2]])).unwrap()
         };
         let (small, depth, size) = (data(1000), data(1500), data(5000));
-        // 5000 + 1500 - 1000 = 5500.
+        let above = (Side::Above, LONGER);
+        // Depth adds 500 to a small file.
         for (both, ratio, verdict) in [
             (data(5500), 1.0, Verdict::Refuted),
-            (data(11000), 2.0, Verdict::Supported),
-            (data(5665), 1.03, Verdict::Refuted),
-            (data(6325), 1.15, Verdict::Supported),
+            (data(7500), 5.0, Verdict::Supported),
+            (data(5200), 0.4, Verdict::Refuted),
+            (data(4900), -0.2, Verdict::Refuted),
+            (data(5560), 1.12, Verdict::Undecided),
         ] {
-            let c = interaction([&both, &depth, &size, &small], Some(1.04)).unwrap();
+            let c = of_depth([&both, &depth, &size, &small], Some(1.04)).unwrap();
             assert!((c.ratio - ratio).abs() < 1e-9, "{c:?}");
-            assert_eq!(decide(&c, (Side::Above, 1.0)).unwrap().0, verdict, "{c:?}");
-            let noisy = interaction([&both, &depth, &size, &small], Some(2.5)).unwrap();
-            assert_eq!(decide(&noisy, (Side::Above, 1.0)).unwrap().0, Verdict::Undecided, "{noisy:?}");
+            assert_eq!(decide(&c, above).unwrap().0, verdict, "{c:?}");
+            for noise in [20.0, f64::INFINITY] {
+                let noisy = of_depth([&both, &depth, &size, &small], Some(noise)).unwrap();
+                let beyond = if ratio > 0.0 { Verdict::Undecided } else { verdict };
+                assert_eq!(decide(&noisy, above).unwrap().0, beyond, "{noisy:?}");
+            }
         }
-        // Where the sum is nothing, or less, there is no ratio.
-        assert_eq!(interaction([&size, &small, &small, &data(4000)], None), None);
+        // Where depth adds nothing to a small file there is no ratio.
+        assert_eq!(of_depth([&size, &small, &small, &small], None), None);
     }
 }

@@ -6,7 +6,7 @@ mod growth;
 mod ratio;
 
 use super::bootstrap::Replicates;
-use super::claims::{Effect, Finding, Test, Verdict, What};
+use super::claims::{Effect, Finding, LONGER, Test, Verdict, What};
 use super::compare::{Comparison, Statistic};
 use super::human;
 use super::results::{Data, Group, ResultSet};
@@ -227,6 +227,6 @@ fn media(results: &ResultSet, driver: &str, what: What) -> Parts {
     by_cache(
         paired(subjects, &bases),
         || none(what, driver),
-        |pairs| over_all(pairs, (Side::Above, 1.0), &base, Statistic::Median, None),
+        |pairs| over_all(pairs, (Side::Above, LONGER), &base, Statistic::Median, None),
     )
 }

@@ -1,14 +1,15 @@
 //! From ratios with their intervals and their noise to a verdict, and its words.
 //!
 //! A ratio bears a claim out when its interval lies beyond the threshold and the ratio passes it by more than the noise, and denies it when
-//! the same holds on the other side. A ratio that is 1 to within [`SAME`], interval and noise included, denies that there is any
-//! difference that matters. Of several points each is judged by itself: most of them have to agree with their mean. Where some bear the claim out and
+//! the same holds on the other side. What takes longer does so by more than a tenth ([`LONGER`]): one threshold for yes and for no, so that no truth
+//! can be found to be both. Of several points each is judged by itself: most of them have to agree with their mean. Where some bear the claim out and
 //! others deny it, it depends on the point, and the words say on which. Everything else is undecided. Without A against A nothing is concluded from
 //! times. States of the caches are never mixed.
 
 use std::collections::BTreeMap;
 
-use super::super::claims::{Effect, Verdict, What};
+use super::super::bootstrap::Interval;
+use super::super::claims::{Effect, LONGER, Verdict, What};
 use super::super::compare::{Comparison, Statistic, compare_all, compare_statistic, noise_of_medians};
 use super::super::human;
 use super::super::results::{Data, Group, ResultSet};
@@ -16,8 +17,6 @@ use super::super::view::measured_well;
 use crate::record::Unit;
 use crate::workload::CacheState;
 
-/// Two things whose ratio is certain to lie between this and its inverse are the same for our purpose.
-const SAME: f64 = 1.1;
 /// Of so many points one may say the opposite of the others by chance: intervals hold in 95 of 100.
 const CHANCE: usize = 20;
 /// Points that are named one by one where they are fewer than the others.
@@ -106,8 +105,7 @@ pub(super) fn by_cache<'a>(
 pub(super) fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(Verdict, &'static str), String> {
     let noise = c.noise.ok_or("The run has no A against A of this metric, so what chance does is not known.")?;
     let Some(interval) = c.interval else { return Ok((Verdict::Undecided, "fewer than two blocks, so no interval")) };
-    let same = interval.low >= 1.0 / SAME && interval.high <= SAME && noise <= SAME;
-    Ok(match beyond(c, threshold) {
+    Ok(match beyond(c.ratio, interval, noise, threshold) {
         Some(found) => {
             let why = match found {
                 Side::Above => "more, beyond interval and noise",
@@ -115,18 +113,16 @@ pub(super) fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(
             };
             (if found == side { Verdict::Supported } else { Verdict::Refuted }, why)
         }
-        None if same && threshold == 1.0 => (Verdict::Refuted, "the same, to within 10 %"),
         None if interval.contains(threshold) => (Verdict::Undecided, "the interval includes the threshold"),
         None => (Verdict::Undecided, "not beyond the noise"),
     })
 }
 
 /// The side of the threshold that a ratio is on, beyond its interval and the noise.
-fn beyond(c: &Comparison, threshold: f64) -> Option<Side> {
-    let (interval, noise) = (c.interval?, c.noise?);
-    if interval.low > threshold && c.ratio > threshold * noise {
+fn beyond(ratio: f64, interval: Interval, noise: f64, threshold: f64) -> Option<Side> {
+    if interval.low > threshold && ratio > threshold * noise {
         Some(Side::Above)
-    } else if interval.high < threshold && c.ratio < threshold / noise {
+    } else if interval.high < threshold && ratio < threshold / noise {
         Some(Side::Below)
     } else {
         None
@@ -252,7 +248,7 @@ pub(super) fn tails(results: &ResultSet, what: What, pairs: Pairs<'_>, base: &st
     let data: Vec<(&Data, &Data)> = pairs.iter().map(|(subject, base)| (subject.1, base.1)).collect();
     let spread = compare_all(Statistic::Spread, &data, at(Statistic::Spread));
     let noise = at(Statistic::Tail);
-    let mut judged = over_all(pairs, (Side::Above, 1.0), base, Statistic::Tail, noise)?;
+    let mut judged = over_all(pairs, (Side::Above, LONGER), base, Statistic::Tail, noise)?;
     if let Some(spread) = spread {
         let told = told(&spread, 1.0);
         judged.words += &format!(
@@ -264,7 +260,6 @@ pub(super) fn tails(results: &ResultSet, what: What, pairs: Pairs<'_>, base: &st
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::bootstrap::Interval;
     use super::super::super::results::{GroupKey, blocks};
     use super::*;
     use crate::workload::ProbeName;
@@ -273,16 +268,20 @@ mod tests {
     fn a_ratio_decides_only_beyond_interval_threshold_and_noise() {
         use Verdict::{Refuted, Supported, Undecided};
         let c = |low, ratio, high, noise| Comparison::of(ratio, Some(Interval { low, high }), Some(noise));
-        let above = (Side::Above, 1.0);
+        let above = (Side::Above, LONGER);
         for (comparison, wanted, expected) in [
             (c(1.8, 2.0, 2.2, 1.1), above, Supported),
             (c(0.4, 0.5, 0.6, 1.1), above, Refuted),
             // Beyond the interval, but twins differ by as much.
             (c(1.02, 1.2, 1.4, 1.25), above, Undecided),
-            (c(0.7, 0.85, 0.98, 1.25), above, Undecided),
+            (c(0.8, 0.95, 1.08, 1.25), above, Undecided),
+            (c(0.7, 0.85, 0.98, 1.25), above, Refuted),
             (c(0.8, 1.3, 2.0, 1.1), above, Undecided),
-            // Surely the same, and only as surely as twins are.
+            // Surely less than a tenth more, and only as surely as twins are the same.
             (c(0.95, 1.01, 1.06, 1.05), above, Refuted),
+            (c(1.01, 1.02, 1.04, 1.05), above, Refuted),
+            (c(1.01, 1.07, 1.09, 1.05), above, Undecided),
+            (c(1.11, 1.13, 1.2, 1.05), above, Undecided),
             (c(0.95, 1.01, 1.06, 1.5), above, Undecided),
             (c(1.8, 2.0, 2.2, 1.1), (Side::Above, 2.0), Undecided),
             (c(2.5, 3.0, 3.5, 1.1), (Side::Above, 2.0), Supported),
@@ -322,7 +321,7 @@ mod tests {
 
     #[test]
     fn most_points_have_to_agree_and_those_that_do_not_are_named() {
-        let above = (Side::Above, 1.0);
+        let above = (Side::Above, LONGER);
         // (medians of the subject, verdict, what is said)
         for (medians, verdict, said) in [
             (vec![200, 300], Verdict::Supported, "mean of 2 points: yes at 2, no at 0, neither at 0; in the middle 3×"),

@@ -110,6 +110,13 @@ pub(super) fn sync(trigger: Trigger, folder: BorrowedFd<'_>, file: &File, round:
     }
 }
 
+/// Reads the first byte of a file that its trigger has been at, if it has one.
+pub(super) fn seen(trigger: Trigger, folder: BorrowedFd<'_>, file: &File) -> Result<()> {
+    let name = if trigger == Trigger::Rename { &file.others[0] } else { &file.name };
+    let fd = rustix::fs::openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::pread(&fd, &mut [0], 0).map(drop)
+}
+
 fn open(folder: BorrowedFd<'_>, file: &File, flags: OFlags) -> Result<OwnedFd> {
     rustix::fs::openat(folder, &file.name, flags | OFlags::CLOEXEC, Mode::empty())
 }
