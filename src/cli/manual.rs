@@ -1,6 +1,6 @@
 //! `layerbench completions` and `layerbench man`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
@@ -43,12 +43,55 @@ pub(super) fn man(args: ManArgs, command: clap::Command) -> anyhow::Result<()> {
             std::fs::create_dir_all(&folder).map_err(|e| anyhow::anyhow!("create folder {}: {e}", folder.display()))?;
             clap_mangen::generate_to(command, &folder)
                 .and_then(|()| clap_mangen::generate_to(super::fuse_union::command(), &folder))
+                .and_then(|()| lay_out_all(&folder))
                 .map_err(|e| anyhow::anyhow!("write manual pages into {}: {e}", folder.display()))
         }
         None => {
             let mut text = Vec::new();
             clap_mangen::Man::new(command).render(&mut text)?;
-            super::print(&String::from_utf8_lossy(&text))
+            super::print(&laid_out(&String::from_utf8_lossy(&text)))
         }
+    }
+}
+
+/// Lays out the pages of both programs in a folder.
+fn lay_out_all(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".1") && ["layerbench", "fuse-union"].iter().any(|program| name.starts_with(program)) {
+            let page = laid_out(&std::fs::read_to_string(entry.path())?);
+            std::fs::write(entry.path(), page)?;
+        }
+    }
+    Ok(())
+}
+
+/// A page whose columns, behind the arguments, stay as they are.
+fn laid_out(text: &str) -> String {
+    let mut page = String::new();
+    let (mut behind, mut columns) = (false, false);
+    for line in text.lines() {
+        behind = if line.starts_with(".SH") { line == ".SH EXTRA" } else { behind };
+        if columns != (behind && line.starts_with(' ')) {
+            columns = !columns;
+            page.push_str(if columns { ".nf\n" } else { ".fi\n" });
+        }
+        page.push_str(if line == ".SH EXTRA" { ".SH NOTES" } else { line });
+        page.push('\n');
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stay_and_prose_is_filled() {
+        let page = ".SH OPTIONS\n  a\n.SH EXTRA\nWords:\n  one  first\n  two  second\nProse.\n.SH VERSION\nv1\n";
+        let expected =
+            ".SH OPTIONS\n  a\n.SH NOTES\nWords:\n.nf\n  one  first\n  two  second\n.fi\nProse.\n.SH VERSION\nv1\n";
+        assert_eq!(laid_out(page), expected);
     }
 }
