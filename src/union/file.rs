@@ -214,11 +214,22 @@ impl Union {
 
     /// Tells the kernel to forget the attributes of a node.
     pub(super) fn attributes_changed(&self, node: &Node) {
+        self.changed(node, -1);
+    }
+
+    /// Tells the kernel to forget the listing of a directory, too.
+    pub(super) fn content_changed(&self, node: &Node) {
+        self.changed(node, 0);
+    }
+
+    /// Has the kernel forget attributes and what it keeps from `offset` on, which may be nothing (-1).
+    fn changed(&self, node: &Node, offset: i64) {
         if let Some(notifier) = self.notifier.get() {
-            // The kernel may wait here for pages that wait for us, unless it has them from elsewhere.
-            let _away = (!self.passthrough.is_on()).then(|| self.crew.away());
+            // The kernel may wait here for pages that wait for us, unless it has them from elsewhere; for those of a listing while they are
+            // copied to who reads, into whatever memory.
+            let _away = (offset >= 0 || !self.passthrough.is_on()).then(|| self.crew.away());
             // A failure means that the kernel has forgotten the node already.
-            let _ = notifier.inval_inode(fuser::INodeNo(node.id), -1, 0);
+            let _ = notifier.inval_inode(fuser::INodeNo(node.id), offset, 0);
         }
     }
 

@@ -91,6 +91,7 @@ pub(super) struct DirIndex {
     /// The same names in the order in which they came, by cookie. A name keeps its cookie as long as it is there and no cookie is used
     /// twice, so that a listing can go on from a cookie at any time: what stayed is met exactly once, whatever came and went meanwhile.
     order: BTreeMap<u64, Arc<OsStr>>,
+    /// Whatever changes what a listing shows uses up a cookie, so that it tells one state of the directory from another.
     last_cookie: u64,
 }
 
@@ -188,6 +189,7 @@ impl DirIndex {
 
     /// Records that the upper now has this name, as inode `ino`.
     pub(super) fn put(&mut self, name: &OsStr, kind: FileType, ino: u64, whiteout: bool) {
+        self.last_cookie += 1;
         let entry = self.entry(Arc::from(name));
         entry.upper = Some(kind);
         entry.whiteout = whiteout;
@@ -196,6 +198,7 @@ impl DirIndex {
 
     /// Records that the upper no longer has this name, and whether a whiteout is in its place.
     pub(super) fn take(&mut self, name: &OsStr, whiteout: bool) {
+        self.last_cookie += 1;
         if whiteout {
             let entry = self.entry(Arc::from(name));
             entry.upper = None;
@@ -235,7 +238,7 @@ impl DirIndex {
         self.order.clear();
     }
 
-    /// The last cookie that was given away.
+    /// The last cookie that was used: another one after each change.
     pub(super) fn newest(&self) -> u64 {
         self.last_cookie
     }

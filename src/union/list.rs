@@ -4,25 +4,33 @@
 //! cookies valid (see `index`). The kernel therefore need not tell of opendir(3), and keeps listings itself.
 //!
 //! A listing shows nothing that came after it began: a program that makes or renames a file for each one it is shown would never come to
-//! an end. Where it ends is in every cookie, for want of an open directory to keep it in.
+//! an end. Where it ends is in every cookie, for want of an open directory to keep it in. It is another place after each change of the
+//! directory, and so are cookies.
+//!
+//! The kernel keeps the first listing that comes to its end, and compares it with the directory only where another one begins
+//! (fuse_readdir_cached in fs/fuse/readdir.c). One that began earlier looks there for the cookie at which it is to go on, does not find it, and
+//! asks here, unless what is kept fills its pages to the last byte: then the kernel takes that for the end. So before a listing is told
+//! that it has come to its end, the kernel is made to drop what it keeps, where that is so, and where the directory changed since the listing
+//! began: names that are gone must not be kept, and what was listed meanwhile may be of any length.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, OFlags};
+use rustix::param::page_size;
 
 use super::Res;
 use super::index::Entry;
 use super::layers::UPPER;
 use super::look_up::Found;
-use super::node::{Inode, read};
+use super::node::{Node, read};
 use super::state::Union;
 
 /// Bits of a place, and of the place where the listing ends, in a cookie. Its sign bit stays clear: it is a position of lseek(2).
 const PLACE_BITS: u32 = 31;
 const PLACE_MAX: u64 = (1 << PLACE_BITS) - 1;
-/// Set in a cookie that holds nothing but a place, and that a large one. A directory in which two thousand million names were made
-/// keeps its listings, without the end.
+/// Set in a cookie that holds nothing but a place, and that a large one. A directory that was changed a thousand million times keeps its
+/// listings, without the end.
 const ENDLESS: u64 = 1 << 62;
 
 /// Where a listing is.
@@ -70,6 +78,8 @@ pub(super) struct Listed<'a> {
 pub(super) enum Room {
     /// It was taken.
     Left,
+    /// It is left out.
+    Unused,
     /// It did not fit any more.
     None,
 }
@@ -77,7 +87,7 @@ pub(super) enum Room {
 impl Union {
     /// Hands out the names after `cookie` until there is no more room. 0 is the beginning.
     pub(super) fn list(&self, id: u64, cookie: u64, mut take: impl FnMut(&Listed<'_>) -> Room) -> Res<()> {
-        self.walk(&*self.inode(id)?, cookie, |listed, _| take(listed))
+        self.walk(&*self.node(id)?, cookie, |listed, _| take(listed))
     }
 
     /// As [`list`](Union::list), with a look-up of each name; `.` and `..` have none. A look-up that found no room is taken back.
@@ -87,11 +97,11 @@ impl Union {
         cookie: u64,
         mut take: impl FnMut(&Listed<'_>, Option<&Found>) -> Room,
     ) -> Res<()> {
-        let inode = self.inode(id)?;
-        self.walk(&inode, cookie, |listed, entry| {
+        let node = self.node(id)?;
+        self.walk(&node, cookie, |listed, entry| {
             let Some(entry) = entry else { return take(listed, None) };
             // A name that cannot be looked up is not there for anybody: the listing goes on without it.
-            let Ok((child, stat)) = self.child(&inode, listed.name, entry) else { return Room::Left };
+            let Ok((child, stat)) = self.child(&node.inode, listed.name, entry) else { return Room::Unused };
             let found = Found { node: self.table.look_up(&child), stat };
             let room = take(listed, Some(&found));
             if room == Room::None {
@@ -106,11 +116,19 @@ impl Union {
         })
     }
 
-    fn walk(&self, inode: &Inode, cookie: u64, mut take: impl FnMut(&Listed<'_>, Option<&Entry>) -> Room) -> Res<()> {
+    fn walk(&self, node: &Node, cookie: u64, mut take: impl FnMut(&Listed<'_>, Option<&Entry>) -> Room) -> Res<()> {
+        let inode = &node.inode;
         let parent = inode.name().map_or(inode.ino, |(parent, _)| parent.ino);
         let index = self.read_index(inode)?;
-        let at = Position::from_cookie(cookie, index.newest().saturating_add(DOT_DOT));
+        let newest = index.newest().saturating_add(DOT_DOT);
+        let at = Position::from_cookie(cookie, newest);
         let cookie = |place| Position { place, ..at }.cookie();
+        let mut nothing = true;
+        let mut take = |listed: &Listed<'_>, entry: Option<&Entry>| {
+            let room = take(listed, entry);
+            nothing &= room != Room::Left;
+            room
+        };
         for (dot, name, ino) in [(DOT, ".", inode.ino), (DOT_DOT, "..", parent)] {
             let listed = Listed { cookie: cookie(dot), name: OsStr::new(name), kind: FileType::Directory, ino };
             if at.place < dot && take(&listed, None) == Room::None {
@@ -127,6 +145,15 @@ impl Union {
                 break;
             }
         }
+        let misleads = || {
+            let names = index.after(0).map(|(_, name, ..)| name);
+            at.end != newest || fills_pages([OsStr::new("."), OsStr::new("..")].into_iter().chain(names), page_size())
+        };
+        if nothing && misleads() {
+            // Nothing is locked while the kernel is told.
+            drop(index);
+            self.content_changed(node);
+        }
         Ok(())
     }
 
@@ -141,9 +168,32 @@ impl Union {
     }
 }
 
+/// Whether these names fill pages to the last byte, as the kernel keeps them (fuse_add_dirent_to_cache in fs/fuse/readdir.c).
+fn fills_pages<'a>(names: impl Iterator<Item = &'a OsStr>, page: usize) -> bool {
+    /// Of `struct fuse_dirent`, without the name.
+    const HEADER: usize = 24;
+    let filled = names.fold(0, |filled, name| {
+        let entry = (HEADER + name.len()).next_multiple_of(8);
+        // What does not fit into the rest of a page begins the next one.
+        if filled + entry > page { entry } else { filled + entry }
+    });
+    filled == page
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_fill_pages_as_the_kernel_packs_them() {
+        let fills = |lengths: &[usize]| {
+            let names: Vec<String> = lengths.iter().map(|length| "n".repeat(*length)).collect();
+            fills_pages(names.iter().map(OsStr::new), 128)
+        };
+        assert!(!fills(&[]) && !fills(&[1, 2, 3]) && fills(&[1, 2, 3, 8]) && !fills(&[1, 2, 3, 9]));
+        // 96, and 40 that begin a page.
+        assert!(fills(&[1, 2, 3, 9, 1, 32]) && !fills(&[1, 2, 3, 9, 1, 1, 1]));
+    }
 
     #[test]
     fn a_cookie_holds_place_and_end_and_is_a_position_of_lseek() {

@@ -157,6 +157,134 @@ fn a_directory_of_a_hundred_thousand_entries() {
     s.unmount();
 }
 
+/// What one getdents64(2) returns; nothing at the end.
+fn one_read(dir: BorrowedFd<'_>) -> Vec<String> {
+    let mut buffer = Vec::with_capacity(32 << 10);
+    let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
+    let mut found = Vec::new();
+    while let Some(entry) = entries.next() {
+        found.push(entry.unwrap().file_name().to_str().unwrap().to_string());
+        if entries.is_buffer_empty() {
+            break;
+        }
+    }
+    found
+}
+
+/// What is left of a listing, in a few large reads.
+fn rest(dir: BorrowedFd<'_>) -> Vec<String> {
+    std::iter::from_fn(|| Some(one_read(dir)).filter(|some| !some.is_empty())).flatten().collect()
+}
+
+/// A listing that was begun earlier than the one that the kernel keeps goes on where it was. With some numbers of names, what the kernel
+/// keeps fills its pages to the last byte: 32 bytes for each of these names, for `.` and for `..`.
+#[test]
+fn a_listing_goes_on_whatever_the_kernel_keeps_meanwhile() {
+    if !here("listing::a_listing_goes_on_whatever_the_kernel_keeps_meanwhile") {
+        return;
+    }
+    // Once: no file is read here, so that both modes are one.
+    for (count, removes, begins_earlier) in [
+        (2044, false, false),
+        (2045, false, false),
+        (2045, true, false),
+        (2046, true, false),
+        (2044, false, true),
+        (2045, false, true),
+        (2047, true, true),
+    ] {
+        let case = format!("{count} names, removes: {removes}, begins earlier: {begins_earlier}");
+        let mut s = Stack::new(1);
+        fs::create_dir(s.lower(0).join("d")).unwrap();
+        for n in 0..count {
+            fs::File::create(s.lower(0).join(format!("d/f{n:04}"))).unwrap();
+        }
+        s.mount("");
+        let path = s.mnt().join("d");
+        let sorted = |mut names: Vec<String>| {
+            names.retain(|name| name != "." && name != "..");
+            names.sort();
+            names
+        };
+        for _ in 0..2 {
+            assert_eq!(names(&path).len(), count);
+        }
+        if !begins_earlier {
+            fs::write(path.join("new0"), "").unwrap();
+        }
+        let first = open_dir(&path);
+        let mut seen = one_read(first.as_fd());
+        if removes {
+            fs::remove_file(path.join(format!("f{}", count - 1))).unwrap();
+        } else {
+            fs::write(path.join("new1"), "").unwrap();
+        }
+        let expected = names(&path);
+        if begins_earlier {
+            // It began with what the kernel kept, which another listing has replaced. What went or came meanwhile may be shown or not.
+            seen.extend(rest(first.as_fd()));
+            let changed = if removes { format!("f{}", count - 1) } else { "new1".to_string() };
+            let without = |names: Vec<String>| names.into_iter().filter(|name| *name != changed).collect::<Vec<_>>();
+            assert_eq!(sorted(without(seen)), without(expected), "{case}");
+        } else {
+            // The kernel keeps what the first one shows.
+            let later = open_dir(&path);
+            let mut seen = one_read(later.as_fd());
+            rest(first.as_fd());
+            seen.extend(rest(later.as_fd()));
+            assert_eq!(sorted(seen), expected, "{case}");
+        }
+        for _ in 0..2 {
+            assert_eq!(sorted(rest(open_dir(&path).as_fd())), names(&path), "{case}");
+        }
+        drop(first);
+        s.unmount();
+    }
+}
+
+#[test]
+fn a_name_that_is_removed_is_in_no_listing_that_begins_later() {
+    if !here("listing::a_name_that_is_removed_is_in_no_listing_that_begins_later") {
+        return;
+    }
+    // Of the upper, and of a lower, which leaves a whiteout; by its removal, and by a rename over another name or to a new one.
+    for of_lower in [false, true] {
+        for how in ["remove", "rename", "replace"] {
+            let mut s = Stack::new(1);
+            let root = if of_lower { s.lower(0) } else { s.upper() };
+            fs::create_dir(root.join("d")).unwrap();
+            for n in 0..2000 {
+                fs::File::create(root.join(format!("d/f{n:04}"))).unwrap();
+            }
+            s.mount("");
+            let path = s.mnt().join("d");
+            let earlier = open_dir(&path);
+            let mut last = String::new();
+            // As far as the end, which it is not told of yet.
+            let mut listed = 0;
+            while listed < 2002 {
+                let some = one_read(earlier.as_fd());
+                listed += some.len();
+                last.clone_from(some.last().unwrap());
+            }
+            let gone = path.join(&last);
+            match how {
+                "remove" => fs::remove_file(&gone).unwrap(),
+                "rename" => fs::rename(&gone, s.mnt().join("elsewhere")).unwrap(),
+                _ => fs::rename(&gone, path.join("f0000")).unwrap(),
+            }
+            let later = open_dir(&path);
+            let mut seen = one_read(later.as_fd());
+            assert_eq!(rest(earlier.as_fd()), Vec::<String>::new());
+            seen.extend(rest(later.as_fd()));
+            assert!(!seen.contains(&last), "{last}, {how}, of the lower: {of_lower}");
+            assert_eq!(seen.len(), 2001, "{how}, of the lower: {of_lower}");
+            drop((earlier, later));
+            s.unmount();
+        }
+    }
+}
+
 #[test]
 fn a_listing_that_is_given_up_leaves_no_node_behind() {
     each_mode(
