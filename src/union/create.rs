@@ -16,7 +16,7 @@ use super::layers::{self, DEFAULT_ACL, UPPER};
 use super::look_up::Found;
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
-use super::passthrough::{Serve, Writer, may_write};
+use super::passthrough::{Serve, Writer};
 use super::privileges::{Caller, SET_GID, SET_ID};
 use super::state::Union;
 use super::target::Target;
@@ -64,7 +64,6 @@ impl Union {
 
     /// Makes a regular file and opens it.
     pub(super) fn create(&self, parent: u64, name: &OsStr, maker: Maker, flags: OFlags) -> Res<(Found, Opened)> {
-        let writable = may_write(flags);
         let (found, file) = match self.make_with(parent, name, maker, New::File) {
             Ok(made) => made,
             // The kernel did not know the name when it asked to create it; without O_EXCL it means to open what is there.
@@ -89,16 +88,14 @@ impl Union {
         };
         let file = file.ok_or(Errno::IO)?;
         let file = Arc::new(file);
-        let serve = {
-            let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
-            lock(&found.node.io).open(&file, true, writer, &self.passthrough)
-        };
+        let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
+        let serve = lock(&found.node.io).open(&file, true, writer, &self.passthrough);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
             Serve::Daemon => None,
             Serve::OtherNode => return Err(Errno::IO),
         };
-        let opened = self.opened(&found.node, file, true, backing, writable);
+        let opened = self.opened(&found.node, file, true, backing, writer);
         Ok((found, opened))
     }
 

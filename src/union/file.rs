@@ -84,7 +84,7 @@ impl Union {
             }
             let backing = io.share();
             drop(io);
-            return Ok(self.opened(node, file, false, backing, false));
+            return Ok(self.opened(node, file, false, backing, None));
         }
         if inode.face() != inode.ino {
             lock(&self.sent_back).remove(&(inode.ino, caller.tid));
@@ -129,7 +129,7 @@ impl Union {
             }
         }
         drop((io, place));
-        Ok(self.opened(node, file, upper, backing, writable))
+        Ok(self.opened(node, file, upper, backing, writer))
     }
 
     /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file, and
@@ -176,11 +176,16 @@ impl Union {
         file: Arc<OwnedFd>,
         upper: bool,
         backing: Option<Arc<Backing>>,
-        writable: bool,
+        writer: Option<Writer>,
     ) -> Opened {
         self.counters.opened(backing.is_some());
+        let writable = writer.is_some();
         if upper {
             node.inode.opened(&file, writable);
+        }
+        if backing.is_some() && writer.is_some_and(|writer| writer.maps) && node.inode.may_be_mapped() {
+            // What the kernel knows from before was told it for long.
+            self.attributes_changed(node);
         }
         let open = OpenFile {
             node: Arc::clone(node),

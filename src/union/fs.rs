@@ -130,7 +130,7 @@ impl Edge {
     /// The kernel may keep the attributes of a node unless they can change without it noticing.
     fn attr_ttl(&self, node: &Node, stat: &Stat) -> Duration {
         let unnoticed = || lock(&node.io).changes_unnoticed(stat.st_mode, node.inode.writers());
-        if node.superseded() || unnoticed() { Duration::ZERO } else { self.0.ttl() }
+        if node.superseded() || node.inode.is_mapped() || unnoticed() { Duration::ZERO } else { self.0.ttl() }
     }
 
     fn entry(&self, found: Result<Found, rustix::io::Errno>, reply: ReplyEntry) {

@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use rustc_hash::FxHashMap;
@@ -61,6 +61,8 @@ pub(super) struct Inode {
     open: Mutex<Weak<OwnedFd>>,
     /// How many opens can write, through whichever node.
     writers: AtomicU32,
+    /// Whether somebody may have mapped the file for writing. A mapping outlasts its open, and nobody is told when it goes.
+    mapped: AtomicBool,
     /// Present for directories.
     pub(super) dir: Option<DirState>,
 }
@@ -113,6 +115,7 @@ impl Inode {
             names: Mutex::new(name.into_iter().collect()),
             open: Mutex::new(Weak::new()),
             writers: AtomicU32::new(0),
+            mapped: AtomicBool::new(false),
             dir: None,
         }
     }
@@ -159,6 +162,15 @@ impl Inode {
     /// Notes that one of those is closed.
     pub(super) fn released(&self, writable: bool) {
         self.writers.fetch_sub(u32::from(writable), Ordering::AcqRel);
+    }
+
+    /// Notes that the file may be mapped for writing from now on; true if it could not before.
+    pub(super) fn may_be_mapped(&self) -> bool {
+        !self.mapped.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_mapped(&self) -> bool {
+        self.mapped.load(Ordering::Acquire)
     }
 
     pub(super) fn writers(&self) -> u32 {

@@ -48,9 +48,9 @@ pub(super) struct Writer {
     may_take: bool,
     /// The group of the file, if its set-group-id bit stays when this caller writes.
     member_of: Option<u32>,
-    /// Whether the file can be mapped for writing, which takes an open for reading and writing. Writes through a mapping change times below
-    /// and nowhere else; those of write(2) the kernel's FUSE side sees, also where it passes them through.
-    maps: bool,
+    /// Whether the file can be mapped for writing, which takes an open for reading and writing. Writes through a mapping change times and
+    /// blocks below and nowhere else; those of write(2) the kernel's FUSE side sees, also where it passes them through.
+    pub(super) maps: bool,
 }
 
 impl Writer {
@@ -102,8 +102,8 @@ impl NodeIo {
     }
 
     /// Whether attributes with this mode may change without this daemon, and what the kernel knows of this node, noticing: by writes through
-    /// another node (`writers` is how many opens of all nodes can write) or through a mapping, and by writes that take set-id bits away
-    /// from the file below.
+    /// another node (`writers` is how many opens of all nodes can write), and by writes that take set-id bits away from the file below. Those
+    /// through a mapping are another matter: see [`Inode::is_mapped`](super::node::Inode::is_mapped).
     pub(super) fn changes_unnoticed(&self, mode: u32, writers: u32) -> bool {
         writers > self.writers || self.writers > 0 && self.backing.is_some() && (self.unnoticed || mode & SET_ID != 0)
     }
@@ -153,7 +153,7 @@ impl NodeIo {
             }
         }
         if let (Some(writer), Some(_)) = (writer, &self.backing) {
-            self.unnoticed |= writer.maps || writer.may_take;
+            self.unnoticed |= writer.may_take;
         }
         self.writers = self.writers.saturating_add(u32::from(writer.is_some()));
         match self.share() {

@@ -99,6 +99,63 @@ assert os.pread(os.open(folder + "/shared", os.O_RDONLY), 3, 5000) == b"MAP"
     );
 }
 
+/// A mapping outlasts its open (mmap(2)), and what is written through it the kernel's FUSE side does not see.
+#[test]
+fn what_a_mapping_writes_shows_in_blocks_and_times_also_after_the_close() {
+    each_mode(
+        "data::what_a_mapping_writes_shows_in_blocks_and_times_also_after_the_close",
+        1,
+        |s| File::create(s.lower(0).join("known")).unwrap().set_len(1 << 20).unwrap(),
+        |s| {
+            // Python's mmap keeps a descriptor, that of the C library does not.
+            let script = r#"
+import ctypes, os, sys, time
+folder, below = sys.argv[1:]
+SIZE = 1 << 20
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.msync.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+def change(name, address, offset, length):
+    before = os.stat(folder + "/" + name)
+    time.sleep(0.02)
+    ctypes.memset(address + offset, 65, length)
+    assert libc.msync(address, SIZE, 4) == 0
+    after, real = os.stat(folder + "/" + name), os.stat(below + "/" + name)
+    assert after.st_mtime_ns > before.st_mtime_ns, (name, offset)
+    assert (after.st_blocks, after.st_mtime_ns) == (real.st_blocks, real.st_mtime_ns), (name, offset, after, real)
+
+for name in ["new", "known"]:
+    path = folder + "/" + name
+    if name == "known":
+        os.stat(path)
+    fd = os.open(path, os.O_RDWR | (os.O_CREAT if name == "new" else 0), 0o644)
+    if name == "new":
+        os.ftruncate(fd, SIZE)
+    address = libc.mmap(None, SIZE, 3, 1, fd, 0)
+    if name == "known":
+        change(name, address, 0, 5000)
+    os.close(fd)
+    # The kernel tells of the release behind the close.
+    time.sleep(0.05)
+    change(name, address, 100000, 300000)
+    # Another open comes and goes.
+    os.close(os.open(path, os.O_RDWR))
+    time.sleep(0.05)
+    change(name, address, 500000, 500000)
+    assert libc.munmap(address, SIZE) == 0
+    assert os.stat(path).st_blocks == os.stat(below + "/" + name).st_blocks >= 1500
+"#;
+            match Command::new("python3").args(["-c", script]).arg(s.mnt()).arg(s.upper()).status() {
+                Ok(status) => assert!(status.success()),
+                Err(error) => eprintln!("skipped: mappings need python3: {error}"),
+            }
+        },
+    );
+}
+
 #[test]
 fn direct_io_reads_and_writes_the_same_file() {
     const BLOCK: usize = 65536;
