@@ -54,6 +54,10 @@ impl Union {
             self.take_set_id(node, &file, caller)?;
         }
         if change.uid.is_some() || change.gid.is_some() {
+            if inode.dir.is_none() {
+                // The file system below looks at its own caller's groups (setattr_should_drop_sgid in fs/attr.c). The group from before counts.
+                self.take_set_gid(&target, caller)?;
+            }
             target.chown(change.uid, change.gid)?;
         }
         if let Some(mode) = change.mode {

@@ -116,8 +116,8 @@ impl Union {
         Ok(())
     }
 
-    /// Takes the set-group-id bit away after somebody who is not in the group has changed who has access (posix_acl_update_mode in
-    /// fs/posix_acl.c). The kernel does so by itself for chmod(2).
+    /// Takes the set-group-id bit away if somebody changes the owner, or who has access (posix_acl_update_mode in fs/posix_acl.c), who is not in
+    /// the group. The kernel does so by itself for chmod(2).
     pub(super) fn take_set_gid(&self, target: &Target, caller: Caller) -> Res<()> {
         let stat = self.options.owners.show(target.stat()?);
         if stat.st_mode & SET_GID != 0 && !caller.is_root() && !caller.is_in(stat.st_gid) {

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use rustix::fs::{XattrFlags, lsetxattr};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr};
 
-use super::fixture::{each_mode, real_root, write_all};
+use super::fixture::{each_mode, names, real_root, write_all};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -200,6 +200,60 @@ fn an_acl_by_an_owner_outside_the_group_takes_the_set_group_id_bit_away() {
                     });
                     assert_eq!(mode(&path), after, "{name} as {group}");
                 }
+            }
+        },
+    );
+}
+
+/// As the file system below, on which the same is done.
+#[test]
+fn who_is_not_in_the_group_takes_the_set_group_id_bit_away_with_a_new_owner() {
+    const CALLERS: [&[&str]; 4] = [
+        &["--reuid", "1000", "--regid", "1000", "--groups", "2001"],
+        &["--reuid", "1000", "--regid", "1000", "--groups", "2000,2001"],
+        &["--reuid", "1000", "--regid", "2000", "--groups", "2001"],
+        &["--reuid", "0"],
+    ];
+    const CHANGES: [&str; 4] = ["chgrp 2001 *", "chown 1000 *", "chown 1000:2001 *", "chgrp 2000 *"];
+    const BITS: [u32; 9] = [0o2664, 0o2644, 0o2745, 0o6666, 0o2755, 0o6755, 0o4644, 0o2060, 0o644];
+    each_mode(
+        "privileges::who_is_not_in_the_group_takes_the_set_group_id_bit_away_with_a_new_owner",
+        1,
+        |s| write_all(&s.lower(0), &[("d/", "")]),
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: other owners need root");
+                return;
+            }
+            let below = s.mnt().with_file_name("below");
+            fs::create_dir(&below).unwrap();
+            for (caller, change) in CALLERS.iter().flat_map(|caller| CHANGES.map(|change| (caller, change))) {
+                let [seen, expected] = [s.mnt().join("d"), below.clone()].map(|dir| {
+                    for bits in BITS {
+                        let [file, fifo, sub] =
+                            ["file", "fifo", "dir"].map(|kind| dir.join(format!("{kind}-{bits:o}")));
+                        File::create(&file).unwrap();
+                        rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).unwrap();
+                        fs::create_dir(&sub).unwrap();
+                        for path in [file, fifo, sub] {
+                            std::os::unix::fs::chown(&path, Some(1000), Some(2000)).unwrap();
+                            fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+                        }
+                    }
+                    let command =
+                        Command::new("setpriv").args(*caller).args(["sh", "-c", change]).current_dir(&dir).status();
+                    // Some of them are refused.
+                    assert!(command.unwrap().code().is_some());
+                    let after = names(&dir).into_iter().map(|name| {
+                        let meta = fs::metadata(dir.join(&name)).unwrap();
+                        (format!("{name} {:o}", meta.mode()), meta.gid())
+                    });
+                    let after: Vec<_> = after.collect();
+                    fs::remove_dir_all(&dir).unwrap();
+                    fs::create_dir(&dir).unwrap();
+                    after
+                });
+                assert_eq!(seen, expected, "{change} as {caller:?}");
             }
         },
     );
