@@ -66,24 +66,9 @@ impl Union {
     pub(super) fn create(&self, parent: u64, name: &OsStr, maker: Maker, flags: OFlags) -> Res<(Found, Opened)> {
         let (found, file) = match self.make_with(parent, name, maker, New::File) {
             Ok(made) => made,
-            // The kernel did not know the name when it asked to create it; without O_EXCL it means to open what is there.
-            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => {
-                let found = self.look_up(parent, name)?;
-                let opened = match found.node.inode.kind {
-                    FileType::RegularFile => self.open(&found.node, flags, maker.caller),
-                    _ => Err(Errno::EXIST),
-                };
-                return match opened {
-                    Ok(opened) => Ok((found, opened)),
-                    Err(errno) => {
-                        let id = found.node.id;
-                        // Who still holds it keeps it.
-                        drop(found);
-                        self.table.forget(id, 1);
-                        Err(errno)
-                    }
-                };
-            }
+            // The kernel holds the directory while it looks up and creates, so that it knows every name that is made through the mount: somebody
+            // changed a layer. To open what is there takes permissions that it has not checked; it looks up again, and does.
+            Err(Errno::EXIST) if !flags.contains(OFlags::EXCL) => return Err(Errno::STALE),
             Err(errno) => return Err(errno),
         };
         let file = file.ok_or(Errno::IO)?;

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::fixture::{Stack, each_mode, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, names, real_root, text, write_all};
 
 /// What a reader that opened the file before its copy_up sees afterwards: with passthrough the lower's data, without it the new.
 fn old_reader<'a>(s: &Stack, old: &'a str, new: &'a str) -> &'a str {
@@ -259,6 +259,75 @@ fn concurrent_first_writes_copy_up_once_and_lose_nothing() {
                 assert_eq!(data.iter().filter(|byte| **byte == b'x').count(), 100_000 - WRITERS);
                 assert_eq!(data, fs::read(s.upper().join(format!("d/{n}"))).unwrap());
             }
+        },
+    );
+}
+
+#[test]
+fn who_create_a_file_at_once_have_one() {
+    each_mode(
+        "open::who_create_a_file_at_once_have_one",
+        1,
+        |s| write_all(&s.lower(0), &[("d/gone", "")]),
+        |s| {
+            let dir = s.mnt().join("d");
+            fs::remove_file(dir.join("gone")).unwrap();
+            for round in 0..200 {
+                // Also in place of a whiteout.
+                let path = dir.join(if round == 0 { "gone".to_string() } else { format!("f{round}") });
+                assert!(!path.exists());
+                let barrier = Barrier::new(4);
+                std::thread::scope(|scope| {
+                    for _ in 0..4 {
+                        scope.spawn(|| {
+                            barrier.wait();
+                            OpenOptions::new().append(true).create(true).open(&path).unwrap().write_all(b"x").unwrap();
+                        });
+                    }
+                });
+                assert_eq!(text(&path), "xxxx");
+            }
+        },
+    );
+}
+
+/// Somebody made a file behind the mount where the kernel knows that there is none: to create it opens it for who may open it.
+#[test]
+fn a_create_opens_nothing_without_permission_where_a_layer_has_changed() {
+    each_mode(
+        "open::a_create_opens_nothing_without_permission_where_a_layer_has_changed",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("d/", ""), ("read/x", "")]);
+            fs::set_permissions(s.lower(0).join("d"), fs::Permissions::from_mode(0o777)).unwrap();
+        },
+        |s| {
+            let file = s.mnt().join("d/f");
+            assert!(!file.exists());
+            write_all(&s.lower(0), &[("d/f", "secret")]);
+            fs::set_permissions(s.lower(0).join("d/f"), fs::Permissions::from_mode(0o600)).unwrap();
+            if real_root() {
+                let output = std::process::Command::new("setpriv")
+                    .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", "-c", "echo x >> d/f"])
+                    .current_dir(s.mnt())
+                    .env("LC_ALL", "C")
+                    .output()
+                    .unwrap();
+                let said = String::from_utf8(output.stderr).unwrap();
+                assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
+            }
+            assert_eq!(text(s.lower(0).join("d/f")), "secret");
+            assert!(!s.upper().join("d/f").exists());
+            // Who may open it does.
+            OpenOptions::new().append(true).create(true).open(&file).unwrap().write_all(b"!").unwrap();
+            assert_eq!(text(&file), "secret!");
+            // A name that the union cannot know of any more is an error, and nothing happens to the file.
+            assert_eq!(names(&s.mnt().join("read")), ["x"]);
+            fs::write(s.mnt().join("read/y"), "").unwrap();
+            write_all(&s.upper(), &[("read/z", "behind")]);
+            let created = OpenOptions::new().append(true).create(true).open(s.mnt().join("read/z"));
+            assert_eq!(errno(created), libc::ESTALE);
+            assert_eq!(text(s.upper().join("read/z")), "behind");
         },
     );
 }
