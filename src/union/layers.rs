@@ -260,6 +260,15 @@ impl Writable {
         let [upper, work] = own.unwrap_or([upper, work]);
         let scratch =
             prepare_scratch(&work).map_err(|errno| UnionError::io("prepare", work_path.join(SCRATCH), errno))?;
+        if forbids_whiteouts(&scratch) {
+            // The error that matters is the first one.
+            let _ = rustix::fs::unlinkat(&work, SCRATCH, AtFlags::REMOVEDIR);
+            return Err(UnionError::Config(format!(
+                "upperdir {} is on a file system that allows no name that begins with \".wh.\", such as another union: no name of a \
+                 lowerdir could be removed; put upperdir and workdir elsewhere",
+                upper_path.display()
+            )));
+        }
         Ok(Writable { upper, scratch, locked, exposed })
     }
 }
@@ -293,6 +302,18 @@ fn lock_holder(dir: &OwnedFd) -> Option<u32> {
             _ => None,
         }
     })
+}
+
+/// Whether the file system of the upper takes no names of whiteouts. It is tried in the scratch directory; what else can be wrong (no space)
+/// keeps nobody from reading.
+fn forbids_whiteouts(scratch: &OwnedFd) -> bool {
+    let name = [WHITEOUT, b"name"].concat();
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::openat(scratch, &*name, flags, Mode::RUSR);
+    // What stays in scratch is removed by the next mount.
+    let _ = rustix::fs::unlinkat(scratch, &*name, AtFlags::empty());
+    // As unions answer: this one and aufs, or fuse-overlayfs.
+    made.is_err_and(|errno| matches!(errno, Errno::PERM | Errno::INVAL))
 }
 
 /// The directory for temporary files, empty.

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::fixture::{each_mode, errno, names, text, write_all};
+use layerbench::union::{UnionConfig, mount_background};
+
+use crate::fixture::{Stack, each_mode, errno, names, text, write_all};
 
 #[test]
 fn removing_a_lower_file_leaves_a_whiteout_and_creating_it_again_removes_that() {
@@ -95,6 +97,28 @@ fn a_merged_directory_whose_content_was_removed_can_be_removed() {
             assert_eq!(names(&upper.join("d")), [".wh.a", ".wh.b"]);
             fs::remove_dir(mnt.join("d")).unwrap();
             assert_eq!(names(&upper), [".wh.d"]);
+        },
+    );
+}
+
+#[test]
+fn an_upper_where_no_whiteout_can_be_made_is_refused() {
+    each_mode(
+        "whiteout::an_upper_where_no_whiteout_can_be_made_is_refused",
+        1,
+        |_| {},
+        |s| {
+            // On the mount of another union.
+            let upper = s.mnt().join("upper");
+            fs::create_dir(&upper).unwrap();
+            let inner = Stack::new(1);
+            let refused = mount_background(UnionConfig { upper: Some(upper), ..inner.config("") }, &inner.mnt());
+            let said = refused.map(|_| ()).unwrap_err().to_string();
+            assert!(
+                said.contains("/mnt/upper is on a file system that allows no name that begins with \".wh.\""),
+                "{said}"
+            );
+            assert_eq!(names(&s.mnt()), ["upper"], "no work directory is left");
         },
     );
 }
