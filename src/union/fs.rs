@@ -558,7 +558,7 @@ impl fuser::Filesystem for Edge {
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let _turn = self.turn(req, Op::Listxattr);
-        Self::bytes(self.0.node(ino.0).and_then(|node| self.0.listxattr(&node)), size, reply);
+        Self::bytes(self.0.node(ino.0).and_then(|node| self.0.listxattr(&node, caller(req))), size, reply);
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {

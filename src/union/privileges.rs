@@ -42,12 +42,24 @@ impl Caller {
 
     /// Whether this is one of the caller's groups.
     fn is_in(&self, gid: u32) -> bool {
-        let groups = || {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap_or_default();
-            line.split_whitespace().any(|group| group.parse() == Ok(gid))
-        };
-        self.gid == gid || groups()
+        let groups = || self.status("Groups:").unwrap_or_default();
+        self.gid == gid || groups().split_whitespace().any(|group| group.parse() == Ok(gid))
+    }
+
+    /// Whether the caller has CAP_SYS_ADMIN in the user namespace of this daemon. Where /proc does not say, root has.
+    pub(super) fn is_administrator(&self) -> bool {
+        let namespace = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/user")).ok();
+        let effective = self.status("CapEff:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        effective.map_or(self.is_root(), |effective| {
+            CapabilitySet::from_bits_retain(effective).contains(CapabilitySet::SYS_ADMIN)
+                && namespace(&self.tid.to_string()) == namespace("self")
+        })
+    }
+
+    /// What a line of the thread's status says (proc_pid_status(5)).
+    fn status(&self, word: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.tid)).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(word)).map(str::to_string)
     }
 
     /// Whether the caller's change leaves a set-group-id bit without the group's permission to execute, which means mandatory locking, in

@@ -12,6 +12,9 @@ use super::node::{Node, read};
 use super::privileges::Caller;
 use super::state::Union;
 
+/// Prefix of names that are listed to administrators alone (xattr(7)).
+const TRUSTED: &[u8] = b"trusted.";
+
 impl Union {
     pub(super) fn getxattr(&self, node: &Node, name: &OsStr) -> Res<Vec<u8>> {
         let place = read(&node.inode.place);
@@ -19,10 +22,16 @@ impl Union {
         target.xattr(name)?.ok_or(Errno::NODATA)
     }
 
-    pub(super) fn listxattr(&self, node: &Node) -> Res<Vec<u8>> {
+    pub(super) fn listxattr(&self, node: &Node, caller: Caller) -> Res<Vec<u8>> {
         let place = read(&node.inode.place);
         let target = self.target_of_attributes(&node.inode, &place)?;
-        target.list_xattrs()
+        let mut names = target.list_xattrs()?;
+        let trusted = |name: &[u8]| name.starts_with(TRUSTED);
+        // The file system below shows them to this daemon. Few files have any.
+        if names.split_inclusive(|byte| *byte == 0).any(trusted) && !caller.is_administrator() {
+            names = names.split_inclusive(|byte| *byte == 0).filter(|name| !trusted(name)).flatten().copied().collect();
+        }
+        Ok(names)
     }
 
     pub(super) fn setxattr(

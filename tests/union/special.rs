@@ -211,6 +211,48 @@ fn attributes_of_every_kind_survive_copy_up() {
 }
 
 #[test]
+fn trusted_attributes_are_listed_to_administrators_alone() {
+    each_mode(
+        "special::trusted_attributes_are_listed_to_administrators_alone",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "")]);
+            for name in ["user.a", "trusted.t", "user.b"] {
+                if real_root() || name != "trusted.t" {
+                    lsetxattr(s.lower(0).join("f"), name, b"", XattrFlags::empty()).unwrap();
+                }
+            }
+        },
+        |s| {
+            if !real_root() {
+                return eprintln!("skipped: trusted attributes need root");
+            }
+            let list = "import os, sys; print(sorted(os.listxattr('f')) == sys.argv[1:])";
+            const ALL: &[&str] = &["trusted.t", "user.a", "user.b"];
+            const USERS: &[&str] = &["user.a", "user.b"];
+            let user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+            let fewer = ["setpriv", "--bounding-set", "-sys_admin"];
+            let namespace = ["unshare", "--user", "--map-root-user"];
+            for (caller, listed) in
+                [(&["env"][..], ALL), (&user[..], USERS), (&fewer[..], USERS), (&namespace[..], USERS)]
+            {
+                // The lower is the file system below, whose answer it is to be.
+                for dir in [s.lower(0), s.mnt()] {
+                    let mut command = Command::new(caller[0]);
+                    command.args(&caller[1..]).args(["python3", "-c", list]).args(listed).current_dir(&dir);
+                    match command.output() {
+                        Ok(output) if output.status.success() => {
+                            assert_eq!(String::from_utf8(output.stdout).unwrap(), "True\n", "{caller:?} in {dir:?}");
+                        }
+                        other => eprintln!("skipped: {caller:?}: {other:?}"),
+                    }
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn an_acl_rules_and_shows_in_the_mode() {
     // POSIX ACL, version 2: owner rw-, user 65534 rw-, group ---, mask rw-, others ---.
     let entries: [(u16, u16, u32); 5] =
