@@ -44,6 +44,12 @@
 //!   A descriptor of that reader is no way to write either: an open through /proc/self/fd for writing is ESTALE.
 //! - While a file has two nodes in this way, a listing may show the number of the second one; stat(2) shows the first one's.
 //! - Reading a lower file does not change its access time, as in overlay.
+//! - Flags of chattr(1) bind only in the upper: FS_IOC_GETFLAGS is ENOTTY, and a lower file that is immutable or append-only there is copied up
+//!   without that.
+//! - With passthrough, F_SETFL of fcntl(2) that takes O_APPEND or O_DIRECT away has no effect on reads and writes: the kernel does them with the
+//!   flags of the open.
+//! - An open with O_RDONLY|O_TRUNC of a file that somebody has open is ETXTBSY: POSIX does not say what it is to do, and it might be a program
+//!   that runs.
 //! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
 //! - A daemon without privileges shows no name in a directory that it may search but not read, if several layers have it.
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
