@@ -13,7 +13,6 @@ use super::node::{Inode, Node, lock, read, write};
 use super::passthrough::{Serve, Writer, may_write};
 use super::privileges::Caller;
 use super::state::Union;
-use super::target::Target;
 use super::{Errno, Res};
 use crate::sys::fuse::Backing;
 
@@ -66,26 +65,15 @@ impl Union {
         }
         let mut io = lock(&node.io);
         let place = read(&inode.place);
-        let upper = place.layer == UPPER;
         let stays = place.orphan.is_some();
-        if node.superseded() && !stays {
-            // Only who opens through a link in /proc comes here a second time: the name leads to the other node by now. Reading the
-            // old data is what the descriptor that the link stands for does.
-            let known = self.table.get(inode.face()).is_some_and(|face| face.is_looked_up());
-            if writable || !known || !io.holds_lower() || !self.comes_again(inode, caller.tid) {
-                return Err(Errno::STALE);
-            }
-            // The directory's index comes before these in the order of locks.
-            drop((io, place));
-            let file = Arc::new(self.open_lower(inode)?);
-            let mut io = lock(&node.io);
-            if !io.holds_lower() {
-                return Err(Errno::STALE);
-            }
-            let backing = io.share();
-            drop(io);
-            return Ok(self.opened(node, file, false, backing, None));
+        // A name leads to the other node by now.
+        let by_link = stays || node.superseded() && io.is_open() && self.comes_again(inode, caller.tid);
+        if node.superseded() && !by_link {
+            return Err(Errno::STALE);
         }
+        // Reading what the opens of this node read is what the descriptor does that a link in /proc stands for.
+        let as_before = by_link && !writable && io.holds_lower();
+        let upper = place.layer == UPPER && !as_before;
         if inode.face() != inode.ino {
             lock(&self.sent_back).remove(&(inode.ino, caller.tid));
         }
@@ -115,8 +103,9 @@ impl Union {
             Serve::Daemon => None,
             Serve::OtherNode => {
                 drop((io, place));
-                if !stays {
+                if !stays && !node.superseded() {
                     self.supersede(node);
+                    self.send_back(inode, caller.tid);
                 }
                 return Err(Errno::STALE);
             }
@@ -132,18 +121,24 @@ impl Union {
         Ok(self.opened(node, file, upper, backing, writer))
     }
 
-    /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file, and
-    /// goes on to the other one when it is sent back; a link in /proc leads a thread to the same node again at once.
+    /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file until it
+    /// has looked for the other one, which it does when it is sent back; a link in /proc leads a thread to the same node again at once.
     fn comes_again(&self, inode: &Inode, tid: u32) -> bool {
-        if inode.names().len() < 2 {
+        if inode.names().len() < 2 && self.table.get(inode.face()).is_some_and(|face| face.is_looked_up()) {
             return true;
         }
-        let mut sent_back = lock(&self.sent_back);
-        let again = sent_back.remove(&(inode.ino, tid));
-        if !again && tid != 0 {
-            sent_back.insert((inode.ino, tid));
+        let again = lock(&self.sent_back).remove(&(inode.ino, tid));
+        if !again {
+            self.send_back(inode, tid);
         }
         again
+    }
+
+    /// Notes whose open of a superseded node is answered with ESTALE.
+    fn send_back(&self, inode: &Inode, tid: u32) {
+        if tid != 0 {
+            lock(&self.sent_back).insert((inode.ino, tid));
+        }
     }
 
     /// Gives the inode another node; this one only serves the opens that it has.
@@ -157,16 +152,6 @@ impl Union {
         }
         // What the kernel remembers of the old node is the lower's.
         self.attributes_changed(node);
-    }
-
-    /// The file of the topmost lower that has this inode: what it was before its copy_up.
-    fn open_lower(&self, inode: &Inode) -> Res<OwnedFd> {
-        let (parent, name) = inode.name().ok_or(Errno::STALE)?;
-        let index = self.read_index(&parent)?;
-        let layer =
-            index.get(&name).and_then(|entry| entry.lower.as_ref()).map(|lower| lower.layer).ok_or(Errno::STALE)?;
-        let dir = self.dir_fd(&parent, layer)?;
-        open_quietly(&Target::At(dir, name))
     }
 
     /// Records an open that has been counted.
@@ -256,11 +241,16 @@ impl Union {
                 return Ok(Arc::clone(&held.file));
             }
         }
-        let inode = &open.node.inode;
-        let place = read(&inode.place);
-        let file = Arc::new(self.target(inode, UPPER, place.orphan.as_ref())?.open(OFlags::RDONLY | OFlags::NONBLOCK)?);
+        let file = self.open_upper(&open.node.inode)?;
         *write(&open.file) = Held { file: Arc::clone(&file), upper: true };
         Ok(file)
+    }
+
+    /// Opens a file that is in the upper, for reading.
+    fn open_upper(&self, inode: &Inode) -> Res<Arc<OwnedFd>> {
+        let place = read(&inode.place);
+        let target = self.target(inode, UPPER, place.orphan.as_ref())?;
+        target.open(OFlags::RDONLY | OFlags::NONBLOCK).map(Arc::new)
     }
 
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
@@ -286,8 +276,15 @@ impl Union {
         kill.map_or(Ok(()), |caller| self.take_set_id_bits(&open.node, &file, caller))
     }
 
+    /// What there is to write back is in the upper, also where this open goes on reading the lower's data.
     pub(super) fn fsync(&self, id: u64, data_only: bool) -> Res<()> {
-        let file = self.file(&*self.handle(id)?)?;
+        let open = self.handle(id)?;
+        let inode = &open.node.inode;
+        if !inode.is_upper() {
+            return Ok(());
+        }
+        let held = self.file(&open)?;
+        let file = if read(&open.file).upper { held } else { self.open_upper(inode)? };
         if data_only { rustix::fs::fdatasync(&*file) } else { rustix::fs::fsync(&*file) }
     }
 

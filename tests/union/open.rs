@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::sync::Barrier;
 
@@ -341,14 +342,112 @@ fn a_link_in_proc_opens_an_old_reader_again() {
             write_all(&s.lower(0), &[("f", "old-data")]);
         },
         |s| {
-            use std::os::fd::AsRawFd;
             let path = s.mnt().join("f");
             let held = File::open(&path).unwrap();
             fs::write(&path, "new").unwrap();
             assert_eq!(text(&path), "new");
-            assert_eq!(text(format!("/proc/self/fd/{}", held.as_raw_fd())), old_reader(s, "old-data", "new"));
+            assert_eq!(text(link(&held)), old_reader(s, "old-data", "new"));
             drop(held);
             assert_eq!(text(&path), "new");
+        },
+    );
+}
+
+/// The link in /proc to an open file.
+fn link(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+#[test]
+fn a_link_in_proc_leads_to_its_file_whatever_became_of_the_name() {
+    each_mode(
+        "open::a_link_in_proc_leads_to_its_file_whatever_became_of_the_name",
+        1,
+        |s| {
+            for name in ["moved", "twice", "written", "gone", "there", "linked"] {
+                write_all(&s.lower(0), &[(name, "old-data")]);
+            }
+            fs::hard_link(s.lower(0).join("linked"), s.lower(0).join("too")).unwrap();
+        },
+        |s| {
+            let mnt = s.mnt();
+            let chmod = |file: &File| file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
+            type Change<'a> = &'a dyn Fn(&std::path::Path, &File);
+            let changes: [(&str, Change<'_>, &str); 6] = [
+                ("moved", &|path, _| fs::rename(path, path.with_extension("2")).unwrap(), "old-data"),
+                (
+                    "twice",
+                    &|path, _| {
+                        fs::rename(path, path.with_extension("2")).unwrap();
+                        fs::rename(path.with_extension("2"), path).unwrap();
+                    },
+                    "old-data",
+                ),
+                ("written", &|path, _| fs::write(path, "new").unwrap(), old_reader(s, "old-data", "new")),
+                ("gone", &|path, file| (chmod(file), fs::remove_file(path).unwrap()).1, "old-data"),
+                ("there", &|_, file| chmod(file), "old-data"),
+                ("linked", &|path, _| fs::rename(path, path.with_extension("2")).unwrap(), "old-data"),
+            ];
+            for (name, change, expected) in changes {
+                let held = File::open(mnt.join(name)).unwrap();
+                change(&mnt.join(name), &held);
+                for _ in 0..3 {
+                    let again = File::open(link(&held)).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    assert_eq!(text(link(&again)), expected, "{name}");
+                    again.sync_all().unwrap();
+                }
+                held.sync_all().unwrap();
+            }
+            // Whoever goes by a name has the file that can be written.
+            for (name, expected) in [("moved.2", "old-data+"), ("written", "new+"), ("too", "old-data+")] {
+                OpenOptions::new().append(true).open(mnt.join(name)).unwrap().write_all(b"+").unwrap();
+                assert_eq!(text(mnt.join(name)), expected, "{name}");
+            }
+            assert_eq!(text(mnt.join("linked.2")), "old-data+");
+        },
+    );
+}
+
+/// What reads and writes of the kernel's do not show, questions that reach the daemon do: where its data ends is one.
+#[test]
+fn a_link_in_proc_never_leads_to_the_file_whose_name_another_took() {
+    each_mode(
+        "open::a_link_in_proc_never_leads_to_the_file_whose_name_another_took",
+        1,
+        |s| write_all(&s.lower(0), &[("mine", "mine"), ("secret", &"secret".repeat(5_000))]),
+        |s| {
+            let mnt = s.mnt();
+            let held = File::open(mnt.join("mine")).unwrap();
+            drop(OpenOptions::new().write(true).open(mnt.join("mine")).unwrap());
+            fs::rename(mnt.join("mine"), mnt.join("secret")).unwrap();
+            let again = File::open(link(&held)).unwrap();
+            for file in [&held, &again] {
+                assert_eq!(rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(0)), Ok(4));
+                assert_eq!(rustix::fs::seek(file, rustix::fs::SeekFrom::Data(4)), Err(rustix::io::Errno::NXIO));
+                let mut seen = [0; 100];
+                assert_eq!(file.read_at(&mut seen, 0).unwrap(), 4);
+                // The kernel asks for a copy where the file system below shares blocks.
+                let copy = OpenOptions::new().create(true).write(true).truncate(true).open(mnt.join("copy")).unwrap();
+                assert_eq!(rustix::fs::copy_file_range(file, Some(&mut 0), &copy, Some(&mut 0), 8192), Ok(4));
+                assert_eq!(text(mnt.join("copy")), "mine");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_program_that_was_moved_while_it_runs_starts_again_by_its_link_in_proc() {
+    each_mode(
+        "open::a_program_that_was_moved_while_it_runs_starts_again_by_its_link_in_proc",
+        1,
+        |s| assert!(fs::copy("/bin/sleep", s.lower(0).join("program")).unwrap() > 0),
+        |s| {
+            let program = s.mnt().join("program");
+            let mut running = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+            fs::rename(&program, s.mnt().join("moved")).unwrap();
+            let again = std::process::Command::new(format!("/proc/{}/exe", running.id())).arg("0").status();
+            running.kill().and_then(|()| running.wait()).unwrap();
+            assert!(again.unwrap().success());
         },
     );
 }

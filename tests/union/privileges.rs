@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -85,6 +86,36 @@ fn a_users_write_takes_them_away_also_while_root_has_the_file_open() {
                 assert_eq!(fs::read_to_string(s.mnt().join(name)).unwrap(), "contenty\n", "{name}");
             }
             drop((reader, writer));
+        },
+    );
+}
+
+/// Then the file has two nodes, of which the older one has root's descriptor.
+#[test]
+fn roots_descriptor_is_opened_again_by_its_link_in_proc_also_after_a_user_wrote() {
+    each_mode(
+        "privileges::roots_descriptor_is_opened_again_by_its_link_in_proc_also_after_a_user_wrote",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("f", "content")]);
+            fs::set_permissions(s.lower(0).join("f"), fs::Permissions::from_mode(0o6777)).unwrap();
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: another user needs root");
+                return;
+            }
+            let path = s.mnt().join("f");
+            let held = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            as_user(&s.mnt(), "echo y >> f");
+            let link = format!("/proc/self/fd/{}", held.as_raw_fd());
+            assert_eq!(fs::read_to_string(&link).unwrap(), "contenty\n");
+            OpenOptions::new().append(true).open(&link).unwrap().write_all(b"z").unwrap();
+            fs::rename(&path, s.mnt().join("g")).unwrap();
+            OpenOptions::new().append(true).open(&link).unwrap().write_all(b"!").unwrap();
+            for path in [link.as_ref(), s.mnt().join("g").as_path(), s.upper().join("g").as_path()] {
+                assert_eq!(fs::read_to_string(path).unwrap(), "contenty\nz!", "{}", path.display());
+            }
         },
     );
 }
