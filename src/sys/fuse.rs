@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,13 @@ pub struct BackingMap {
     fd: i32,
     flags: u32,
     padding: u64,
+}
+
+/// Has the descriptor `number` stand for the device, whatever it stood for.
+pub fn put_in_place(number: RawFd, device: &File) -> io::Result<()> {
+    // SAFETY: the call takes numbers and touches no memory. Whoever owns the descriptor goes on owning one of the same number.
+    let result = unsafe { libc::dup3(device.as_raw_fd(), number, libc::O_CLOEXEC) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 mod raw {

@@ -16,6 +16,8 @@ use super::{Errno, Res};
 
 /// Below this, to copy takes less time than to share blocks (XFS) or to move pages through a pipe (ext4), and less than to look for holes.
 const SMALL_BYTES: u64 = 64 << 10;
+/// From here on, to copy takes milliseconds.
+const LARGE_BYTES: u64 = 16 << 20;
 /// A piece, where the kernel does not copy by itself.
 const PIECE_BYTES: usize = 128 << 10;
 /// What a pipe is to hold. Linux gives anybody up to 1 MiB (/proc/sys/fs/pipe-max-size).
@@ -38,8 +40,14 @@ pub(super) enum Moved {
 }
 
 impl Copier {
-    /// Copies the content of `from`, whose attributes are given, to the empty file `to`.
-    pub(super) fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, stat: &Stat) -> Res<Moved> {
+    /// Copies the content of `from`, whose attributes are given, to the empty file `to`. What `long` returns is kept while much is copied.
+    pub(super) fn copy<T>(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        stat: &Stat,
+        long: impl FnOnce() -> T,
+    ) -> Res<Moved> {
         let size = stat.st_size as u64;
         // In units of 512 bytes, whatever the file system's own are (stat(2)).
         let dense = (stat.st_blocks as u64).saturating_mul(512) >= size;
@@ -52,6 +60,7 @@ impl Copier {
         if self.share(from, to) {
             return Ok(Moved::Shared(size));
         }
+        let _long = (size >= LARGE_BYTES).then(long);
         if dense {
             return copy_range(from, to, 0, size).map(|()| Moved::Copied(size));
         }

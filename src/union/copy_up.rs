@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, XattrFlags};
 
@@ -124,7 +124,7 @@ impl Union {
         // A name can go or change while we look at it: then look again.
         for _ in 0..16 {
             self.copy_up_parents(inode)?;
-            let _once = lock(&inode.copying);
+            let _once = self.only_one(inode);
             if inode.is_upper() {
                 return Ok(None);
             }
@@ -135,6 +135,14 @@ impl Union {
             }
         }
         Err(Errno::STALE)
+    }
+
+    /// Waits for another copy_up of this inode; that can take long.
+    fn only_one<'a>(&self, inode: &'a Inode) -> MutexGuard<'a, ()> {
+        inode.copying.try_lock().unwrap_or_else(|_| {
+            let _away = self.crew.away();
+            lock(&inode.copying)
+        })
     }
 
     /// Makes sure that all directories above an inode are in the upper, the topmost first. Trees may be deeper than a stack.
@@ -273,7 +281,8 @@ impl Union {
         if (data == Data::Whole || stat.st_nlink > 1)
             && let (Target::Open(from), Some(to)) = (source, fresh.file())
         {
-            self.counters.moved(self.copier.copy(from.as_fd(), to.as_fd(), stat)?);
+            let moved = self.copier.copy(from.as_fd(), to.as_fd(), stat, || self.crew.away())?;
+            self.counters.moved(moved);
             if self.options.fsync && stat.st_size > 0 {
                 clock.lap(Step::Data);
                 let _away = self.crew.away();

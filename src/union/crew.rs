@@ -11,6 +11,7 @@
 //!   milliseconds whether there was any request since, and joins if there was none and all are at work. To call it each time
 //!   would take longer than most of what is done;
 //! - another caller asks than the one before: then there may be several at once;
+//! - all of those that `threads=` asks for are away or held up: one more than these rests here, and joins as well (see `more`);
 //! - the session ends. fuser has no word for that; a thread of it that ends is seen by what it keeps for itself being dropped.
 //!
 //! A resting thread holds no lock and no request. The one that waits does not sleep at once: see `linger`.
@@ -28,9 +29,11 @@ use super::behind::Behind;
 use super::counters::Kind;
 use super::lanes;
 use super::linger::Pace;
+use super::more::{More, Place};
 use super::node::lock;
 use super::options::online_processors;
 use super::spare::Spare;
+use super::state::Union;
 
 /// Requests for which nobody goes to rest after another caller than before has asked.
 const COMPANY: u32 = 16;
@@ -43,6 +46,9 @@ const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// The threads of a session. Those that have not answered any request yet are not known, and wait for one.
 #[derive(Debug, Default)]
 pub(super) struct Crew {
+    /// How many there are to be at work, unless these are held up.
+    threads: usize,
+    more: OnceLock<More>,
     state: Mutex<State>,
     call: Condvar,
     /// As in the state, to be seen without its lock. An old value costs time and nothing else, but for those that [`Crew::watch`] looks at.
@@ -80,8 +86,9 @@ struct State {
 }
 
 impl State {
-    fn call_one(&mut self, call: &Condvar) {
-        if self.called < self.resting {
+    /// Calls one, if there are to be so many.
+    fn call_one(&mut self, call: &Condvar, threads: usize) {
+        if self.called < self.resting && self.ready + self.away + self.called < threads {
             self.called += 1;
             call.notify_one();
         }
@@ -167,6 +174,43 @@ fn changes_files(kind: Kind) -> bool {
 pub(super) struct Away<'a>(Option<&'a Crew>, PhantomData<*const ()>);
 
 impl Crew {
+    /// Of so many threads, and one more of its own whenever these are held up.
+    pub(super) fn new(threads: usize) -> Crew {
+        Crew { threads, ..Crew::default() }
+    }
+
+    /// From now on there are threads for when all others are held up.
+    pub(super) fn may_have(&self, more: More) {
+        // Set once: a crew has one session.
+        let _ = self.more.set(more);
+        self.start_one_more();
+    }
+
+    fn start_one_more(&self) {
+        // Where it cannot be started, those that there are have to do.
+        let _ = self.more.get().map(More::start);
+    }
+
+    /// The first request of one more thread, which nobody has made: it rests until it is needed.
+    pub(super) fn begin_more(self: &Arc<Crew>, place: &Place, union: &Union) {
+        if let Some(more) = self.more.get() {
+            more.begin(place, union);
+        }
+    }
+
+    /// This thread joins, and rests first.
+    pub(super) fn stand_by(self: &Arc<Crew>) {
+        self.join();
+        self.rest_until_called(lock(&self.state));
+    }
+
+    /// The union has ended: whoever rests leaves. Returns how those ended that were more.
+    pub(super) fn end(&self) -> Vec<std::io::Result<()>> {
+        lock(&self.state).over = true;
+        self.call.notify_all();
+        self.more.get().map(More::join).unwrap_or_default()
+    }
+
     /// Where the requests come from, and how long to look for the next one. Until this is known nobody does. `spare` is what is made ready
     /// while one caller asks in quick succession.
     pub(super) fn serves(&self, device: &Arc<File>, linger: Duration, spare: Option<Arc<Spare>>) {
@@ -184,6 +228,26 @@ impl Crew {
             self.begin(next);
             return Turn { crew: self, next, lane: true, thread: PhantomData };
         }
+        self.join();
+        self.begin(next);
+        if caller != 0 && self.caller.swap(caller, Ordering::Relaxed) != caller {
+            self.company.store(COMPANY, Ordering::Relaxed);
+            if let Some(pace) = self.pace.get() {
+                pace.put_away();
+            }
+            if self.ready.load(Ordering::Relaxed) < self.threads {
+                let mut state = lock(&self.state);
+                state.call_one(&self.call, self.threads);
+            }
+        }
+        if changes_files(kind) {
+            self.watch();
+        }
+        Turn { crew: self, next, lane: false, thread: PhantomData }
+    }
+
+    /// This thread is one of the crew.
+    fn join(self: &Arc<Crew>) {
         MEMBER.with_borrow_mut(|member| {
             if member.as_ref().is_none_or(|member| !Arc::ptr_eq(&member.crew, self)) {
                 let mut state = lock(&self.state);
@@ -193,21 +257,6 @@ impl Crew {
                 *member = Some(Member { crew: Arc::clone(self), away: Cell::new(0) });
             }
         });
-        self.begin(next);
-        if caller != 0 && self.caller.swap(caller, Ordering::Relaxed) != caller {
-            self.company.store(COMPANY, Ordering::Relaxed);
-            if let Some(pace) = self.pace.get() {
-                pace.put_away();
-            }
-            if self.resting.load(Ordering::Relaxed) > 0 {
-                let mut state = lock(&self.state);
-                state.call_one(&self.call);
-            }
-        }
-        if changes_files(kind) {
-            self.watch();
-        }
-        Turn { crew: self, next, lane: false, thread: PhantomData }
     }
 
     fn begin(&self, next: Next) {
@@ -250,7 +299,10 @@ impl Crew {
             state.ready = state.ready.saturating_sub(1);
             state.away += 1;
             if state.ready + state.called == 0 {
-                state.call_one(&self.call);
+                state.call_one(&self.call, self.threads);
+            }
+            if state.ready + state.called == 0 {
+                self.look(&mut state);
             }
             self.publish(&state);
         }
@@ -269,9 +321,14 @@ impl Crew {
             return;
         }
         let mut state = lock(&self.state);
+        self.look(&mut state);
+        self.publish(&state);
+    }
+
+    /// Has one of those that rest look after the others.
+    fn look(&self, state: &mut State) {
         if !state.watched && state.resting > 0 {
             state.watched = true;
-            self.publish(&state);
             self.call.notify_one();
         }
     }
@@ -297,7 +354,7 @@ impl Crew {
                 continue;
             }
             match self.at_work(&state) {
-                0 => {
+                0 if state.ready > 0 => {
                     state.watched = false;
                     self.publish(&state);
                     if self.at_work(&state) == 0 {
@@ -324,15 +381,21 @@ impl Crew {
 
     /// Rests, if another thread is there for what comes.
     fn rest(&self) {
-        let mut state = lock(&self.state);
-        if state.ready <= 1 || state.over {
+        let state = lock(&self.state);
+        if state.ready > 1 {
+            self.rest_until_called(state);
+        }
+    }
+
+    fn rest_until_called(&self, mut state: MutexGuard<'_, State>) {
+        if state.over {
             return;
         }
-        state.ready -= 1;
+        state.ready = state.ready.saturating_sub(1);
         state.resting += 1;
         self.publish(&state);
         // Those that are at work may be held up already.
-        state.watched |= self.at_work(&state) > 0;
+        state.watched |= self.at_work(&state) > 0 || state.ready == 0 && state.away > 0;
         self.publish(&state);
         loop {
             if state.called > 0 {
@@ -362,6 +425,11 @@ impl Crew {
             self.call.notify_one();
         }
         self.publish(&state);
+        let last = state.resting == 0 && !state.over;
+        drop(state);
+        if last {
+            self.start_one_more();
+        }
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
@@ -399,7 +467,7 @@ impl Drop for Turn<'_> {
             return;
         }
         let company = crew.company.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if company.is_err() {
+        if company.is_err() || crew.ready.load(Ordering::Relaxed) > crew.threads {
             crew.rest();
         }
     }
@@ -480,7 +548,7 @@ mod tests {
 
     /// Two threads, of which the second rests: one caller has asked for long.
     fn one_of_two_rests() -> (Arc<Crew>, Thread, Thread) {
-        let crew = Arc::new(Crew::default());
+        let crew = Arc::new(Crew::new(2));
         let (a, b) = (thread(&crew), thread(&crew));
         a.answer(7);
         b.answer(7);
@@ -570,7 +638,7 @@ mod tests {
 
     #[test]
     fn who_goes_to_rest_while_another_is_held_up_looks_after_it() {
-        let crew = Arc::new(Crew::default());
+        let crew = Arc::new(Crew::new(2));
         let (a, b) = (thread(&crew), thread(&crew));
         // Both are ready, so that nobody can be asked to watch.
         b.answer(7);
@@ -599,6 +667,22 @@ mod tests {
     }
 
     #[test]
+    fn one_more_than_there_are_to_be_joins_when_these_are_away_and_for_nothing_less() {
+        let crew = Arc::new(Crew::new(1));
+        let (a, more) = (thread(&crew), Arc::clone(&crew));
+        let more = std::thread::spawn(move || more.stand_by());
+        until(&crew, |state| state.resting == 1);
+        for caller in 7..50 {
+            a.answer(caller);
+        }
+        assert_eq!(lock(&crew.state).resting, 1);
+        a.requests.send((7, |crew| (crew.away(), until(crew, |state| state.resting == 0)).1)).unwrap();
+        a.ended.recv_timeout(Duration::from_secs(20)).unwrap();
+        more.join().unwrap();
+        a.end();
+    }
+
+    #[test]
     fn the_end_of_a_thread_calls_all() {
         let (_, a, b) = one_of_two_rests();
         a.end();
@@ -611,7 +695,7 @@ mod tests {
         let (come, _request) =
             rustix::pipe::pipe().map(|(come, request)| (Arc::new(File::from(come)), request)).unwrap();
         for linger in [Duration::ZERO, Duration::from_millis(1)] {
-            let (crew, thing) = (Arc::new(Crew::default()), Arc::new(()));
+            let (crew, thing) = (Arc::new(Crew::new(2)), Arc::new(()));
             crew.serves(&come, linger, None);
             for kind in [Kind::Forget, Kind::Getxattr, Kind::Release] {
                 let turn = crew.turn(1, kind);
@@ -627,14 +711,14 @@ mod tests {
     fn nobody_looks_for_requests_unless_told_to() {
         let (come, _request) =
             rustix::pipe::pipe().map(|(come, request)| (Arc::new(File::from(come)), request)).unwrap();
-        let crew = Crew::default();
+        let crew = Crew::new(2);
         crew.serves(&come, Duration::ZERO, None);
         assert!(crew.pace.get().is_none());
     }
 
     #[test]
     fn who_has_no_turn_is_not_away() {
-        let crew = Crew::default();
+        let crew = Crew::new(2);
         drop(crew.away());
         assert_eq!(lock(&crew.state).ready, 0);
     }

@@ -21,16 +21,26 @@ use super::attr::Change;
 use super::counters::Kind as Op;
 use super::create::{Maker, New};
 use super::crew::Turn;
-use super::lanes::{self, Seat};
+use super::lanes::{self, Lane, Seat};
 use super::list::Room;
 use super::look_up::Found;
+use super::more::Place;
 use super::node::{Node, lock};
 use super::privileges::Caller;
 use super::state::Union;
 
-/// What fuser calls: for the session of the device, or for that of a lane, which takes its place there.
+/// What fuser calls.
 #[derive(Debug)]
-pub(super) struct Edge(Arc<Union>, Seat);
+pub(super) struct Edge(Arc<Union>, Of);
+
+/// Whose session it is.
+#[derive(Debug)]
+enum Of {
+    Device,
+    /// Its thread takes its place there.
+    Lane(Seat),
+    More(Place),
+}
 
 /// Node ids are never used twice, so that one generation is enough.
 const GENERATION: Generation = Generation(0);
@@ -114,11 +124,15 @@ fn caller(req: &Request) -> Caller {
 
 impl Edge {
     pub(super) fn new(union: Arc<Union>) -> Edge {
-        Edge(union, Seat::default())
+        Edge(union, Of::Device)
     }
 
     pub(super) fn of_lane(union: Arc<Union>, seat: Seat) -> Edge {
-        Edge(union, seat)
+        Edge(union, Of::Lane(seat))
+    }
+
+    pub(super) fn of_more(union: Arc<Union>, place: Place) -> Edge {
+        Edge(union, Of::More(place))
     }
 
     /// To be kept until the request is answered.
@@ -202,10 +216,14 @@ fn open_flags(flags: i32) -> OFlags {
 
 impl fuser::Filesystem for Edge {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if let Some(lane) = lock(&self.1).as_mut() {
-            // The kernel has agreed with the session of the device.
-            lane.expect();
-            return Ok(());
+        // With the session of the device the kernel agrees, once.
+        match &self.1 {
+            Of::Device => {}
+            Of::Lane(seat) => {
+                lock(seat).as_mut().map(Lane::expect);
+                return Ok(());
+            }
+            Of::More(_) => return Ok(()),
         }
         // Each is an improvement that an older kernel may lack.
         for flag in [
@@ -247,7 +265,15 @@ impl fuser::Filesystem for Edge {
     }
 
     fn bmap(&self, _req: &Request, _ino: INodeNo, _blocksize: u32, _idx: u64, reply: ReplyBmap) {
-        lanes::begin(&self.1, || reply.error(Errno::ENOSYS));
+        let answer = || reply.error(Errno::ENOSYS);
+        match &self.1 {
+            Of::Device => answer(),
+            Of::Lane(seat) => lanes::begin(seat, answer),
+            Of::More(place) => {
+                answer();
+                self.0.crew.begin_more(place, &self.0);
+            }
+        }
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

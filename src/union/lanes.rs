@@ -43,7 +43,7 @@ const DESCRIPTORS: usize = 3;
 /// `enum fuse_opcode`, as far as it is needed here.
 const INIT: u32 = 26;
 const DESTROY: u32 = 38;
-/// The kernel asks this of file systems on a block device alone. Here it is what a lane's thread is given first.
+/// The kernel asks this of file systems on a block device alone. Here it is what the thread of a session of our own is given first.
 const BMAP: u32 = 37;
 
 /// Operations that `fs` answers: lookup, getattr, setattr, readlink, symlink, mknod, mkdir, unlink, rmdir, rename, link, open, read, write,
@@ -124,15 +124,13 @@ impl Lane {
     /// Starts the thread that answers this lane's requests.
     pub(super) fn serve(mut self, union: &Arc<Union>, device: &Arc<File>) -> io::Result<JoinHandle<io::Result<()>>> {
         self.ring.serves(device);
-        // fuser begins each session by what the kernel says first: here, that it is version 7.31 and offers nothing.
-        let hello: Vec<u8> = [7_u32, 31, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
-        self.mailbox.put(&[&message(INIT, hello.len()), &hello])?;
+        self.mailbox.put(&[&hello()])?;
         let file = self.mailbox.file()?;
         let seat = Arc::new(Mutex::new(Some(self)));
         let edge = Edge::of_lane(Arc::clone(union), Arc::clone(&seat));
         let session = Session::from_fd(edge, file, SessionACL::All, Config::default())?;
         if let Some(lane) = lock(&seat).as_mut() {
-            lane.mailbox.put(&[&message(BMAP, 16), &[0; 16]])?;
+            lane.mailbox.put(&[&first_request()])?;
         }
         std::thread::Builder::new().name("lane".into()).spawn(move || session.run())
     }
@@ -211,6 +209,17 @@ fn message(opcode: u32, length: usize) -> [u8; IN_HEADER] {
         place.copy_from_slice(&word.to_ne_bytes());
     }
     header
+}
+
+/// What fuser begins each session by, which is what the kernel says first: here, that it is version 7.31 and offers nothing.
+pub(super) fn hello() -> Vec<u8> {
+    let words = [7_u32, 31, 0, 0].map(u32::to_ne_bytes);
+    [&message(INIT, 16)[..], words.as_flattened()].concat()
+}
+
+/// What a thread is given first.
+pub(super) fn first_request() -> Vec<u8> {
+    [&message(BMAP, 16)[..], &[0; 16]].concat()
 }
 
 /// The header of an answer that is an error, and nothing else.

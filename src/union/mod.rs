@@ -17,8 +17,8 @@
 //! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `owners`: maps of user and group ids, for user namespaces.
-//! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests. `linger`: how they wait.
-//!   `behind`: what they do when nobody waits for them. `lanes`: requests by io_uring.
+//! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests; `more`: those that come when
+//!   these are held up. `linger`: how they wait. `behind`: what they do when nobody waits for them. `lanes`: requests by io_uring.
 //! - `refusal`: what the kernel said when it refused passthrough; said once. `counters`: what was done, in numbers.
 //! - `options`: the words of `-o`. `mount`: mounting and unmounting. `serve`: a daemon's signals, counters and end.
 //!
@@ -75,6 +75,7 @@ mod link;
 mod list;
 mod look_up;
 mod merge;
+mod more;
 mod mount;
 mod node;
 mod numbers;

@@ -18,6 +18,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::counters::Report;
 use super::fs::Edge;
+use super::more::More;
 use super::node::lock;
 use super::state::Union;
 use super::{UnionConfig, UnionError};
@@ -90,7 +91,7 @@ pub fn mount_background(config: UnionConfig, mountpoint: &Path) -> Result<UnionM
 }
 
 /// A thread that serves to the end.
-type Serving = JoinHandle<std::io::Result<()>>;
+pub(super) type Serving = JoinHandle<std::io::Result<()>>;
 
 /// Starts to serve: from the device, and by io_uring where that has been agreed on.
 fn start(session: Session<Edge>, union: &Arc<Union>) -> std::io::Result<(BackgroundSession, Vec<Serving>)> {
@@ -99,8 +100,12 @@ fn start(session: Session<Edge>, union: &Arc<Union>) -> std::io::Result<(Backgro
     union.crew.serves(&device, union.options.linger, union.spare.clone());
     let lanes = std::mem::take(&mut *lock(&union.lanes));
     union.counters.lanes(lanes.len());
-    let lanes = lanes.into_iter().map(|lane| lane.serve(union, &device)).collect::<std::io::Result<_>>()?;
-    Ok((session.spawn()?, lanes))
+    let lanes = lanes.into_iter().map(|lane| lane.serve(union, &device)).collect::<std::io::Result<Vec<_>>>()?;
+    let session = session.spawn()?;
+    if lanes.is_empty() {
+        union.crew.may_have(More::new(union, &device));
+    }
+    Ok((session, lanes))
 }
 
 /// Gives a mount of a union that is there the flags of `config`, as `mount -o remount` does. The kernel answers EBUSY to `ro` while a file is
@@ -282,6 +287,7 @@ impl UnionMount {
         let mut ends = vec![ended(session.join())];
         // One that has panicked has said so.
         ends.extend(self.lanes.drain(..).flat_map(JoinHandle::join));
+        ends.extend(self.union.crew.end().into_iter().map(ended));
         ends.into_iter().collect::<Result<_, _>>().map_err(|error| UnionError::io("unmount", &self.mountpoint, error))
     }
 

@@ -86,7 +86,7 @@ impl Union {
             kept: Kept::new(file_limit, config.options.ttl_seconds < UnionOptions::default().ttl_seconds),
             passthrough: PassthroughSwitch::new(config.options.passthrough),
             counters: Counters::new(),
-            crew: Arc::default(),
+            crew: Arc::new(Crew::new(config.options.threads)),
             no_opendir: AtomicBool::new(false),
             notifier: OnceLock::new(),
             lanes: Mutex::default(),

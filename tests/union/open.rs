@@ -1,14 +1,16 @@
 //! Open files while their file is copied up, removed or renamed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::fixture::{Stack, each_mode, errno, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, real_root, text, write_all};
 
 /// What a reader that opened the file before its copy_up sees afterwards: with passthrough the lower's data, without it the new.
 fn old_reader<'a>(s: &Stack, old: &'a str, new: &'a str) -> &'a str {
@@ -132,7 +134,7 @@ fn what_needs_no_open_copies_up_while_a_reader_holds_the_lower() {
         |s| {
             let mnt = s.mnt();
             let held: Vec<File> = ["t", "r", "u", "m"].map(|name| File::open(mnt.join(name)).unwrap()).into();
-            let status = std::process::Command::new("truncate").args(["-s", "3"]).arg(mnt.join("t")).status().unwrap();
+            let status = Command::new("truncate").args(["-s", "3"]).arg(mnt.join("t")).status().unwrap();
             assert!(status.success());
             assert_eq!(text(mnt.join("t")), "old");
             fs::rename(mnt.join("r"), mnt.join("r2")).unwrap();
@@ -262,6 +264,63 @@ fn concurrent_first_writes_copy_up_once_and_lose_nothing() {
             }
         },
     );
+}
+
+/// A lease on the lower file keeps its copy_up from going on until it is given back.
+#[test]
+fn who_waits_for_a_copy_up_holds_up_nobody_else() {
+    const TEST: &str = "open::who_waits_for_a_copy_up_holds_up_nobody_else";
+    const WRITERS: u64 = 6;
+    const HOLD: &str = r#"
+import fcntl, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = open(sys.argv[1], "rb")
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+sys.stdin.readline()
+"#;
+    if !here(TEST) {
+        return;
+    }
+    for options in ["threads=1", "threads=2", "threads=2,passthrough=off"] {
+        let mut s = Stack::new(1);
+        write_all(&s.lower(0), &[("slow", "content"), ("other", "")]);
+        s.mount(&format!("{options},uring=off"));
+        let mut holder = Command::new("python3");
+        holder.args(["-c", HOLD]).arg(s.lower(0).join("slow"));
+        let mut holder = match holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() {
+            Ok(holder) => holder,
+            Err(error) => {
+                eprintln!("skipped: {TEST} needs python3: {error}");
+                return;
+            }
+        };
+        let mut line = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        let opens = || serde_json::to_value(s.mounted().counters()).unwrap()["requests_count"]["open"].as_u64();
+        let not_there = || !s.upper().join("slow").exists();
+        std::thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let path = s.mnt().join("slow");
+                scope.spawn(move || OpenOptions::new().write(true).open(path).unwrap().write_at(b"!", writer).unwrap());
+            }
+            // The kernel gives up a lease after 45 s.
+            while opens().unwrap_or(0) < WRITERS && not_there() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            assert!(not_there(), "{options}: some of the writers were not heard");
+            for n in 0..50 {
+                assert!(!s.mnt().join(format!("missing{n}")).exists());
+            }
+            fs::write(s.mnt().join("other"), "written").unwrap();
+            assert!(not_there(), "{options}: others waited for the copy");
+            drop(holder.stdin.take());
+        });
+        assert!(holder.wait().unwrap().success());
+        assert_eq!(text(s.mnt().join("slow")), "!!!!!!t");
+        s.unmount();
+    }
 }
 
 #[test]
@@ -443,9 +502,9 @@ fn a_program_that_was_moved_while_it_runs_starts_again_by_its_link_in_proc() {
         |s| assert!(fs::copy("/bin/sleep", s.lower(0).join("program")).unwrap() > 0),
         |s| {
             let program = s.mnt().join("program");
-            let mut running = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+            let mut running = Command::new(&program).arg("1000").spawn().unwrap();
             fs::rename(&program, s.mnt().join("moved")).unwrap();
-            let again = std::process::Command::new(format!("/proc/{}/exe", running.id())).arg("0").status();
+            let again = Command::new(format!("/proc/{}/exe", running.id())).arg("0").status();
             running.kill().and_then(|()| running.wait()).unwrap();
             assert!(again.unwrap().success());
         },
@@ -483,18 +542,15 @@ os.close(w); up.close()
 # Reopened while the old mapping is still there.
 assert open(path, "rb").read()[5000:5003] == b"MAP"
 "#;
-            let status = std::process::Command::new("python3")
-                .args(["-c", script])
-                .arg(s.mnt().join("f"))
-                .arg(old_reader_mode(s))
-                .status();
+            let status =
+                Command::new("python3").args(["-c", script]).arg(s.mnt().join("f")).arg(old_reader_mode(s)).status();
             match status {
                 Ok(status) => assert!(status.success()),
                 Err(error) => eprintln!("skipped: mappings need python3: {error}"),
             }
             assert_eq!(&fs::read(s.lower(0).join("f")).unwrap()[..3], b"ooo");
             // A program runs from the mount.
-            let output = std::process::Command::new(s.mnt().join("script")).output().unwrap();
+            let output = Command::new(s.mnt().join("script")).output().unwrap();
             assert_eq!(output.stdout, b"ran\n");
         },
     );
