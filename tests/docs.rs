@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use layerbench::analysis::{JobView, Operation, ParallelView, ResultSet, Verdict, claims, compare, human, operations};
+use layerbench::analysis::{
+    Claim, Finding, JobView, Operation, ParallelView, ResultSet, Test, Verdict, claims, compare, human, operations,
+};
 use layerbench::record::{MediumClass, Run, list_runs};
 use layerbench::report::{RenderedReport, render};
 
@@ -17,18 +19,7 @@ fn the_readme_quotes_the_reference_run() {
 
 #[test]
 fn the_page_of_media_quotes_a_run_with_both_kinds_of_disk() {
-    let (run, _) = quotes("docs/media.md", |run, _| {
-        let results = ResultSet::of(run);
-        let of_media = claims(&results).into_iter().filter(|claim| claim.id.starts_with("ssd-"));
-        let found = of_media.flat_map(|claim| {
-            let measured = claim.findings.into_iter().filter(|found| found.verdict != Verdict::NotMeasured);
-            measured.map(move |found| {
-                let (question, verdict) = (claim.question, found.verdict.words());
-                format!("* {question} {}: **{verdict}**: {}\n", found.subject(), found.words)
-            })
-        });
-        found.collect()
-    });
+    let (run, _) = quotes("docs/media.md", |run, _| verdicts(run, |claim, _| claim.id.starts_with("ssd-")));
     let classes: Vec<_> =
         run.manifest.stores.iter().filter_map(|store| store.medium.as_ref()).map(|m| m.class).collect();
     assert_eq!(classes, [MediumClass::SolidState, MediumClass::Spinning]);
@@ -96,21 +87,32 @@ fn by_io_uring(prepared: &Run, plain: &Run) -> String {
 #[test]
 fn the_page_of_aufs_quotes_a_run_with_aufs_and_says_what_became_of_each_claim() {
     let (run, _) = quotes("docs/aufs.md", |run, report| {
-        let results = ResultSet::of(run);
-        let of_aufs = claims(&results).into_iter().flat_map(|claim| {
-            let findings = claim.findings.into_iter().filter(|found| found.driver == "aufs");
-            findings.map(move |found| (claim.question, found))
-        });
-        let verdicts: String = of_aufs
-            .filter(|(_, found)| found.verdict != Verdict::NotMeasured)
-            .map(|(question, found)| {
-                let part = if found.part.is_empty() { String::new() } else { format!(" ({})", found.part) };
-                format!("* {question}{part} **{}**: {}\n", found.verdict.words(), found.words)
-            })
-            .collect();
+        let verdicts = verdicts(run, |_, found| found.driver == "aufs");
         format!("{}\nClaim by claim, for aufs:\n\n{verdicts}", in_short(report))
     });
     assert!(run.manifest.guest.is_some_and(|guest| guest.counted), "one that anybody can repeat, whatever the machine");
+}
+
+/// The findings that are asked for, as far as they were measured, in a table: question, whose, verdict, the ratio that decides it.
+fn verdicts(run: &Run, wanted: impl Fn(&Claim, &Finding) -> bool) -> String {
+    let mut table = "| Asked | Of | Verdict | Ratio | Threshold |\n| --- | --- | --- | ---: | ---: |\n".to_owned();
+    for claim in claims(&ResultSet::of(run)) {
+        let measured = claim.findings.iter().filter(|found| found.verdict != Verdict::NotMeasured);
+        for (i, found) in measured.filter(|found| wanted(&claim, found)).enumerate() {
+            let effect = found.effect.unwrap();
+            let (ratio, threshold) = match claim.test {
+                Test::AtMost { limit, .. } => (human::bytes(effect.ratio), human::bytes(limit)),
+                _ => (
+                    format!("{} ({})", human::ratio(effect.ratio), human::interval(effect.interval, human::ratio)),
+                    human::ratio(effect.threshold),
+                ),
+            };
+            let asked = if i == 0 { claim.question } else { "" };
+            let (of, verdict) = (found.subject(), found.verdict.words());
+            table.push_str(&format!("| {asked} | {of} | **{verdict}** | {ratio} | {threshold} |\n"));
+        }
+    }
+    table
 }
 
 /// What the report says in short.

@@ -315,6 +315,10 @@ fn durable(results: &ResultSet, store: &str) -> Vec<Row> {
     let Some(base) = waiting(results, Waits::AtCopyUp).into_iter().next() else { return Vec::new() };
     let (never, depth) = (waiting(results, Waits::Never), view.shallow());
     let asked: Vec<&str> = view.drivers.iter().copied().filter(|driver| !never.contains(driver)).collect();
+    let wait = match never.is_empty() {
+        true => "Then all wait.".to_owned(),
+        false => format!("Then all but {} wait.", human::list(&never)),
+    };
     let row = |bytes| {
         let at = |driver| view.at(driver, depth, bytes);
         let figures = figures(asked.clone(), |driver| {
@@ -324,7 +328,7 @@ fn durable(results: &ResultSet, store: &str) -> Vec<Row> {
         let what =
             if bytes == view.small() { "until it is on the disk" } else { "a large file, until it is on the disk" };
         let question = format!("And {what}? ({} with fsync; × of {base})", size(bytes));
-        Row::of(results, question, &figures, |items| format!("Then all wait. {}", longer(items)))
+        Row::of(results, question, &figures, |items| format!("{wait} {}", longer(items)))
     };
     view.small_and_large().into_iter().filter_map(row).collect()
 }

@@ -98,7 +98,8 @@ fn cell(results: &ResultSet, claim: &Claim, driver: &str) -> Spans {
     }
     let mut spans = Vec::new();
     for (i, (verdict, parts)) in found.into_iter().enumerate() {
-        let word = format!("{}{}", if i > 0 { "; " } else { "" }, verdict.words());
+        spans.extend((i > 0).then(|| Span::Text("; ".to_owned())));
+        let word = verdict.words().to_owned();
         spans.push(match verdict {
             Verdict::NotMeasured | Verdict::Undecided => Span::Text(word),
             _ => Span::Strong(word),

@@ -158,7 +158,7 @@ fn noise_of_depth(results: &ResultSet, store: &str, size: u64) -> Option<f64> {
         let original = twin.twin_of.as_deref().map(ratios_of).unwrap_or_default();
         let pair = |(at, ratio): (u32, f64)| {
             let original = *original.get(&at)?;
-            Some(if ratio > 0.0 && original > 0.0 { ratio / original } else { f64::INFINITY })
+            Some(if ratio > 0.0 && original > 0.0 { ratio / original } else { f64::MAX })
         };
         ratios_of(&twin.label).into_iter().filter_map(pair).collect::<Vec<f64>>()
     });
@@ -191,7 +191,7 @@ mod tests {
             let c = of_depth([&both, &depth, &size, &small], Some(1.04)).unwrap();
             assert!((c.ratio - ratio).abs() < 1e-9, "{c:?}");
             assert_eq!(decide(&c, above).unwrap().0, verdict, "{c:?}");
-            for noise in [20.0, f64::INFINITY] {
+            for noise in [20.0, f64::MAX] {
                 let noisy = of_depth([&both, &depth, &size, &small], Some(noise)).unwrap();
                 let beyond = if ratio > 0.0 { Verdict::Undecided } else { verdict };
                 assert_eq!(decide(&noisy, above).unwrap().0, beyond, "{noisy:?}");
