@@ -204,7 +204,7 @@ fn the_page_says_what_the_figures_say() {
     assert_eq!(pages.figures, of_one_store());
     // Tables of words say in each cell what it is, for narrow pages; those of figures stay tables.
     assert!(pages.html.contains("<table class=\"words\">") && pages.html.contains("<td data-head=\"Answer\">"));
-    assert!(!pages.html.contains("data-head=\"fuse-union\""));
+    assert!(!pages.html.contains("class=\"number\" data-head=\"fuse-union\""));
     for text in [&pages.html, &pages.markdown] {
         assert!(text.contains("what all read is in memory once, but with fuse-union several times."));
         assert!(text.contains("aufs itself was not measured"));

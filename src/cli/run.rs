@@ -187,7 +187,10 @@ impl Progress for Display {
     }
 
     fn memory(&self, bytes: u64) {
-        let text = format!("memory: {} are fetched, so that no case has to", human::bytes(bytes as f64));
+        let text = format!(
+            "memory: {} are written to first, so that no case waits for what the hypervisor has to fetch",
+            human::bytes(bytes as f64)
+        );
         match self.bar {
             Some(_) => self.show(0, 0, text),
             None => eprintln!("{text}"),

@@ -125,8 +125,8 @@ fn warnings(run: &Run) -> Vec<Block> {
     }
     if tally.disturbed * DISTURBED_SHARE > tally.measured {
         warnings.push(format!(
-            "The machine was not quiet: {} of {} were disturbed, and stayed so when they were repeated. Verdicts that need quiet are undecided rather than \
-             wrong; figures of other programs’ work are in the intervals. See “How far this run may be trusted”, and run it again when less else runs.",
+            "The machine was not quiet: {} of {} were disturbed by other programs, by the hypervisor, or by memory that it had to fetch, and stayed so where they were \
+             repeated. That is in the intervals: verdicts which need quiet are undecided rather than wrong. See “How far this run may be trusted”.",
             tally.disturbed,
             human::count(tally.measured, "case")
         ));

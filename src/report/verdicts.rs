@@ -11,8 +11,8 @@ pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
     blocks.push(Block::Text(plain(
         "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
          run. A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
-         (noise, from A against A, with the same state of the caches and files of that size); without A against A nothing is concluded from times. What takes longer takes \
-         more than a tenth longer. Of a claim over several points \
+         (noise, from A against A, with the same state of the caches and files of that size); without A against A nothing is concluded from times. “Longer” is by \
+         more than a tenth. Of a claim over several points \
          most points have to say the same, each by itself; where some say yes and others no, it depends, and the points are named. States of the \
          caches have verdicts of their own. Blocks: the fewest that a group was measured in, of which the intervals are made.",
     )));
