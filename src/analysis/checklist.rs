@@ -361,7 +361,7 @@ fn quiet(measured: &[&CaseRecord]) -> (Answer, String) {
 fn degradations(results: &ResultSet) -> (Answer, String) {
     let (mut shown, mut told, mut silent) = (0, 0, Vec::new());
     for driver in &results.drivers {
-        let measured = results.groups.iter().any(|group| group.key.driver == driver.label && !group.metrics.is_empty());
+        let measured = results.is_measured(&driver.label);
         match &driver.availability {
             _ if measured => shown += 1,
             Feature::Missing { .. } => told += 1,

@@ -102,7 +102,7 @@ pub(super) fn noise_of_medians(parts: &[&Data]) -> Option<f64> {
 
 /// A ratio made of a statistic of several things, with the interval if all of them have replicates; of medians of which each block gave a single sample
 /// the ratio block by block, see [`Interval::paired`]. `None` when it is not finite.
-pub(super) fn combine(
+fn combine(
     parts: &[&Data],
     statistic: Statistic,
     noise: Option<f64>,

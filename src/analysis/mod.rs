@@ -30,7 +30,7 @@ pub use bootstrap::{Blocks, CONFIDENCE, Interval, REPLICATES, Replicates};
 pub use breakdown::{Breakdown, Part, Source, breakdowns};
 pub use changed::{Change, OtherOptions, Scope};
 pub use checklist::{Answer, Item, checklist};
-pub use claims::{Claim, Effect, Finding, Test, Verdict, What, claims};
+pub use claims::{Claim, Effect, Finding, ONCE, Test, Verdict, What, claims};
 pub use compare::{Comparison, Difference, Statistic, compare, compare_all, compare_statistic};
 pub use images::ImageView;
 pub use jobs::JobView;

@@ -279,6 +279,11 @@ impl ResultSet {
         if self.drivers.iter().any(waits) { format!("{label} (waits)") } else { label.to_owned() }
     }
 
+    /// Whether anything was measured with the driver of a label.
+    pub fn is_measured(&self, label: &str) -> bool {
+        self.groups.iter().any(|group| group.key.driver == label && !group.metrics.is_empty())
+    }
+
     /// Whether a label is the control's.
     pub fn is_baseline(&self, label: &str) -> bool {
         self.baseline() == Some(label)

@@ -28,8 +28,6 @@ mod start_by_place;
 mod tax_over_bind;
 mod triggers;
 
-pub use words::{change, copies, each};
-
 use crate::analysis::ResultSet;
 
 /// A kind of figure.

@@ -1,6 +1,6 @@
 //! Sentences made from data. They name what was found and nothing else: no clause stands unless its numbers do.
 
-use crate::analysis::{Comparison, Difference, ResultSet, human};
+use crate::analysis::{Comparison, Difference, ONCE, ResultSet, human};
 
 /// `Store ssd. `, to begin a figure's subtitle; nothing where the run has but one store.
 pub fn in_store(data: &ResultSet, store: &str) -> String {
@@ -57,8 +57,8 @@ pub fn change(items: &[(&str, Option<Comparison>)]) -> String {
 /// How many copies of the same files `n` containers keep in memory: items are drivers with resident bytes per byte read. Up to 1.1 counts
 /// as once.
 pub fn copies(n: u32, items: &[(&str, f64)]) -> String {
-    let once: Vec<&str> = items.iter().filter(|(_, copies)| *copies <= 1.1).map(|(driver, _)| *driver).collect();
-    let more: Vec<(&str, f64)> = items.iter().copied().filter(|(_, copies)| *copies > 1.1).collect();
+    let once: Vec<&str> = items.iter().filter(|(_, copies)| *copies <= ONCE).map(|(driver, _)| *driver).collect();
+    let more: Vec<(&str, f64)> = items.iter().copied().filter(|(_, copies)| *copies > ONCE).collect();
     let subject = format!("{n} containers that read the same files keep them in memory");
     let more_words = each(&more, |copies| format!("{} their size", human::ratio(copies)));
     match (once.is_empty(), more.is_empty()) {

@@ -7,8 +7,8 @@ use super::jobs::against_volume;
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use super::stores::TITLE as STORES;
 use crate::analysis::{
-    Comparison, Data, Difference, ImageView, JobView, Operation, PageView, ParallelView, ResultSet, View, compare,
-    human,
+    Comparison, Data, Difference, ImageView, JobView, ONCE, Operation, PageView, ParallelView, ResultSet, View,
+    compare, human,
 };
 use crate::record::{Metric, Waits, metric};
 use crate::workload::{CacheState, ProbeName};
@@ -155,8 +155,7 @@ fn written_elsewhere(
 
 /// Labels of drivers that were measured, by when what they wrote is on the disk.
 fn waiting(results: &ResultSet, when: Waits) -> Vec<&str> {
-    let measured = |label: &str| results.groups.iter().any(|g| g.key.driver == label && !g.metrics.is_empty());
-    let drivers = results.drivers.iter().filter(|driver| driver.waits() == when && measured(&driver.label));
+    let drivers = results.drivers.iter().filter(|driver| driver.waits() == when && results.is_measured(&driver.label));
     drivers.map(|driver| driver.label.as_str()).filter(|label| !results.is_baseline(label)).collect()
 }
 
@@ -384,8 +383,6 @@ fn deeper(results: &ResultSet, view: &View, bytes: u64, question: String) -> Opt
 }
 
 fn page_cache(results: &ResultSet, store: &str) -> Option<Row> {
-    /// What a whole copy is told from the pages that something else read meanwhile by.
-    const ONCE: f64 = 1.1;
     let question = "Do containers on one image share the page cache?";
     let view = PageView::of(results, store)?;
     let Some(n) = view.containers.last().copied().filter(|n| *n > 1) else {

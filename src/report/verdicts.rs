@@ -66,7 +66,7 @@ pub(super) fn none(claims: &[Claim]) -> Vec<Block> {
 /// Drivers that a claim has anything to say about: one that is not here is told of once, and not in every table.
 fn here(results: &ResultSet, driver: &str) -> bool {
     results.drivers.iter().any(|info| info.label == driver && info.availability.is_available())
-        || results.groups.iter().any(|group| group.key.driver == driver && !group.metrics.is_empty())
+        || results.is_measured(driver)
 }
 
 /// What was found, a row a claim and a column a driver.
@@ -130,9 +130,7 @@ fn row(results: &ResultSet, finding: &Finding) -> Vec<Spans> {
 /// Why aufs itself has no verdict, if it has none.
 fn aufs_is_missing(results: &ResultSet) -> Option<String> {
     let mut aufs = results.drivers.iter().filter(|driver| driver.driver == "aufs");
-    let measured =
-        |label: &str| results.groups.iter().any(|group| group.key.driver == label && !group.metrics.is_empty());
-    if aufs.clone().any(|driver| measured(&driver.label)) {
+    if aufs.clone().any(|driver| results.is_measured(&driver.label)) {
         return None;
     }
     let why = aufs

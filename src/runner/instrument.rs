@@ -64,10 +64,11 @@ impl Setup {
         self.instrument.memory = self.at_hand.as_ref().map(|at_hand| at_hand.fetched);
     }
 
-    /// Fetches memory once more, behind a case that had to wait for it. What cannot be had is not had: the case says so.
+    /// Fetches memory once more, behind a case that had to wait for it.
     pub fn have_memory_again(&mut self, needed: u64, tell: impl FnOnce(u64)) {
         if let (Some(at_hand), Ok(bytes)) = (&mut self.at_hand, memory::to_be_fetched(needed)) {
             tell(bytes);
+            // What cannot be had is not had: the next case says so.
             let _ = at_hand.fetch_more(bytes);
         }
     }

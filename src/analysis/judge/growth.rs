@@ -9,7 +9,7 @@ use super::super::human;
 use super::super::null;
 use super::super::results::{Data, Group, ResultSet};
 use super::super::view::{View, measured_well};
-use super::ratio::{Basis, Found, Judged, Parts, Side, decide, found, whole};
+use super::ratio::{Basis, Found, Judged, Parts, Side, found, known, whole};
 use super::{groups, none};
 
 const FIRST_WRITE: What = What::of("copy_up", "first_write_ns");
@@ -114,9 +114,8 @@ pub(super) fn compounded(results: &ResultSet, store: &str, driver: &str) -> Foun
         human::ns(d),
         human::ns(neither)
     );
-    let noise = noise_of_depth(results, store, large);
     // Without A against A nothing is said, not even that nothing shows.
-    decide(&Comparison::of(1.0, None, noise), (Side::Above, LONGER))?;
+    let noise = known(noise_of_depth(results, store, large))?;
     if !compare(corners[1].1, corners[3].1).is_some_and(|c| c.difference == Difference::Higher) {
         let effect = Effect { ratio: 1.0, interval: None, threshold: LONGER, noise: None, absolute: [d, neither] };
         let words = format!(
@@ -126,7 +125,7 @@ pub(super) fn compounded(results: &ResultSet, store: &str, driver: &str) -> Foun
         );
         return Ok(Judged { verdict: Verdict::Undecided, effect, words, basis: Basis::of(corners) });
     }
-    let c = of_depth(corners.map(|corner| corner.1), noise).ok_or_else(no_ratio)?;
+    let c = of_depth(corners.map(|corner| corner.1), Some(noise)).ok_or_else(no_ratio)?;
     found(&c, (Side::Above, LONGER), [both - s, d - neither], told, Basis::of(corners))
 }
 
@@ -171,6 +170,7 @@ fn noise_of_depth(results: &ResultSet, store: &str, size: u64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::super::results::blocks;
+    use super::super::ratio::decide;
     use super::*;
 
     #[test]

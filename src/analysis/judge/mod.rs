@@ -32,7 +32,7 @@ pub(super) fn findings(results: &ResultSet, test: Test) -> Vec<Finding> {
     for store in stores {
         for driver in &asked {
             let parts = match &driver.availability {
-                Feature::Missing { reason, .. } if !measured(results, &driver.label) => {
+                Feature::Missing { reason, .. } if !results.is_measured(&driver.label) => {
                     whole(Err(format!("The driver is not here: {reason}.")))
                 }
                 _ => judge(results, store, &driver.label, test),
@@ -70,10 +70,6 @@ pub(super) fn findings(results: &ResultSet, test: Test) -> Vec<Finding> {
         }
     }
     findings
-}
-
-fn measured(results: &ResultSet, label: &str) -> bool {
-    results.groups.iter().any(|group| group.key.driver == label && !group.metrics.is_empty())
 }
 
 fn base_name(test: Test) -> Option<&'static str> {

@@ -101,9 +101,14 @@ pub(super) fn by_cache<'a>(
     pairs.into_iter().map(|(cache, pairs)| (name(cache), found(pairs))).collect()
 }
 
+/// The noise; as an error, why nothing can be concluded from times.
+pub(super) fn known(noise: Option<f64>) -> Result<f64, String> {
+    noise.ok_or_else(|| "The run has no A against A of this metric, so what chance does is not known.".to_owned())
+}
+
 /// The verdict of a ratio, and why.
 pub(super) fn decide(c: &Comparison, (side, threshold): (Side, f64)) -> Result<(Verdict, &'static str), String> {
-    let noise = c.noise.ok_or("The run has no A against A of this metric, so what chance does is not known.")?;
+    let noise = known(c.noise)?;
     let Some(interval) = c.interval else { return Ok((Verdict::Undecided, "fewer than two blocks, so no interval")) };
     Ok(match beyond(c.ratio, interval, noise, threshold) {
         Some(found) => {
