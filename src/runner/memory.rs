@@ -3,14 +3,15 @@
 //! Many hypervisors are told of free memory and take it away (virtio-balloon's free page reporting). Whoever writes to it next waits until it is
 //! back: for a copy into the page cache that can be most of the time, and it falls on whichever driver comes first. What is told are
 //! pieces of [`PIN_EVERY`] and more. So much memory as the cases need is written to once, and given back except for a page in each such
-//! piece: what is free around these pages is never told, and the kernel hands it out before it breaks a larger piece.
+//! piece: what is free around these pages is never told, and the kernel hands it out before it breaks a larger piece. They have to stay where
+//! they are, and to be one in each piece of memory rather than of addresses, or after some minutes they keep nothing.
 
 use std::io;
 
 use crate::host;
 use crate::probe::timed;
 use crate::record::FetchedMemory;
-use crate::sys::memory::Touched;
+use crate::sys::memory::{Pins, Touched};
 
 /// Distance of the pages that are kept: a huge page of most processors, the smallest piece that Linux reports (mm/page_reporting.h).
 const PIN_EVERY: usize = 2 << 20;
@@ -27,8 +28,8 @@ const LOOKS: usize = 9;
 pub(super) struct AtHand {
     /// For the record.
     pub(super) fetched: FetchedMemory,
-    // Held for the pages that are kept.
-    pins: Vec<Touched>,
+    // Held for what is kept.
+    pins: Vec<Pins>,
 }
 
 impl AtHand {
@@ -63,8 +64,8 @@ pub(super) fn ns_per_mib() -> io::Result<u64> {
 
 /// Fetches so many bytes.
 pub(super) fn fetch(bytes: u64) -> io::Result<AtHand> {
-    let (pins, first_ns_per_mib) = touch(bytes)?;
-    pins.thin(PIN_EVERY)?;
+    let (touched, first_ns_per_mib) = touch(bytes)?;
+    let pins = touched.pin(PIN_EVERY)?;
     let (_, again_ns_per_mib) = touch(AGAIN_BYTES.min(bytes))?;
     Ok(AtHand { fetched: FetchedMemory { bytes, first_ns_per_mib, again_ns_per_mib }, pins: vec![pins] })
 }

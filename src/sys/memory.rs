@@ -1,12 +1,30 @@
-//! Memory taken, written to, and given back but for some pages; and how the allocator takes it.
+//! Memory taken, written to, and given back but for some pages that stay where they are; and how the allocator takes it.
 
+use std::collections::HashSet;
 use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, vmsplice};
 
 use super::mapping::Map;
+use super::pagemap;
+
+/// Pages in one pipe: what anybody may make of one (/proc/sys/fs/pipe-max-size is 1 MiB).
+const PIPE_PAGES: usize = 256;
 
 /// Memory of this process's own in small pages, every one of them written to. No child inherits it; dropping gives it back.
 #[derive(Debug)]
 pub struct Touched(Map);
+
+/// Pages of memory, each held by a slot of a pipe. Unlike what is mapped they stay where they are: the kernel moves mapped pages together to
+/// have large free pieces (compaction, also of what is locked). Dropping gives them back.
+#[derive(Debug)]
+pub struct Pins {
+    pages: usize,
+    /// Ends to read from, which nobody does.
+    #[cfg_attr(not(test), expect(dead_code, reason = "they are there to be dropped"))]
+    pipes: Vec<OwnedFd>,
+}
 
 impl Touched {
     /// Takes memory and writes to every page of it.
@@ -27,20 +45,49 @@ impl Touched {
         Ok(touched)
     }
 
-    /// Gives everything back but the first page of each `every` bytes, a multiple of the page size.
-    pub fn thin(&self, every: usize) -> io::Result<()> {
+    /// Gives everything back but a page in each piece of memory of `every` bytes that any of it lies in, by physical address; of each so many
+    /// addresses where the kernel hides those (CAP_SYS_ADMIN shows them).
+    pub fn pin(self, every: usize) -> io::Result<Pins> {
         let page = rustix::param::page_size();
-        let Map { address, length } = self.0;
-        for offset in (0..length).step_by(every.max(page)) {
-            let rest = every.min(length - offset).saturating_sub(page);
-            // SAFETY: whole pages inside the mapping, which nothing points into.
-            let given =
-                unsafe { libc::madvise(address.cast::<u8>().add(offset + page).cast(), rest, libc::MADV_DONTNEED) };
-            if given != 0 {
-                return Err(io::Error::last_os_error());
+        let pages_a_piece = (every / page).max(1) as u64;
+        let mut pieces = HashSet::new();
+        let mut offsets = Vec::new();
+        let mut index = 0;
+        pagemap::for_each_frame(&self.0, |frame| {
+            if pieces.insert(frame.unwrap_or(index) / pages_a_piece) {
+                offsets.push(index as usize * page);
             }
+            index += 1;
+        })?;
+        let pipes = offsets.chunks(PIPE_PAGES).map(|offsets| self.hold(offsets, page)).collect::<io::Result<_>>()?;
+        Ok(Pins { pages: offsets.len(), pipes })
+    }
+
+    /// A pipe that holds the pages at some offsets.
+    fn hold(&self, offsets: &[usize], page: usize) -> io::Result<OwnedFd> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        if offsets.len() > 1 {
+            fcntl_setpipe_size(&write, offsets.len() * page)?;
         }
-        Ok(())
+        let slices: Vec<IoSliceRaw<'_>> = offsets
+            .iter()
+            // SAFETY: a whole page inside the mapping, which is alive and which nothing writes to any more.
+            .map(|offset| unsafe { std::slice::from_raw_parts(self.0.address.cast::<u8>().add(*offset), page) })
+            .map(IoSliceRaw::from_slice)
+            .collect();
+        // SAFETY: nobody reads the pipe, so that it does not matter what becomes of the pages.
+        let held = unsafe { vmsplice(&write, &slices, SpliceFlags::NONBLOCK) }?;
+        if held < offsets.len() * page {
+            return Err(io::Error::other(format!("a pipe holds {} of {} pages", held / page, offsets.len())));
+        }
+        Ok(read)
+    }
+}
+
+impl Pins {
+    /// How many there are.
+    pub fn pages(&self) -> usize {
+        self.pages
     }
 }
 
@@ -69,16 +116,31 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_there_then_thin_then_gone() {
+    fn memory_is_there_then_pinned_then_gone() {
         const BYTES: u64 = 256 << 20;
+        const EVERY: usize = 2 << 20;
         let before = resident();
         let touched = Touched::new(BYTES as usize).unwrap();
         let full = resident();
         assert!(full > before + BYTES / 2, "{before} then {full}");
-        touched.thin(2 << 20).unwrap();
+        let pins = touched.pin(EVERY).unwrap();
         let thin = resident();
         assert!(thin < full - BYTES / 2, "{full} then {thin}");
-        drop(touched);
+        // It need not begin where a piece does, and may lie in many.
+        assert!(pins.pages() >= BYTES as usize / EVERY, "{pins:?}");
+        drop(pins);
         assert!(Touched::new(usize::MAX / 2).is_err(), "more than there are addresses");
+    }
+
+    #[test]
+    fn pages_of_one_piece_are_pinned_once() {
+        let page = rustix::param::page_size();
+        let touched = Touched::new(PIPE_PAGES * 2 * page).unwrap();
+        // As large a piece as there is: all of it lies in one.
+        assert_eq!(touched.pin(1 << 50).unwrap().pages(), 1);
+        // Each page for itself, in more than one pipe.
+        let touched = Touched::new((PIPE_PAGES * 2 + 1) * page).unwrap();
+        let pins = touched.pin(page).unwrap();
+        assert_eq!((pins.pages(), pins.pipes.len()), (PIPE_PAGES * 2 + 1, 3));
     }
 }

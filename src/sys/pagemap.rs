@@ -50,15 +50,9 @@ impl Mapping {
 
     /// Frame number of each page, in order; `None` where the page is not present or the number is hidden.
     pub fn frames(&self) -> io::Result<Vec<Option<u64>>> {
-        let page = rustix::param::page_size();
-        let mut entries = vec![0u8; self.0.length.div_ceil(page) * 8];
-        let first = (self.0.address as usize / page * 8) as u64;
-        File::open("/proc/self/pagemap")?.read_exact_at(&mut entries, first)?;
-        Ok(entries
-            .chunks_exact(8)
-            .map(|entry| u64::from_ne_bytes(entry.try_into().unwrap_or_default()))
-            .map(|entry| Some(entry & FRAME).filter(|frame| entry & PRESENT != 0 && *frame != 0))
-            .collect())
+        let mut frames = Vec::new();
+        for_each_frame(&self.0, |frame| frames.push(frame))?;
+        Ok(frames)
     }
 
     /// Whether each page is in memory, in order, by mincore(2).
@@ -84,6 +78,25 @@ impl Mapping {
 /// (Documentation/admin-guide/mm/pagemap.rst).
 const PRESENT: u64 = 1 << 63;
 const FRAME: u64 = (1 << 55) - 1;
+/// Entries that are read at once.
+const ENTRIES: usize = 8192;
+
+/// Tells the frame number of each page of a mapping, in order; `None` where the page is not present or the number is hidden.
+pub(super) fn for_each_frame(map: &Map, mut tell: impl FnMut(Option<u64>)) -> io::Result<()> {
+    let page = rustix::param::page_size();
+    let pagemap = File::open("/proc/self/pagemap")?;
+    let first = map.address as usize / page;
+    let last = first + map.length.div_ceil(page);
+    for at in (first..last).step_by(ENTRIES) {
+        let mut entries = vec![0u8; ENTRIES.min(last - at) * 8];
+        pagemap.read_exact_at(&mut entries, at as u64 * 8)?;
+        for entry in entries.chunks_exact(8) {
+            let entry = u64::from_ne_bytes(entry.try_into().unwrap_or_default());
+            tell(Some(entry & FRAME).filter(|frame| entry & PRESENT != 0 && *frame != 0));
+        }
+    }
+    Ok(())
+}
 
 /// Frame number of each page of a file, in order; `None` where the page is not present or the number is hidden. Reads the whole
 /// file into the page cache.
