@@ -1,5 +1,8 @@
 //! Workload files: what is accepted, what is refused and with which words, what the shipped ones expand to.
 
+#[path = "workload/reference.rs"]
+mod reference;
+
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -74,6 +77,17 @@ fn expansion_is_the_product_of_the_axes_with_files_bounded_by_bytes() {
 }
 
 #[test]
+fn what_two_measures_have_in_common_is_measured_once() {
+    let (_, measure) = GOOD.split_once("[[measure]]").unwrap();
+    let more = measure.replace("real = [1, 8] }", "real = [8, 9] }").replace("real = 2 }", "real = 3 }");
+    let cases = expand(&parse_real(&format!("{GOOD}[[measure]]{more}")).unwrap(), &["s".into()]);
+    // Depth 1 has one layer that is both top and bottom. Of depth 8, which both have, the second measure has a block of its own.
+    assert_eq!(cases.len(), (3 * 2 + 2 + 2 * 3) * 2 * 2);
+    let ids: HashSet<&str> = cases.iter().map(|c| c.id.as_str()).collect();
+    assert_eq!(ids.len(), cases.len(), "ids are unique");
+}
+
+#[test]
 fn the_order_is_interleaved_whole_rounds_first_and_repeatable() {
     let plan = |seed| {
         let mut cases = expand(&parse_real(GOOD).unwrap(), &["a".into()]);
@@ -112,6 +126,8 @@ fn refusals_name_file_line_and_the_nearest_word() {
         ("blocks = { smoke = 1, real = 2 }", "cache = \"hot\"", 15, "unknown cache \"hot\""),
         ("title = \"t\"", "title = 3", 1, "title must be a string, not an integer"),
         ("title = \"t\"", "title = \"t", 1, "w.toml:1: "),
+        ("use = \"bind\"", "use = \"bind\"\nlabel = \"overlay2 volatile (twin)\"", 5, "give it another"),
+        ("use = \"bind\"", "use = \"bind\"\nlabel = \"a\\nb\"", 5, "must be one line"),
         ("use = \"bind\"", "use = \"overlay2\"\noptions = [\"volatile\"]", 6, "two drivers are labelled"),
     ] {
         assert!(GOOD.contains(from), "{from}");
@@ -182,6 +198,17 @@ fn no_text_makes_the_parser_panic() {
 fn a_missing_file_is_named() {
     let message = load(Path::new("no/such.toml"), Scale::Real, &Words).unwrap_err().to_string();
     assert!(message.contains("no/such.toml") && message.contains("No such file"), "{message}");
+}
+
+#[test]
+fn what_nobody_could_measure_is_refused_before_it_is_listed() {
+    let all: Vec<String> = (1..=500).map(|n| n.to_string()).collect();
+    let depths = format!("depth = [{}]\nxattrs = [0, 1, 2, 3]\ndirectories = [0, 1, 2, 3]\n", all.join(", "));
+    let many = GOOD.replace("depth = { smoke = 1, real = [1, 8] }\n", &depths).replace("real = 2 }", "real = 1000 }");
+    let message = refused(&many.replace("target_layer = [\"top\", \"bottom\"]\n", ""));
+    assert_eq!(message, "w.toml:8: a measure of 32000000 cases, blocks and drivers included: at most 1000000");
+    let message = load(Path::new("/dev/zero"), Scale::Real, &Words).unwrap_err().to_string();
+    assert_eq!(message, "/dev/zero:1: longer than 1 MiB, and so no workload");
 }
 
 /// Writes to files that are in upper already.

@@ -2,6 +2,7 @@
 
 use super::bootstrap::Interval;
 use crate::record::Unit;
+pub use crate::workload::count;
 
 /// Three significant digits; a whole number is written as one, since `4 KiB` is exact and `4.00 KiB` looks measured.
 fn digits(value: f64) -> String {
@@ -80,12 +81,6 @@ pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
-/// `1 layer`, `2 layers`.
-pub fn count(n: impl Into<u64>, thing: &str) -> String {
-    let n = n.into();
-    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +129,5 @@ mod tests {
         assert_eq!(list(&["a"]), "a");
         assert_eq!(list(&["a", "b"]), "a and b");
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
-        assert_eq!((count(1u32, "layer"), count(2u32, "layer")), ("1 layer".into(), "2 layers".into()));
     }
 }

@@ -1,5 +1,7 @@
 //! From a workload to its cases, and the order in which they run.
 
+use std::collections::HashSet;
+
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -29,16 +31,21 @@ pub struct Case {
     pub block: u32,
 }
 
-/// Every case of a workload on every store, in the order of the axes.
+/// Every case of a workload on every store, in the order of the axes. What two measures have in common is measured once.
 pub fn expand(workload: &Workload, stores: &[String]) -> Vec<Case> {
     let mut cases = Vec::new();
+    let mut seen = HashSet::new();
     for measure in &workload.measures {
         for params in points(measure) {
             for block in 1..=measure.blocks {
                 for store in stores {
                     for driver in &workload.drivers {
+                        let id = case_id(&workload.name, measure.probe, &driver.label, store, &params, block);
+                        if !seen.insert(id.clone()) {
+                            continue;
+                        }
                         cases.push(Case {
-                            id: case_id(&workload.name, measure.probe, &driver.label, store, &params, block),
+                            id,
                             workload: workload.name.clone(),
                             probe: measure.probe,
                             driver: driver.clone(),
@@ -90,7 +97,7 @@ fn points(measure: &Measure) -> Vec<Params> {
     axis(&mut points, &measure.processes, |p, processes| Some(Params { processes, ..p }));
     axis(&mut points, &measure.job, |p, job| Some(Params { job: Some(job), ..p }));
     // `middle` and `bottom` of a stack of one layer are the same point: measure it once.
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     points.retain(|point| seen.insert(*point));
     points
 }

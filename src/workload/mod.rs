@@ -32,6 +32,13 @@ pub fn hint(word: &str, valid: &[&str]) -> String {
     nearest(word, valid).map(|near| format!("; did you mean {near:?}?")).unwrap_or_default()
 }
 
+/// `1 layer`, `2 layers`.
+pub fn count(n: impl TryInto<u64>, thing: &str) -> String {
+    // No machine counts further.
+    let n = n.try_into().unwrap_or(u64::MAX);
+    if n == 1 { format!("1 {thing}") } else { format!("{n} {thing}s") }
+}
+
 /// Most layers that any driver stacks: overlay's limit (`OVL_MAX_STACK` in the kernel's fs/overlayfs/params.h).
 pub const DEPTH_MAX: u32 = 500;
 
@@ -106,10 +113,13 @@ pub struct DriverVariant {
     pub twin_of: Option<String>,
 }
 
+/// What the label of a twin has behind that of the variant which it repeats.
+const TWIN: &str = "(twin)";
+
 impl DriverVariant {
     /// The same under another label, to be measured against.
     pub fn twin(&self) -> DriverVariant {
-        DriverVariant { label: format!("{} (twin)", self.label), twin_of: Some(self.label.clone()), ..self.clone() }
+        DriverVariant { label: format!("{} {TWIN}", self.label), twin_of: Some(self.label.clone()), ..self.clone() }
     }
 }
 
@@ -448,7 +458,13 @@ impl Params {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{count, nearest};
+
+    #[test]
+    fn one_of_a_thing_is_no_plural() {
+        assert_eq!([0u32, 1, 2].map(|n| count(n, "layer")), ["0 layers", "1 layer", "2 layers"]);
+        assert_eq!(count(1usize, "file"), "1 file");
+    }
 
     #[test]
     fn only_a_word_that_is_near_is_suggested() {

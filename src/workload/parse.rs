@@ -4,6 +4,8 @@
 //! a study that is refused should be mended in one look.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +14,20 @@ use toml::de::{DeTable, DeValue};
 
 use super::expand::files_within;
 use super::{
-    CacheState, DEPTH_MAX, DriverVariant, Durability, Interned, Job, Measure, ProbeName, Scale, TargetLayer, Trigger,
-    Workload, format_size, hint, parse_size,
+    CacheState, DEPTH_MAX, DriverVariant, Durability, Interned, Job, Measure, ProbeName, Scale, TWIN, TargetLayer,
+    Trigger, Workload, format_size, hint, parse_size,
 };
 
 /// Most containers that one case may mount.
 const CONTAINERS_MAX: u32 = 1_000;
 /// Most target files of one stack.
 const FILES_MAX: u32 = 100_000;
+/// Longest file that is read: somebody may name a device, which has no end.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Largest target: that of no workload comes near, and sums of what a run needs stay far from the end of 64 bits.
+const FILE_SIZE_MAX: u64 = 1 << 40;
+/// Most cases of a measure in one store: a slip of the hand in two axes has more than any machine measures, or has memory to list.
+const CASES_MAX: usize = 1_000_000;
 /// Most blocks of one run.
 const BLOCKS_MAX: u32 = 1_000;
 /// Most folders between the pool and a target.
@@ -66,7 +74,14 @@ pub trait DriverWords {
 
 /// Reads and parses a workload; its name is the file's stem.
 pub fn load(path: &Path, scale: Scale, drivers: &dyn DriverWords) -> Result<Workload, WorkloadError> {
-    let bytes = std::fs::read(path).map_err(|errno| WorkloadError::Read { path: path.to_owned(), errno })?;
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|errno| WorkloadError::Read { path: path.to_owned(), errno })?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let message = format!("longer than {}, and so no workload", format_size(FILE_BYTES_MAX));
+        return Err(WorkloadError::Content { file: path.display().to_string(), line: 1, message });
+    }
     let text = String::from_utf8(bytes).map_err(|e| {
         let valid = e.as_bytes().get(..e.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
@@ -146,8 +161,16 @@ fn workload(name: &str, document: &Spanned<DeTable>, scale: Scale, drivers: &dyn
         }
         variants.push(variant);
     }
-    let measures =
-        tables(top.required("measure")?, "measure")?.into_iter().map(|v| measure(v, scale)).collect::<Parsed<_>>()?;
+    let measured = |value: &Spanned<DeValue>| {
+        let measure = measure(value, scale)?;
+        let cases = cases_at_most(&measure).saturating_mul(variants.len());
+        if cases > CASES_MAX {
+            let message = format!("a measure of {cases} cases, blocks and drivers included: at most {CASES_MAX}");
+            return complain(&value.span(), message);
+        }
+        Ok(measure)
+    };
+    let measures = tables(top.required("measure")?, "measure")?.into_iter().map(measured).collect::<Parsed<_>>()?;
     let known: Vec<&str> = variants.iter().map(|variant| variant.label.as_str()).collect();
     let label = |value: &Spanned<DeValue>| {
         let label = string(value, "twin")?;
@@ -187,11 +210,48 @@ fn driver(value: &Spanned<DeValue>, drivers: &dyn DriverWords) -> Parsed<DriverV
         }
     };
     let label = match table.optional("label") {
-        Some(value) => string(value, "label")?,
+        Some(value) => label(value)?,
         None if options.is_empty() => name.clone(),
         None => format!("{name} {}", options.join(",")),
     };
     Ok(DriverVariant { driver: name, options, label, twin_of: None })
+}
+
+/// The product of the axes and blocks.
+fn cases_at_most(measure: &Measure) -> usize {
+    let Measure { depth, file_size_bytes, target_layer, cache, containers, trigger, .. } = measure;
+    let Measure { durability, directories, xattrs, processes, job, .. } = measure;
+    [
+        measure.blocks as usize,
+        depth.len(),
+        file_size_bytes.len(),
+        target_layer.len(),
+        cache.len(),
+        containers.len(),
+        trigger.len(),
+        durability.len(),
+        directories.len(),
+        xattrs.len(),
+        processes.len(),
+        job.len(),
+    ]
+    .into_iter()
+    .fold(1, |product, values| product.saturating_mul(values.max(1)))
+}
+
+/// A label, which stands in one line of every table, and which no twin may come to have.
+fn label(value: &Spanned<DeValue>) -> Parsed<String> {
+    let label = string(value, "label")?;
+    if label.contains(char::is_control) {
+        return complain(&value.span(), format!("label {label:?} must be one line, without control characters"));
+    }
+    if label.ends_with(TWIN) {
+        return complain(
+            &value.span(),
+            format!("label {label:?} ends as the run calls a variant that it measures twice: give it another"),
+        );
+    }
+    Ok(label)
 }
 
 /// Axes that a probe has, besides `probe`, `why` and `blocks`.
@@ -486,8 +546,14 @@ fn integer(value: &Spanned<DeValue>, what: &str, least: u32, most: u32) -> Parse
 fn size(value: &Spanned<DeValue>, what: &str, least: u64) -> Parsed<u64> {
     match value.get_ref() {
         DeValue::String(text) => match parse_size(text) {
-            Ok(bytes) if bytes >= least => Ok(bytes),
-            Ok(_) => complain(&value.span(), format!("{what} {text:?} cannot be run: at least {}", format_size(least))),
+            Ok(bytes) if bytes < least => {
+                complain(&value.span(), format!("{what} {text:?} cannot be run: at least {}", format_size(least)))
+            }
+            Ok(bytes) if bytes > FILE_SIZE_MAX => {
+                let most = format_size(FILE_SIZE_MAX);
+                complain(&value.span(), format!("{what} {text:?} cannot be run: at most {most}"))
+            }
+            Ok(bytes) => Ok(bytes),
             Err(e) => complain(&value.span(), e.to_string()),
         },
         other => complain(&value.span(), format!("{what} must be a size such as \"4 KiB\", not {}", a(other))),
