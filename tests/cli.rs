@@ -107,6 +107,18 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["frobnicate"], "frobnicate"),
         (vec!["run"], "WORKLOAD.toml"),
         (vec!["run", "no-such.toml"], "no-such.toml: No such file"),
+        (vec!["run", "twise.toml"], "; did you mean twice.toml?"),
+        (vec!["run", "twice"], "; did you mean twice.toml?"),
+        (vec!["run", "."], ".: Is a directory (os error 21): name a workload in it, such as ./bad.toml"),
+        (vec!["run", quick.as_str(), "--store", "file"], "--store file: not a folder"),
+        (vec!["run", quick.as_str(), "--dry-run", "--store", "file"], "--store file: not a folder"),
+        (vec!["run", quick.as_str(), "--smoke", "--store", "file/below"], "file/below: Not a directory"),
+        (vec!["limits", "--store", "file"], "--store file: not a folder"),
+        (vec!["limits", "--store", "file/below"], "file/below: Not a directory"),
+        (vec!["stack", "build", "--depth", "1", "--store", "file"], "--store file: not a folder"),
+        (vec!["stack", "import", "file", "--store", "file"], "--store file: not a folder"),
+        (vec!["stack", "rm", "x", "--store", "nope"], "--store nope: no such folder"),
+        (vec!["clean", "--store", "file"], "--store file: no such folder"),
         (vec!["run", bad.as_str()], "bad.toml:4: unknown driver \"overly2\"; did you mean \"overlay2\"?"),
         (vec!["run", quick.as_str(), "--dry-run", "--driver", "overlay"], "did you mean \"overlay2\"?"),
         (vec!["run", quick.as_str(), "--dry-run", "--store", "a=x", "--store", "a=y"], "two stores are labelled \"a\""),
@@ -144,8 +156,11 @@ fn lists_completions_and_manual_pages_are_made() {
         assert_eq!(code, 0, "{err}");
         assert!(out.contains(word), "list {what}:\n{out}");
     }
-    let (code, out, _) = output(layerbench().args(["completions", "bash"]));
-    assert!(code == 0 && out.contains("layerbench"), "{out}");
+    // Those of other shells complete no values.
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = output(layerbench().args(["completions", shell]));
+        assert!(code == 0 && out.contains("layerbench") && out.contains("fuse-overlayfs"), "{shell}: {out}");
+    }
     let (code, _, err) = output(layerbench().args(["man", "--out"]).arg(folder.path()));
     assert_eq!(code, 0, "{err}");
     let page = fs::read_to_string(folder.path().join("layerbench-run.1")).unwrap();
@@ -415,6 +430,41 @@ fn limits_finds_the_deepest_stack_of_each_driver_and_leaves_nothing() {
 }
 
 #[test]
+fn a_signal_ends_limits_in_order() {
+    if !can_mount() {
+        return;
+    }
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let folder = scratch();
+        let child = Command::new("env")
+            .args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_layerbench"), "limits", "--store", "s"])
+            .current_dir(folder.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // In the middle: layers are there, and something is being mounted.
+        let is_mounting = || {
+            let scratch = fs::read_dir(folder.path().join("s/scratch")).ok()?.flatten().next()?.path();
+            scratch.join("m2").exists().then_some(())
+        };
+        let start = Instant::now();
+        while is_mounting().is_none() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let err = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(status), "{err}");
+        assert_eq!(err.lines().last(), Some("interrupted: nothing is found"));
+        assert!(!folder.path().join("s/scratch").exists(), "scratch is left");
+        wait_until_gone(folder.path());
+    }
+}
+
+#[test]
 fn a_run_killed_at_any_moment_leaves_nothing_that_clean_does_not_remove() {
     if !can_mount() {
         return;
@@ -604,6 +654,44 @@ fn a_run_that_measures_nothing_says_why_and_fails_at_once() {
 }
 
 #[test]
+fn a_run_that_measures_the_control_alone_fails_unless_that_was_asked_for() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'bind'\n[[driver]]\nuse = 'fuse-overlayfs'\n\
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = 1\nfile_size = '4 KiB'\nfiles = 1\n";
+    fs::write(folder.path().join("w.toml"), text).unwrap();
+    // Without a PATH that driver is not here.
+    let run = |words: &[&str]| {
+        let mut command = layerbench();
+        output(command.args(["run", "w.toml", "--smoke"]).args(words).env("PATH", "").current_dir(folder.path()))
+    };
+    let (code, out, err) = run(&[]);
+    assert!(code == 1 && out.contains("2 measured, 0 failed, 1 skipped"), "{code} {out}{err}");
+    assert!(err.contains("nothing but bind, the control, was measured"), "{err}");
+    assert!(err.contains("skipped: 1 case: "), "{err}");
+    let (code, out, err) = run(&["--driver", "fuse-overlayfs"]);
+    assert!(code == 1 && err.contains("nothing but bind"), "{code} {out}{err}");
+    let (code, out, err) = run(&["--driver", "bind"]);
+    assert!(code == 0 && !err.contains("nothing but bind"), "{code} {out}{err}");
+    let (code, out, err) = run(&["--driver", "bind", "--dry-run"]);
+    assert!(code == 0 && out.contains("2 cases, 2 to be measured and 0 skipped, on 1 stack of"), "{code} {out}{err}");
+    assert!(err.is_empty(), "{err}");
+}
+
+#[test]
+fn verdicts_fit_a_page() {
+    let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/2026-11-24.3");
+    let (code, out, err) = output(layerbench().arg("verdicts").arg(run));
+    assert_eq!(code, 0, "{err}");
+    // The id of a case is one word, and stays one.
+    let is_long = |line: &&str| line.chars().count() > 100 && line.trim().contains(' ');
+    let long: Vec<&str> = out.lines().filter(is_long).collect();
+    assert!(long.is_empty() && out.lines().count() > 20, "{long:#?}");
+}
+
+#[test]
 fn cases_that_failed_are_named_once_with_their_error() {
     if !can_mount() {
         return;
@@ -670,7 +758,8 @@ fn a_signal_ends_a_run_in_order() {
                 let (n, of) = (run.last_attempts().count(), run.manifest.planned_cases);
                 assert!(n > 0 && !run.truncated);
                 let name = &run.manifest.run;
-                assert_eq!(last, format!("interrupted: {n} of {of} cases are recorded in results/{name}"));
+                let are = if n == 1 { "is" } else { "are" };
+                assert_eq!(last, format!("interrupted: {n} of {of} cases {are} recorded in results/{name}"));
             }
             None => {
                 assert_eq!(last, "interrupted: no case is recorded");

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::runner::{self, Keep, Leftovers, StoreError};
+use crate::runner::{self, Keep, Leftovers};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CleanArgs {
     /// Store to clean; may be given several times [default: store]
-    #[arg(long, value_name = "[LABEL=]DIR")]
+    #[arg(long, value_name = "[LABEL=]DIR", value_hint = clap::ValueHint::DirPath)]
     store: Vec<OsString>,
     /// Keep finished stacks, which the next run would reuse
     #[arg(long)]
@@ -34,10 +34,7 @@ pub(super) fn run(args: CleanArgs) -> anyhow::Result<()> {
         if !path.is_dir() {
             return Err(super::bad_input(format!("--store {}: no such folder", path.display())));
         }
-        let found = runner::clean(&path, keep).map_err(|e| match e {
-            StoreError::NoStore { .. } => super::bad_input(e),
-            e => e.into(),
-        })?;
+        let found = runner::clean(&path, keep).map_err(super::of_store)?;
         super::print(&describe(&path, &found))?;
     }
     Ok(())

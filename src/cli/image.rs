@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::runner::Store;
 use crate::stack::LayerStack;
 use crate::stack::import::{ImportError, ImportRequest, Limits, import as import_image};
-use crate::workload::parse_size;
+use crate::workload::{count, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
@@ -44,7 +43,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
     if let Err(e) = args.source.symlink_metadata() {
         return Err(super::bad_input(format!("{}: {e}", args.source.display())));
     }
-    let store = Store::lock(&args.store)?;
+    let store = super::lock_store(&args.store)?;
     let limits = Limits {
         bytes_max: args.max_bytes.unwrap_or(Limits::default().bytes_max),
         entries_max: args.max_entries,
@@ -83,7 +82,8 @@ pub(super) fn line(stack: &LayerStack) -> String {
     let (files, bytes) = image.layers.iter().fold((0, 0), |(n, b), layer| (n + layer.files, b + layer.bytes));
     let key = stack.root().file_name().unwrap_or_default().to_string_lossy();
     let names = image.names.join(" = ");
-    format!("{key}  {:4} layers  {files:6} files  {bytes:12} bytes  {names}  ({})", image.layers.len(), image.source)
+    let (layers, files) = (count(image.layers.len(), "layer"), count(files, "file"));
+    format!("{key}  {layers:>11}  {files:>12}  {bytes:12} bytes  {names}  ({})", image.source)
 }
 
 /// The layers of an imported image from the name to the base, as one walks from parent to parent; nothing of a stack that was built.
@@ -101,8 +101,15 @@ pub(super) fn chain(stack: &LayerStack) -> String {
             Some(below) => format!("parent {}", below.id.get(..12).unwrap_or(&below.id)),
             None => "base: no parent".to_owned(),
         };
-        write!(text, "{:4}  {}  {:>12} bytes  {:6} files  {parent}", index + 1, layer.id, layer.bytes, layer.files)
-            .ok();
+        write!(
+            text,
+            "{:4}  {}  {:>12} bytes  {:>12}  {parent}",
+            index + 1,
+            layer.id,
+            layer.bytes,
+            count(layer.files, "file")
+        )
+        .ok();
         if let Some(stated) = layer.stated_bytes.filter(|stated| *stated != layer.bytes) {
             write!(text, "  (layersize {stated})").ok();
         }

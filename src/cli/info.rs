@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::stack::import::{SourceKind, SurveyedImage, SurveyedLayer, survey};
 use crate::stack::{self, Image};
+use crate::workload::count;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct InfoArgs {
@@ -150,7 +151,7 @@ fn graph(images: &[SurveyedImage]) -> String {
     // Writing to a String cannot fail.
     for image in images {
         let name = if image.names.is_empty() { "(no name)".to_owned() } else { image.names.join(" = ") };
-        writeln!(text, "{name}  {} layers", image.layers.len()).ok();
+        writeln!(text, "{name}  {}", count(image.layers.len(), "layer")).ok();
         for (index, layer) in image.layers.iter().enumerate() {
             let size = layer.stated_bytes.map(|bytes| format!("  {bytes} bytes")).unwrap_or_default();
             let base = if index + 1 == image.layers.len() { "  (base)" } else { "" };

@@ -7,15 +7,17 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::driver::{self, Driver, Mount, MountError, MountRequest};
 use crate::host;
 use crate::record::{Feature, Host, Privileges, StoreInfo};
-use crate::runner::Store;
+use crate::runner;
 use crate::stack::LayerForm;
 use crate::sys;
+use crate::workload::count;
 
 /// Most layers that are tried: past overlay's own limit of 500.
 const MOST: u32 = 512;
@@ -23,7 +25,7 @@ const MOST: u32 = 512;
 #[derive(Debug, clap::Args)]
 pub(super) struct LimitsArgs {
     /// Where the layers lie
-    #[arg(long, value_name = "DIR", default_value = super::STORE)]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath, default_value = super::STORE)]
     store: OsString,
     /// Print JSON
     #[arg(long)]
@@ -85,17 +87,27 @@ fn ways() -> Vec<Way> {
 pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     let host = host::fingerprint();
     let (label, path) = super::labelled_store(&args.store)?;
-    Store::create(&path).map_err(super::bad_input)?;
+    let store = super::lock_store(&path)?;
     let info = host::store_info_of(&label, &path).map_err(super::bad_input)?;
-    let store = Store::lock(&path)?;
     let scratch = store.scratch(0, 0);
     if host.privileges != Privileges::None {
         sys::namespace::enter_private(host.privileges == Privileges::Root)
             .map_err(|e| anyhow::anyhow!("enter a private mount namespace: {e}"))?;
     }
-    let found = find_all(&host, &scratch);
+    let (store, turn) = (Arc::new(store), Arc::new(Mutex::new(())));
+    let signalled = (store.clone(), turn.clone());
+    runner::on_signal(move |status| {
+        let (store, turn) = signalled;
+        // What is being mounted is mounted to its end and unmounted again; after that, nothing is begun any more.
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = store.remove_all_scratch().err().map(|e| format!("; {e}")).unwrap_or_default();
+        eprintln!("interrupted: nothing is found{left}");
+        std::process::exit(status)
+    })?;
+    let found = find_all(&host, &scratch, &turn);
     // Whatever was found, nothing stays.
-    crate::stack::folder::remove_tree(&scratch).map_err(|e| anyhow::anyhow!("remove {}: {e}", scratch.display()))?;
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    store.remove_all_scratch()?;
     let limits = found?;
     let findings =
         Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, store: info, most_tried_count: MOST, limits };
@@ -105,8 +117,12 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     super::print(&describe(&findings)?)
 }
 
-fn find_all(host: &Host, scratch: &Path) -> anyhow::Result<Vec<Limit>> {
-    let layers = make_layers(scratch)?;
+/// Tries every way. Each step, after which nothing is mounted, has the turn.
+fn find_all(host: &Host, scratch: &Path, turn: &Mutex<()>) -> anyhow::Result<Vec<Limit>> {
+    let layers = {
+        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        make_layers(scratch)?
+    };
     let layerbench = std::env::current_exe()?;
     let mut attempts = 0u32;
     let mut limits = Vec::new();
@@ -114,6 +130,7 @@ fn find_all(host: &Host, scratch: &Path) -> anyhow::Result<Vec<Limit>> {
         let outcome = match way.driver.availability(host) {
             Feature::Missing { reason, remedy } => Outcome::Skipped { reason, remedy },
             Feature::Available { .. } => bisect(MOST, |depth| {
+                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 attempts += 1;
                 let folder = scratch.join(format!("m{attempts}"));
                 let layers = layers.get(..depth as usize).unwrap_or(&layers);
@@ -176,7 +193,7 @@ fn attempt(way: &Way, layers: &[PathBuf], folder: &Path, layerbench: &Path) -> a
         Ok(seen) if seen.len() == layers.len() => Ok(()),
         Ok(seen) => Err(Refusal {
             errno: None,
-            text: format!("it mounts {} layers and shows the files of {}", layers.len(), seen.len()),
+            text: format!("it mounts {} and shows the files of {}", count(layers.len(), "layer"), seen.len()),
         }),
         Err(e) => Err(Refusal { errno: e.raw_os_error(), text: format!("it mounts, and cannot be listed: {e}") }),
     };
@@ -222,10 +239,11 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         match &limit.outcome {
             Outcome::Limited { depth_max_count, errno, error } => {
                 let errno = errno.as_ref().map(|errno| format!(" {errno}")).unwrap_or_default();
-                writeln!(text, "  {depth_max_count} layers; with {}:{errno}\n    {error}", depth_max_count + 1)?;
+                let layers = count(*depth_max_count, "layer");
+                writeln!(text, "  {layers}; with {}:{errno}\n    {error}", depth_max_count + 1)?;
             }
             Outcome::NotReached { depth_max_count } => {
-                writeln!(text, "  {depth_max_count} layers, and no limit was reached")?;
+                writeln!(text, "  {}, and no limit was reached", count(*depth_max_count, "layer"))?;
             }
             Outcome::Skipped { reason, remedy } => {
                 writeln!(text, "  not tried: {reason}\n    to get it: {remedy}")?;

@@ -2,6 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValuesParser;
+
+use crate::driver;
+use crate::medium::DISKS;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
     /// Which shell
@@ -28,7 +33,7 @@ pub(super) struct ManArgs {
 pub(super) fn completions(args: CompletionsArgs, layerbench: clap::Command) -> anyhow::Result<()> {
     let mut text = Vec::new();
     let mut command = match args.of {
-        Program::Layerbench => layerbench,
+        Program::Layerbench => with_names(layerbench),
         Program::FuseUnion => super::fuse_union::command(),
     };
     let name = command.get_name().to_owned();
@@ -36,10 +41,25 @@ pub(super) fn completions(args: CompletionsArgs, layerbench: clap::Command) -> a
     super::print(&String::from_utf8_lossy(&text))
 }
 
+/// The command line with the names that an argument may have. For completion alone: what is no driver is refused by whoever knows drivers, with the
+/// nearest name, and `run --driver` takes labels of workloads as well.
+fn with_names(command: clap::Command) -> clap::Command {
+    let drivers = || PossibleValuesParser::new(driver::all().iter().map(|driver| driver.name()));
+    command
+        .mut_subcommand("run", |run| run.mut_arg("driver", |arg| arg.value_parser(drivers())))
+        .mut_subcommand("mount", |mount| mount.mut_arg("driver", |arg| arg.value_parser(drivers())))
+        .mut_subcommand("guest", |guest| {
+            guest.mut_subcommand("run", |run| run.mut_arg("driver", |arg| arg.value_parser(drivers())))
+        })
+        .mut_subcommand("disk", |disk| {
+            disk.mut_arg("model", |arg| arg.value_parser(PossibleValuesParser::new(DISKS.map(|disk| disk.name))))
+        })
+}
+
 pub(super) fn man(args: ManArgs, command: clap::Command) -> anyhow::Result<()> {
     match args.out {
         Some(folder) => {
-            super::is_folder_or_free("--out", &folder)?;
+            super::may_write("--out", &folder)?;
             std::fs::create_dir_all(&folder).map_err(|e| anyhow::anyhow!("create folder {}: {e}", folder.display()))?;
             clap_mangen::generate_to(command, &folder)
                 .and_then(|()| clap_mangen::generate_to(super::fuse_union::command(), &folder))

@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand. The only place where the measuring and the reporting half meet.
 //!
-//! Exit status: 0 when all went well, 1 when a case (or anything else) failed or a run measured nothing, 2 for bad usage or input, 128 and the
-//! signal's number when one ended a run.
+//! Exit status: 0 when all went well, 1 when a case (or anything else) failed or a run measured nothing, or nothing but the control, 2 for bad
+//! usage or input, 128 and the signal's number when one ended a run.
 
 mod case;
 mod clean;
@@ -20,6 +20,7 @@ mod report;
 mod run;
 mod runs;
 mod stack;
+mod terminal;
 mod umount;
 mod verdicts;
 
@@ -30,6 +31,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::runner::{Store, StoreError};
 
 /// Exit status when a case failed.
 pub(crate) const FAILED: u8 = 1;
@@ -59,8 +62,9 @@ pub(crate) fn bad_input(error: impl std::fmt::Display) -> anyhow::Error {
     version,
     about = "Measures the layered file systems under containers: first-write copy_up, look-up depth, page-cache sharing",
     after_help = "Start with `layerbench doctor`, then `layerbench run workloads/quick.toml` and `layerbench report`.\n\
-                  Exit status: 0 all well, 1 a case failed or nothing was measured, 2 bad usage or input, 128 and the number of the signal when \
-                  one ended it.",
+                  Exit status: 0 all well; 1 something failed (of a run: a case did, nothing was measured, or of several drivers nothing but bind, \
+                  the control); 2 bad usage or input (a word, a workload, a --store that cannot be one); 128 and the number of the signal when one \
+                  ended it. What is skipped because a driver is not here is no failure.",
     max_term_width = 100
 )]
 struct Cli {
@@ -122,9 +126,20 @@ pub fn main() -> ExitCode {
             }) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("layerbench: {e:#}");
+            let text = format!("{e:#}");
+            eprintln!("layerbench: {text}{}", what_to_do(&text));
             ExitCode::from(if e.is::<BadInput>() { BAD_INPUT } else { FAILED })
         }
+    }
+}
+
+/// What to do about an error that says nothing of it. Errors keep an errno as text alone.
+fn what_to_do(text: &str) -> &'static str {
+    let is = |errno: i32| text.contains(&format!("(os error {errno})"));
+    if (is(libc::ENOSPC) || is(libc::EDQUOT)) && !text.contains("free space") {
+        "; free space there, or name another folder"
+    } else {
+        ""
     }
 }
 
@@ -176,6 +191,31 @@ pub(crate) fn is_folder_or_free(option: &str, folder: &std::path::Path) -> anyho
         Ok(meta) if !meta.is_dir() => Err(bad_input(format!("{option} {}: not a folder", folder.display()))),
         _ => Ok(()),
     }
+}
+
+/// Refuses a folder to write into that is something else, or that this user may not write to.
+pub(crate) fn may_write(option: &str, folder: &std::path::Path) -> anyhow::Result<()> {
+    is_folder_or_free(option, folder)?;
+    // What is not there yet is made, in the nearest folder above it.
+    let relative = std::path::Path::new(".");
+    let there = folder.ancestors().find(|path| path.as_os_str().is_empty() || path.symlink_metadata().is_ok());
+    let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(relative);
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    rustix::fs::accessat(rustix::fs::CWD, there.join("."), access, rustix::fs::AtFlags::EACCESS).map_err(|errno| {
+        let errno = std::io::Error::from(errno);
+        bad_input(format!("{option} {}: {errno}; give a folder that you may write to", folder.display()))
+    })
+}
+
+/// An error of a store: a folder that cannot be one is bad input.
+pub(crate) fn of_store(error: StoreError) -> anyhow::Error {
+    if error.is_no_store() { bad_input(error) } else { error.into() }
+}
+
+/// Locks a store, and makes it if it is not there.
+pub(crate) fn lock_store(path: &std::path::Path) -> anyhow::Result<Store> {
+    may_write("--store", path)?;
+    Store::lock(path).map_err(of_store)
 }
 
 /// `[LABEL=]DIR`. Without a label the folder's own name is the label.

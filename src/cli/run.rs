@@ -1,8 +1,8 @@
 //! `layerbench run`: measures what workloads ask for.
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,9 +11,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::analysis::human;
 use crate::driver::Registry;
 use crate::record::{CaseRecord, Outcome};
-use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, RunSummary, Standing};
-use crate::workload::{self, Scale, Workload};
+use crate::runner::{self, CONTROL, Plan, PlannedCase, Progress, RunError, RunRequest, RunSummary, Standing};
+use crate::workload::{self, Scale, Workload, WorkloadError, count, nearest};
 
+/// Where the workloads lie that come with layerbench.
+const WORKLOADS: &str = "workloads";
 /// Seed unless told otherwise: the same on every machine, so that stacks are reused and results compare.
 const SEED: u64 = 1;
 
@@ -41,8 +43,48 @@ impl StudyArgs {
     /// The studies, at the scale that is asked for.
     pub(super) fn load(&self) -> anyhow::Result<Vec<Workload>> {
         let scale = if self.smoke { Scale::Smoke } else { Scale::Real };
-        self.workloads.iter().map(|path| workload::load(path, scale, &Registry).map_err(super::bad_input)).collect()
+        let load = |path: &PathBuf| {
+            workload::load(path, scale, &Registry)
+                .map_err(|e| super::bad_input(format!("{e}{}", instead_of(path, &e).unwrap_or_default())))
+        };
+        self.workloads.iter().map(load).collect()
     }
+}
+
+/// What to give in place of a workload that cannot be read: the nearest name beside it, or of those that come with layerbench.
+fn instead_of(path: &Path, error: &WorkloadError) -> Option<String> {
+    let WorkloadError::Read { errno, .. } = error else { return None };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match errno.kind() {
+        io::ErrorKind::IsADirectory => {
+            let first = workloads_in(path).into_iter().next();
+            return Some(match first {
+                Some(first) => format!(": name a workload in it, such as {}", first.display()),
+                None => ": name a workload, which is a file".to_owned(),
+            });
+        }
+        io::ErrorKind::NotFound => {}
+        _ => return None,
+    }
+    let found: Vec<PathBuf> = [folder, Path::new(WORKLOADS)].into_iter().flat_map(workloads_in).collect();
+    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stems: Vec<String> = found.iter().map(|path| stem(path)).collect();
+    let near = nearest(&stem(path), &stems.iter().map(String::as_str).collect::<Vec<_>>());
+    match near.and_then(|near| found.iter().find(|path| stem(path) == near)) {
+        Some(near) => Some(format!("; did you mean {}?", near.display())),
+        None if found.is_empty() => None,
+        None => Some("; `layerbench list workloads` lists those that are here".to_owned()),
+    }
+}
+
+/// The workloads of a folder, by name; none where it cannot be listed.
+fn workloads_in(folder: &Path) -> Vec<PathBuf> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
+    let names = entries.map(|entry| folder.join(entry.file_name()));
+    let mut found: Vec<PathBuf> = names.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    found.sort();
+    found
 }
 
 /// The command line, for the record.
@@ -51,11 +93,18 @@ pub(super) fn command_line() -> Vec<String> {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A workload is a TOML file: docs/workloads.md in layerbench's sources has every key, and an example. --dry-run checks one: \
+                        exit status 0, or 2 with file and line of what is wrong.\n\n\
+                        A run exits with 0 when every case was measured or skipped, and says what was skipped and why; with 1 when a case failed, \
+                        when nothing was measured, or when of several drivers nothing but bind, the control, was; with 2 when it cannot begin \
+                        because of a word, a workload or a --store; with 128 and the signal's number when one ended it."
+)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     study: StudyArgs,
     /// Where the layers lie; several times to compare file systems or disks, as in --store ssd=/mnt/a --store hdd=/mnt/b
-    #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
+    #[arg(long, value_name = "[LABEL=]DIR", value_hint = clap::ValueHint::DirPath, default_value = super::STORE)]
     store: Vec<OsString>,
     /// Measure the machine as it comes: processors may sleep, the probe has none for itself, and memory is not fetched in advance
     #[arg(long)]
@@ -69,12 +118,18 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let study = args.study;
     let workloads = study.load()?;
     let stores = args.store.iter().map(|store| super::labelled_store(store)).collect::<anyhow::Result<Vec<_>>>()?;
+    for (_, path) in &stores {
+        super::is_folder_or_free("--store", path)?;
+    }
     let plan = Plan::new(&workloads, &stores, &study.driver, study.seed).map_err(super::bad_input)?;
     if args.dry_run {
         super::print(&plan.describe())?;
         return Ok(ExitCode::SUCCESS);
     }
-    super::is_folder_or_free("--out", &study.out)?;
+    super::may_write("--out", &study.out)?;
+    for (_, path) in &stores {
+        super::may_write("--store", path)?;
+    }
     let standing = Arc::new(Standing::default());
     let display = Display::new();
     let bar = display.bar.clone();
@@ -93,7 +148,10 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         layerbench: std::env::current_exe()?,
         standing: &standing,
     };
-    let summary = runner::run(&request, &display)?;
+    let summary = runner::run(&request, &display).map_err(|e| match e {
+        RunError::Store(e) => super::of_store(e),
+        e => e.into(),
+    })?;
     display.finish();
     finish(&summary)
 }
@@ -104,8 +162,9 @@ fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
     let failed: usize = summary.failed.values().map(Vec::len).sum();
     if summary.repeated + summary.disturbed > 0 {
         eprintln!(
-            "the machine was not quiet: {} attempts were disturbed and repeated, {} cases remain disturbed and are marked",
-            summary.repeated, summary.disturbed
+            "the machine was not quiet: disturbed and repeated {}, still disturbed and marked {}",
+            count(summary.repeated, "attempt"),
+            count(summary.disturbed, "case")
         );
     }
     super::print(&format!(
@@ -120,20 +179,21 @@ fn finish(summary: &RunSummary) -> anyhow::Result<ExitCode> {
 
 /// Says on standard error why cases have no figures, each reason once, and how such a run ends.
 pub(super) fn explain(summary: &RunSummary) -> ExitCode {
-    for ((reason, remedy), count) in &summary.skipped {
-        eprintln!("skipped: {}: {reason}\n  to get it: {remedy}", cases(*count));
+    for ((reason, remedy), cases) in &summary.skipped {
+        eprintln!("skipped: {}: {reason}\n  to get it: {remedy}", count(*cases, "case"));
     }
     for (error, ids) in &summary.failed {
         eprintln!("failed: {}\n  {error}", first_few(ids));
     }
-    // A run that measured nothing is no success, whatever the reason.
-    let is_good = summary.failed.is_empty() && summary.measured > 0;
+    // A run that measured nothing is no success, whatever the reason; nor is one that measured the control and nothing to compare with it.
+    let is_control_alone = summary.measured > 0 && summary.is_control_alone();
+    if is_control_alone {
+        eprintln!(
+            "nothing but {CONTROL}, the control, was measured: there is nothing to compare it with (--driver {CONTROL}, if that is what you want)"
+        );
+    }
+    let is_good = summary.failed.is_empty() && summary.measured > 0 && !is_control_alone;
     if is_good { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) }
-}
-
-/// How many cases.
-fn cases(count: usize) -> String {
-    format!("{count} case{}", if count == 1 { "" } else { "s" })
 }
 
 /// The cases that failed in one way, named; many would hide the error.
@@ -142,7 +202,7 @@ fn first_few(ids: &[String]) -> String {
     let shown = ids.get(..FEW).unwrap_or(ids).join("\n        ");
     match ids.len().saturating_sub(FEW) {
         0 => shown,
-        more => format!("{shown}\n        and {} more", cases(more)),
+        more => format!("{shown}\n        and {} more", count(more, "case")),
     }
 }
 

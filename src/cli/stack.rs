@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::runner::Store;
 use crate::stack::{self, LayerStack, StackDefinition};
-use crate::workload::{DEPTH_MAX, TargetLayer, format_size, hint, parse_size};
+use crate::workload::{DEPTH_MAX, TargetLayer, count as counted, format_size, hint, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StackArgs {
@@ -100,7 +99,10 @@ pub(super) fn run(args: StackArgs) -> anyhow::Result<ExitCode> {
         StackCommand::Show(args) => show(&args)?,
         StackCommand::Verify(args) => return verify(&args),
         StackCommand::Remove(args) => {
-            let _lock = Store::lock(&args.store)?;
+            if !args.store.is_dir() {
+                return Err(super::bad_input(format!("--store {}: no such folder", args.store.display())));
+            }
+            let _lock = super::lock_store(&args.store)?;
             find(&args.stack, &args.store)?.remove()?;
         }
     }
@@ -114,7 +116,7 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
             args.depth, args.depth
         )));
     };
-    let store = Store::lock(&args.store)?;
+    let store = super::lock_store(&args.store)?;
     let definition = StackDefinition::study(args.depth, target, args.files, args.file_size);
     let stack = LayerStack::ensure(store.root(), &definition, args.seed, &|_| ())?;
     super::print(&format!("{}\n", stack.root().display()))
@@ -156,7 +158,8 @@ fn line(stack: &LayerStack) -> String {
     let files = manifest.layers.iter().flat_map(|layer| &layer.files);
     let (count, bytes) = files.fold((0u64, 0u64), |(n, b), file| (n + 1, b + file.size_bytes));
     let name = stack.root().file_name().unwrap_or_default().to_string_lossy();
-    format!("{name}  {:4} layers  {count:6} files  {bytes:12} bytes  seed {}", stack.depth(), manifest.seed)
+    let (layers, files) = (counted(stack.depth(), "layer"), counted(count, "file"));
+    format!("{name}  {layers:>11}  {files:>12}  {bytes:12} bytes  seed {}", manifest.seed)
 }
 
 fn show(args: &NameArgs) -> anyhow::Result<()> {
@@ -172,11 +175,11 @@ fn show(args: &NameArgs) -> anyhow::Result<()> {
                 let largest = record.files.iter().map(|file| file.size_bytes).max().unwrap_or(0);
                 writeln!(
                     text,
-                    "{:4}  {}  {} entries, {} files of up to {}",
+                    "{:4}  {}  {} entries, {} of up to {}",
                     index + 1,
                     record.id,
                     entries.len(),
-                    record.files.len(),
+                    counted(record.files.len(), "file"),
                     format_size(largest)
                 )?;
             }
@@ -202,6 +205,9 @@ fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
         if !report.problems.is_empty() {
             code = ExitCode::from(super::FAILED);
         }
+    }
+    if text.is_empty() {
+        text = format!("{}: no stacks\n", args.store.display());
     }
     super::print(&text)?;
     Ok(code)

@@ -1,8 +1,8 @@
 //! `layerbench verdicts`: what a run says of each claim, and the checklist of the run.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use super::terminal::{columns, wrapped};
 use crate::analysis::{ResultSet, checklist, claims};
 use crate::record::Run;
 
@@ -22,7 +22,7 @@ pub(super) struct VerdictsArgs {
 pub(super) fn run(args: VerdictsArgs) -> anyhow::Result<()> {
     for folder in super::runs::find_or_latest(&args.runs, &args.results)? {
         let run = super::runs::load(&folder)?;
-        super::print(&if args.json { json(&run)? } else { text(&run)? })?;
+        super::print(&if args.json { json(&run)? } else { text(&run, columns()) })?;
     }
     Ok(())
 }
@@ -39,28 +39,30 @@ fn json(run: &Run) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(&all)? + "\n")
 }
 
-fn text(run: &Run) -> anyhow::Result<String> {
+fn text(run: &Run, columns: usize) -> String {
     let results = ResultSet::of(run);
     let mut out = format!("Run {}\n", run.manifest.run);
+    let mut say = |first: &str, hang: usize, text: &str| out.push_str(&wrapped(first, hang, text, columns));
     for mark in &results.marks {
-        writeln!(out, "{mark}")?;
+        say("", 0, mark);
     }
     let mut quoted = "";
     for claim in claims(&results) {
         if claim.quote != quoted {
-            write!(out, "\n“{}”\n", claim.quote)?;
+            say("\n“", 1, &format!("{}”", claim.quote));
             quoted = claim.quote;
         }
-        write!(out, "\n  {} ({})\n", claim.question, claim.id)?;
+        say("\n  ", 2, &format!("{} ({})", claim.question, claim.id));
         for finding in &claim.findings {
             let store = if results.several_stores() { format!(", store {}", finding.store) } else { String::new() };
-            writeln!(out, "    {:<12}  {}{store}: {}", finding.verdict.words(), finding.subject(), finding.words)?;
+            let verdict = format!("    {:<12}  ", finding.verdict.words());
+            say(&verdict, 8, &format!("{}{store}: {}", finding.subject(), finding.words));
         }
     }
-    writeln!(out, "\nHow far this run may be trusted")?;
+    say("\n", 0, "How far this run may be trusted");
     for item in checklist(run, &results) {
-        writeln!(out, "  [{}] {} {}", item.answer.words(), item.question, item.evidence)?;
+        say(&format!("  [{}] ", item.answer.words()), 6, &format!("{} {}", item.question, item.evidence));
     }
     out.push('\n');
-    Ok(out)
+    out
 }

@@ -14,8 +14,8 @@ mod store;
 
 pub use case::{CaseJob, CaseResult, run_job};
 pub use instrument::Setup;
-pub use plan::{Plan, PlanError, PlannedCase, Readiness};
-pub use standing::{Standing, end_in_order, take_signals};
+pub use plan::{CONTROL, Plan, PlanError, PlannedCase, Readiness};
+pub use standing::{Standing, end_in_order, on_signal, take_signals};
 pub use store::{Keep, Leftovers, Store, StoreError, clean};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ use crate::record::{
     CaseRecord, FetchedMemory, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
 };
 use crate::stack::{self, LayerStack, StackDefinition};
-use crate::workload::{Case, Interned, ProbeName};
+use crate::workload::{Case, Interned, ProbeName, count};
 
 /// How long a case may take, set-up and verification included, before it is killed and recorded as failed.
 const CASE_LIMIT: Duration = Duration::from_secs(600);
@@ -81,6 +81,8 @@ pub struct RunSummary {
     pub folder: PathBuf,
     /// Cases measured.
     pub measured: usize,
+    /// Cases of drivers that are not the control, and how many of them were measured.
+    compared: (usize, usize),
     /// Errors, with the ids of the cases that failed with them.
     pub failed: BTreeMap<String, Vec<String>>,
     /// Drivers or cases skipped: reason and remedy, with the number of cases.
@@ -103,7 +105,16 @@ impl RunSummary {
         summary
     }
 
+    /// Whether other drivers than the control were asked for, and none was measured.
+    pub fn is_control_alone(&self) -> bool {
+        matches!(self.compared, (1.., 0))
+    }
+
     fn count(&mut self, record: &CaseRecord) {
+        if record.case.driver.driver != CONTROL {
+            self.compared.0 += 1;
+            self.compared.1 += usize::from(matches!(record.outcome, Outcome::Measured { .. }));
+        }
         match &record.outcome {
             Outcome::Measured { .. } => self.measured += 1,
             Outcome::Failed { error } => self.failed.entry(error.clone()).or_default().push(record.case.id.clone()),
@@ -361,9 +372,9 @@ fn build_stacks(
             continue;
         }
         let what = format!(
-            "{} layers, {} files of {} in layer {}{}, in {}",
-            key.depth,
-            key.files,
+            "{}, {} of {} in layer {}{}, in {}",
+            count(key.depth, "layer"),
+            count(key.files, "file"),
             crate::workload::format_size(key.file_size_bytes),
             key.target_layer,
             match (key.atlas, key.tree) {

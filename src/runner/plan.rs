@@ -8,14 +8,14 @@ use crate::host::{self, HostError};
 use crate::record::{DriverInfo, Feature, Host, StoreInfo};
 use crate::stack::{self, FileTotals};
 use crate::workload::{
-    CacheState, Case, DriverVariant, Params, ProbeName, Workload, case_id, expand, format_size, hint, shuffle,
+    CacheState, Case, DriverVariant, Params, ProbeName, Workload, case_id, count, expand, format_size, hint, shuffle,
 };
 
 use super::StackKey;
 use super::store::{Store, StoreError};
 
 /// Name of the driver that is the control.
-const CONTROL: &str = "bind";
+pub const CONTROL: &str = "bind";
 
 /// Whether a case can run here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,13 +162,13 @@ impl Plan {
                 if !seen.contains(&key) {
                     let definition = key.definition();
                     if p.stack.is_none() && !store.has_stack(&definition, self.seed) {
-                        stacks += definition.total_bytes();
+                        stacks = stacks.saturating_add(definition.total_bytes());
                     }
                     seen.insert(key);
                 }
                 scratch = scratch.max(self.made_bytes(&planned.case));
             }
-            store.check_space(stacks + scratch)?;
+            store.check_space(stacks.saturating_add(scratch))?;
         }
         Ok(())
     }
@@ -213,10 +213,10 @@ impl Plan {
         let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
         let bytes = bytes_of(&stacks);
         text.push_str(&format!(
-            "{} cases, {ready} to be measured and {} skipped, on {} stacks of {:.1} MiB in all (those already built are reused)\n",
-            self.cases.len(),
+            "{}, {ready} to be measured and {} skipped, on {} of {:.1} MiB in all (those already built are reused)\n",
+            count(self.cases.len(), "case"),
             self.cases.len() - ready,
-            stacks.len(),
+            count(stacks.len(), "stack"),
             bytes as f64 / (1 << 20) as f64
         ));
         text
@@ -225,7 +225,10 @@ impl Plan {
 
 /// Bytes of the files of stacks, imported ones left out.
 fn bytes_of(stacks: &BTreeSet<StackKey>) -> u64 {
-    stacks.iter().filter(|key| key.stack.is_none()).map(|key| key.definition().total_bytes()).sum()
+    stacks
+        .iter()
+        .filter(|key| key.stack.is_none())
+        .fold(0, |sum: u64, key| sum.saturating_add(key.definition().total_bytes()))
 }
 
 /// Workloads reduced to the drivers asked for.
@@ -326,7 +329,8 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host, store: Op
             return skipped(format!("the store {} has no image {name}", case.store), &remedy);
         }
         if case.params.target_layer > case.params.depth {
-            let reason = format!("{name} has {} layers, and no layer {}", case.params.depth, case.params.target_layer);
+            let reason =
+                format!("{name} has {}, and no layer {}", count(case.params.depth, "layer"), case.params.target_layer);
             return skipped(reason, "give a smaller target_layer");
         }
     }

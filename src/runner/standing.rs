@@ -1,5 +1,6 @@
 //! How far a run is, for whoever has to end it in the middle: a signal.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use super::store::remove_scratch_in;
 use crate::sys;
+use crate::workload::count;
 
 /// The signals with which people and systems end a program.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -72,11 +74,25 @@ impl Standing {
 }
 
 /// From now on a signal ends this process in order: the case is killed, scratch and results without a case are removed, and `say` gets a line
-/// about the rest. Call it before there are other threads, which take the mask of this one. A signal that is ignored (nohup) stays so.
+/// about the rest. Otherwise as [`on_signal`].
 ///
 /// # Errors
 /// The system call that failed.
 pub fn end_in_order(standing: Arc<Standing>, say: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+    on_signal(move |status| {
+        // Held to the end: nothing is recorded any more.
+        let state = standing.state();
+        say(&end(&state));
+        std::process::exit(status)
+    })
+}
+
+/// From now on a signal with which people and systems end a program has a thread call `end` with the exit status that says so. Call it before
+/// there are other threads, which take the mask of this one. A signal that is ignored (nohup) stays so.
+///
+/// # Errors
+/// The system call that failed.
+pub fn on_signal(end: impl FnOnce(i32) -> Infallible + Send + 'static) -> io::Result<()> {
     let mut signals = SigSet::empty();
     for signal in SIGNALS {
         if !sys::process::ignores(signal as i32)? {
@@ -85,11 +101,9 @@ pub fn end_in_order(standing: Arc<Standing>, say: impl Fn(&str) + Send + 'static
     }
     signals.thread_block()?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let Ok(signal) = signals.wait() else { return };
-        // Held to the end: nothing is recorded any more.
-        let state = standing.state();
-        say(&end(&state));
-        std::process::exit(128 + signal as i32);
+        if let Ok(signal) = signals.wait() {
+            end(128 + signal as i32);
+        }
     })?;
     Ok(())
 }
@@ -112,7 +126,9 @@ fn end(state: &State) -> String {
     match &state.folder {
         Some(folder) if state.recorded > 0 => {
             let (folder, n, of) = (folder.display(), state.recorded, state.planned);
-            format!("interrupted: {n} of {of} cases are recorded in {folder}{left}")
+            let of = count(of, "case");
+            let are = if n == 1 { "is" } else { "are" };
+            format!("interrupted: {n} of {of} {are} recorded in {folder}{left}")
         }
         Some(folder) => match fs::remove_dir_all(folder) {
             Ok(()) => format!("interrupted: no case is recorded{left}"),

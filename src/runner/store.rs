@@ -68,6 +68,26 @@ pub enum StoreError {
     Stack(#[from] stack::StackError),
 }
 
+impl StoreError {
+    /// Whether the folder that was named cannot be a store: another one has to be named.
+    pub fn is_no_store(&self) -> bool {
+        use io::ErrorKind;
+        match self {
+            StoreError::NoStore { .. } => true,
+            StoreError::Io { operation, errno, .. } => {
+                [CREATE, OPEN].contains(operation)
+                    && !matches!(errno.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Making the folder of a store.
+const CREATE: &str = "create store";
+/// Opening the file that is locked.
+const OPEN: &str = "open";
+
 fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl FnOnce(E) -> StoreError + 'a {
     move |errno| StoreError::Io { operation, path: path.to_owned(), errno: errno.into() }
 }
@@ -75,9 +95,11 @@ fn at<'a, E: Into<io::Error>>(operation: &'static str, path: &'a Path) -> impl F
 /// What to do about an errno of a store.
 fn advice(errno: &io::Error) -> &'static str {
     match errno.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory => {
-            "; give --store a folder that you may write to"
-        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists => "; give --store a folder that you may write to",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free space, or give another --store",
         _ => "",
     }
 }
@@ -93,10 +115,10 @@ pub struct Store {
 impl Store {
     /// Makes the folder, if it is not there.
     pub fn create(path: &Path) -> Result<(), StoreError> {
-        fs::create_dir_all(path).map_err(at("create store", path))
+        fs::create_dir_all(path).map_err(at(CREATE, path))
     }
 
-    /// Locks a store for this process and removes the scratch that an earlier one left.
+    /// Locks a store for this process and removes what an earlier one left: scratch and unfinished stacks.
     pub fn lock(path: &Path) -> Result<Store, StoreError> {
         Store::create(path)?;
         let root = fs::canonicalize(path).map_err(at("resolve", path))?;
@@ -105,6 +127,10 @@ impl Store {
         let store = Store::hold(root)?;
         if was_store {
             store.remove_all_scratch()?;
+            // Whoever was building or importing them has been ended in the middle, or the lock would be held.
+            for folder in stack::leftovers(&store.root)? {
+                remove(&folder)?;
+            }
         }
         Ok(store)
     }
@@ -112,8 +138,7 @@ impl Store {
     /// Takes the lock of a folder, and makes it a store by that.
     fn hold(root: PathBuf) -> Result<Store, StoreError> {
         let path = root.join(LOCK);
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at("open", &path))?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(OPEN, &path))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Store { root, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy { path: root }),
@@ -164,8 +189,8 @@ impl Store {
         rustix::fs::statvfs(&self.root).map_err(at("statvfs", &self.root))
     }
 
-    /// Removes the scratch of all cases.
-    pub(super) fn remove_all_scratch(&self) -> Result<(), StoreError> {
+    /// Removes all scratch, with what is mounted in it.
+    pub fn remove_all_scratch(&self) -> Result<(), StoreError> {
         remove_scratch_in(&self.root)
     }
 

@@ -45,7 +45,7 @@ use super::build::parents;
 use super::image::{self, Image, ImageLayer, ItemKind};
 use super::partial::Partial;
 use super::{LayerStack, STACKS, at, diff, layers_file, lock, mnt};
-use crate::workload::DEPTH_MAX;
+use crate::workload::{DEPTH_MAX, count};
 
 /// What is to be imported.
 #[derive(Debug, Clone)]
@@ -168,7 +168,7 @@ fn layer_ids(source: &Path, found: &Found) -> Result<Vec<String>, ImportError> {
     if found.layers.len() > depth_max {
         return Err(wrong(
             what(),
-            format!("{} layers, and no driver stacks more than {DEPTH_MAX}", found.layers.len()),
+            format!("{}, and no driver stacks more than {DEPTH_MAX}", count(found.layers.len(), "layer")),
         ));
     }
     let mut ids: Vec<String> = Vec::with_capacity(found.layers.len());
