@@ -107,6 +107,11 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["frobnicate"], "frobnicate"),
         (vec!["run"], "WORKLOAD.toml"),
         (vec!["run", "no-such.toml"], "no-such.toml: No such file"),
+        (vec!["doctor", "--store", "file"], "--store file: not a folder"),
+        (vec!["report", "--results", "file"], "--results file: not a folder"),
+        (vec!["compare", "a", "b", "--fail-above", "-1"], "not a ratio: give a number above 0"),
+        (vec!["list", "workloads", "--workloads", "results"], "list workloads in results: No such file"),
+        (vec!["mount", "--driver", "bind", "--lower", ".", "--upper", ".", "."], "bind has no layers"),
         (vec!["run", "twise.toml"], "; did you mean twice.toml?"),
         (vec!["run", "twice"], "; did you mean twice.toml?"),
         (vec!["run", "."], ".: Is a directory (os error 21): name a workload in it, such as ./bad.toml"),
@@ -678,6 +683,58 @@ fn a_run_that_measures_the_control_alone_fails_unless_that_was_asked_for() {
     let (code, out, err) = run(&["--driver", "bind", "--dry-run"]);
     assert!(code == 0 && out.contains("2 cases, 2 to be measured and 0 skipped, on 1 stack of"), "{code} {out}{err}");
     assert!(err.is_empty(), "{err}");
+}
+
+#[test]
+fn a_full_disk_ends_a_run_in_order() {
+    let folder = scratch();
+    let small = folder.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    if let Err(e) = rustix::mount::mount("tmpfs", &small, "tmpfs", flags, Some(c"size=128k")) {
+        eprintln!("skipped: mount a tmpfs: {e}");
+        return;
+    }
+    let run = || {
+        let mut command = layerbench();
+        command.arg("run").arg(workload("quick.toml")).args(["--smoke", "--driver", "overlay2", "--out", "small/out"]);
+        output(command.current_dir(folder.path()))
+    };
+    let first = run();
+    let runs = layerbench::record::list_runs(&small.join("out")).unwrap();
+    let recorded = Run::load(&runs[0]).map(|run| run.last_attempts().count()).unwrap();
+    // Not even the manifest of another one fits.
+    let mut fill = fs::File::create(small.join("fill")).unwrap();
+    while std::io::Write::write_all(&mut fill, &[0; 4096]).is_ok() {}
+    let second = run();
+    let left = layerbench::record::list_runs(&small.join("out")).unwrap().len();
+    let folders = fs::read_dir(small.join("out")).unwrap().count();
+    drop(fill);
+    rustix::mount::unmount(&small, rustix::mount::UnmountFlags::empty()).unwrap();
+    for (code, _, err) in [&first, &second] {
+        assert_eq!(*code, 1, "{err}");
+        assert!(err.contains("No space left on device (os error 28); free space there"), "{err}");
+    }
+    assert!(
+        recorded > 0 && first.2.contains(&format!("{recorded} of ")) && first.2.contains(" recorded in small/out/"),
+        "{}",
+        first.2
+    );
+    assert_eq!((left, folders), (1, 1), "the run that could not begin is gone: {}", second.2);
+    assert!(!folder.path().join("store/scratch").exists(), "scratch is left");
+    wait_until_gone(folder.path());
+}
+
+#[test]
+fn what_was_not_finished_is_removed_by_whoever_locks_the_store_next() {
+    let folder = scratch();
+    let build = || output(layerbench().args(["stack", "build", "--depth", "1"]).current_dir(folder.path()));
+    assert_eq!(build().0, 0);
+    let partial = folder.path().join("store/stacks/.0123456789abcdef.partial-1-0");
+    fs::create_dir_all(partial.join("diff")).unwrap();
+    let (code, out, err) = build();
+    assert_eq!(code, 0, "{err}");
+    assert!(!partial.exists() && Path::new(out.trim()).is_dir());
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "DRIVER")]
     relative_to: Option<String>,
     /// Exit with 1 when some time got longer by more than this ratio, such as 1.1 for 10 %
-    #[arg(long, value_name = "RATIO", value_parser = parse_ratio)]
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true, value_parser = parse_ratio)]
     fail_above: Option<f64>,
     /// Folder of results
     #[arg(long, value_name = "DIR", default_value = super::RESULTS)]

@@ -15,7 +15,7 @@ use crate::{host, medium};
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArgs {
     /// Store to look at; may be given several times
-    #[arg(long, value_name = "[LABEL=]DIR", default_value = super::STORE)]
+    #[arg(long, value_name = "[LABEL=]DIR", value_hint = clap::ValueHint::DirPath, default_value = super::STORE)]
     store: Vec<OsString>,
     /// Print JSON
     #[arg(long)]
@@ -80,6 +80,7 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
     let mut stores = Vec::new();
     for store in &args.store {
         let (label, path) = super::labelled_store(store)?;
+        super::is_folder_or_free("--store", &path)?;
         let mut store = host::store_info_of(&label, &path).map_err(super::bad_input)?;
         store.medium = Some(medium::medium_of(&store));
         stores.push(store);

@@ -94,7 +94,7 @@ pub(super) fn run(args: GuestArgs) -> anyhow::Result<ExitCode> {
     // What is wrong with a workload is said before anything boots.
     let study = args.study;
     study.load()?;
-    super::is_folder_or_free("--out", &study.out)?;
+    super::may_write("--out", &study.out)?;
     guest::check_kernel(&machine.kernel).map_err(super::bad_input)?;
     let run = GuestRun {
         workloads: &study.workloads,

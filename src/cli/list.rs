@@ -67,6 +67,12 @@ fn workloads(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
             rows.push((path.display().to_string(), about));
         }
     }
+    if rows.is_empty() {
+        return Err(super::bad_input(format!(
+            "{}: no workloads, which are files named *.toml; say where with --workloads",
+            folder.display()
+        )));
+    }
     rows.sort();
     Ok(rows)
 }

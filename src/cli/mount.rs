@@ -53,6 +53,12 @@ pub(super) fn run(args: MountArgs) -> anyhow::Result<()> {
             return Err(super::bad_input(format!("{what} {}: not a directory", folder.display())));
         }
     }
+    if driver.layer_form() == crate::stack::LayerForm::Flat && !lower.is_empty() {
+        return Err(super::bad_input(format!(
+            "--lower: {} has no layers: give the folder to mount as --upper",
+            args.driver
+        )));
+    }
     let absolute =
         |path: &Path| std::path::absolute(path).map_err(|e| super::bad_input(format!("{}: {e}", path.display())));
     let lower = lower.iter().map(|path| absolute(path)).collect::<anyhow::Result<Vec<_>>>()?;

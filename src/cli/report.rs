@@ -20,7 +20,7 @@ pub(super) struct ReportArgs {
 }
 
 pub(super) fn run(args: ReportArgs) -> anyhow::Result<()> {
-    super::is_folder_or_free("--out", &args.out)?;
+    super::may_write("--out", &args.out)?;
     let folders = super::runs::find_or_latest(&args.runs, &args.results)?;
     // Every run is read before anything is written, and again later: many of them at once may not fit into memory.
     let mut names = BTreeMap::new();

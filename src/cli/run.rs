@@ -148,11 +148,17 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         layerbench: std::env::current_exe()?,
         standing: &standing,
     };
-    let summary = runner::run(&request, &display).map_err(|e| match e {
-        RunError::Store(e) => super::of_store(e),
-        e => e.into(),
-    })?;
+    let ended = runner::run(&request, &display);
     display.finish();
+    let summary = ended.map_err(|e| {
+        if let Some(recorded) = standing.recorded() {
+            eprintln!("{recorded}");
+        }
+        match e {
+            RunError::Store(e) => super::of_store(e),
+            e => e.into(),
+        }
+    })?;
     finish(&summary)
 }
 

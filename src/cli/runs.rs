@@ -20,6 +20,7 @@ pub(super) fn find_or_latest(runs: &[PathBuf], results: &Path) -> anyhow::Result
     if !runs.is_empty() {
         return runs.iter().map(|run| find(run, results)).collect();
     }
+    super::is_folder_or_free("--results", results)?;
     let latest = list_runs(results)?.pop().ok_or_else(|| {
         super::bad_input(format!(
             "no run in {}: measure one with `layerbench run workloads/quick.toml`",

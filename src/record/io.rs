@@ -55,7 +55,7 @@ pub enum RecordError {
         known: u32,
     },
     /// No line of the cases can be read.
-    #[error("{path}: all {count} lines are damaged; line {line}: {reason}", path = path.display(), line = first.line,
+    #[error("{path}: {all}; line {line}: {reason}", path = path.display(), all = all_damaged(*count), line = first.line,
             reason = first.reason)]
     Damaged {
         /// Which file.
@@ -92,6 +92,10 @@ impl DamagedLine {
             None => DamagedLine::new(line, &text),
         }
     }
+}
+
+fn all_damaged(count: usize) -> String {
+    if count == 1 { "its one line is damaged".to_owned() } else { format!("all {count} lines are damaged") }
 }
 
 fn io_error<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> RecordError + 'a {

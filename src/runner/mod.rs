@@ -183,7 +183,11 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         drivers: plan.drivers.clone(),
         planned_cases: u32::try_from(plan.cases.len()).unwrap_or(u32::MAX),
     };
-    let mut writer = RunWriter::create(&folder, &manifest)?;
+    let mut writer = RunWriter::create(&folder, &manifest).inspect_err(|_| {
+        // Without its manifest it is no run, and the name is free for the next one. What went wrong is said.
+        std::fs::remove_dir_all(&folder).ok();
+    })?;
+    let _tidy = Tidy(&stores);
     let mut summary = RunSummary { folder, ..RunSummary::default() };
 
     let start = Instant::now();
@@ -242,6 +246,18 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     }
     summary.measuring = measuring.elapsed();
     Ok(summary)
+}
+
+/// Takes the scratch of a run away when it ends in the middle: with an error.
+struct Tidy<'a>(&'a BTreeMap<String, Store>);
+
+impl Drop for Tidy<'_> {
+    fn drop(&mut self) {
+        for store in self.0.values() {
+            // Why the run ended is said. What is left even so, whoever locks the store next takes away.
+            store.remove_all_scratch().ok();
+        }
+    }
 }
 
 /// Waits until no other layerbench of this machine runs a case, and keeps it so until dropped: two that measure at the same time measure

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -49,6 +49,13 @@ impl Standing {
         let (name, folder) = reserve()?;
         (state.folder, state.planned, state.stores) = (Some(folder.clone()), planned, stores);
         Ok((name, folder))
+    }
+
+    /// What is recorded, for whoever is told that the run ended with an error; nothing where no case is.
+    pub fn recorded(&self) -> Option<String> {
+        let state = self.state();
+        let folder = state.folder.as_deref().filter(|_| state.recorded > 0)?;
+        Some(recorded(&state, folder))
     }
 
     /// Starts the process of a case.
@@ -113,6 +120,11 @@ pub fn take_signals() -> io::Result<()> {
     Ok(SigSet::empty().thread_set_mask()?)
 }
 
+fn recorded(state: &State, folder: &Path) -> String {
+    let are = if state.recorded == 1 { "is" } else { "are" };
+    format!("{} of {} {are} recorded in {}", state.recorded, count(state.planned, "case"), folder.display())
+}
+
 /// Takes away what nobody would use, and says what there is.
 fn end(state: &State) -> String {
     if let Some(child) = state.child {
@@ -124,12 +136,7 @@ fn end(state: &State) -> String {
         state.stores.iter().filter_map(|store| remove_scratch_in(store).err()).map(|e| format!("; {e}")).collect();
     let left = left.concat();
     match &state.folder {
-        Some(folder) if state.recorded > 0 => {
-            let (folder, n, of) = (folder.display(), state.recorded, state.planned);
-            let of = count(of, "case");
-            let are = if n == 1 { "is" } else { "are" };
-            format!("interrupted: {n} of {of} {are} recorded in {folder}{left}")
-        }
+        Some(folder) if state.recorded > 0 => format!("interrupted: {}{left}", recorded(state, folder)),
         Some(folder) => match fs::remove_dir_all(folder) {
             Ok(()) => format!("interrupted: no case is recorded{left}"),
             Err(e) => format!("interrupted: no case is recorded{left}; remove {}: {e}", folder.display()),

@@ -52,7 +52,7 @@ pub enum StoreError {
     },
     /// Too small.
     #[error(
-        "the store {path} needs {needed} bytes ({}) for the stacks and the largest case, and has {available} bytes ({}) available: free space, or give another --store",
+        "the store {path} needs {} for the stacks and the largest case, and has {} available: free space, or give another --store",
         human(*needed), human(*available), path = path.display()
     )]
     Space {
