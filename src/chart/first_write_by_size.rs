@@ -23,6 +23,10 @@ impl Chart for FirstWriteBySize {
         "latency of the first write to a file of a lower layer against the size of the file"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let Some(this) = View::first_write(data, store) else { return Ok(None) };
         let views = View::first_writes(data);

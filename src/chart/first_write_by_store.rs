@@ -24,6 +24,10 @@ impl Chart for FirstWriteByStore {
         "latency of the first write to a file of a lower layer against the size of the file, for each driver in every store"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn is_expected(&self) -> bool {
         false
     }

@@ -17,6 +17,10 @@ impl Chart for Jobs {
         "whole jobs (tar, chown -R, cp, rm, unpacking, a C build, SQLite) on layers, as a ratio to a volume"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn is_expected(&self) -> bool {
         false
     }

@@ -40,6 +40,10 @@ impl Chart for LookupByDepth {
         "latency of the first look-up in a directory and of the next ones against the number of layers, for each state of the caches"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let mut csv = table();
         let mut rows = Vec::new();

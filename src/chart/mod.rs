@@ -40,6 +40,10 @@ pub trait Chart: Sync {
     fn is_expected(&self) -> bool {
         true
     }
+    /// Whether a reader who looks at a few figures should look at this one.
+    fn is_main(&self) -> bool {
+        false
+    }
     /// Whether one figure holds all stores.
     fn holds_all_stores(&self) -> bool {
         false

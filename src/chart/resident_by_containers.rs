@@ -22,6 +22,10 @@ impl Chart for ResidentByContainers {
         "bytes that stay resident against the number of containers that read the same files"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let Some(this) = PageView::of(data, store) else { return Ok(None) };
         let most = this.containers.last().copied().unwrap_or(1);

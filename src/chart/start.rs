@@ -25,6 +25,10 @@ impl Chart for Start {
         "time to mount a container and run its first program, against containers and layers"
     }
 
+    fn is_main(&self) -> bool {
+        true
+    }
+
     fn draw(&self, data: &ResultSet, store: &str) -> Result<Option<Figure>, ChartError> {
         let all = groups(data);
         let here: Vec<&Group> = all.iter().copied().filter(|group| group.key.store == store).collect();

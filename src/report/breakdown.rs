@@ -11,8 +11,8 @@ use crate::workload::{CacheState, Case, Params, ProbeName};
 /// Parts, in the order in which they happen.
 const PARTS: [&str; 5] = ["look-up", "data", "sync", "attributes", "rename"];
 
-/// The sections.
-pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
+/// The section of the parts.
+pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     let text = Block::Text(marked(
         "Fresh first writes. A driver that counts its own steps is asked: its whole and its parts are means over the same writes (c), so that they add up, and \
          its whole is not the median that stands elsewhere. Of the others the whole is the median, and parts are differences of medians of cases: the look-up of the name by itself, a full file less an empty one (data), waiting for the disk less `volatile` (sync). What no part explains is the rest: making \
@@ -58,9 +58,7 @@ pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
         let numeric = (1..head.len()).collect();
         tables.push(Block::Table(Table { head, rows, numeric }));
     }
-    let mut blocks = headed([section("breakdown", "Where the time of a first write goes"), text], tables);
-    blocks.extend(processors(run, results));
-    blocks
+    headed([section("breakdown", "Where the time of a first write goes"), text], tables)
 }
 
 /// What one case spent.
@@ -126,8 +124,8 @@ fn points(results: &ResultSet) -> Vec<At> {
     points
 }
 
-/// Processor time per operation, a row a point and driver.
-fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
+/// The section of processor time per operation, a row a point and driver.
+pub(super) fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
     let points = points(results);
     let mut found: BTreeMap<(usize, &str), Vec<Spent>> = BTreeMap::new();
     for record in run.last_attempts() {

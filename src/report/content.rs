@@ -1,67 +1,91 @@
-//! What the page says, in the order in which it is read: the answer, the figures behind it, what is missing, how it was measured.
+//! What the page says, in the order in which it is read: the answer, the figures that show it, the verdicts, the details, how it was measured.
 
 use std::collections::BTreeMap;
 
-use super::page::{Block, Page, Span, Spans, Table, marked, plain};
+use super::page::{Block, Page, Span, Spans, Table, fold, marked, plain};
 use super::{
     Plate, amplification, breakdown, headline, images, jobs, machine, method, model, parallel, stores, verdicts,
 };
 use crate::analysis::{Claim, PageView, ResultSet, claims, human, operations};
-use crate::record::{Feature, Guest, Outcome, Run, metric};
+use crate::record::{DriverInfo, Feature, Guest, Outcome, Run, StoreInfo, metric};
 
-/// The whole page. A section in which nothing was measured is left out; what that was is said in short, and with the figures.
+/// The whole page: what was measured where, the answers, the figures that show them, the verdicts; then the details, shut where they are long. A section
+/// in which nothing was measured is left out; what that was is said in short, and with the figures.
 pub(super) fn page(run: &Run, results: &ResultSet, plates: Vec<Plate>) -> Page {
     let manifest = &run.manifest;
-    let mut blocks = warnings(run);
+    let (main, more) = figures(plates);
+    let mut blocks = vec![Block::Text(plain(measured(run, results)))];
+    blocks.extend(warnings(run));
     blocks.push(section("in-short", "In short"));
     blocks.extend(headline::blocks(results));
-    let claims = claims(results);
-    let any_verdict = claims.iter().any(Claim::is_measured);
-    if any_verdict {
-        blocks.extend(verdicts::blocks(results, &claims));
-    }
-    blocks.extend(stores::blocks(results));
-    blocks.extend(key_figures(results));
-    blocks.extend(jobs::blocks(results));
-    blocks.extend(parallel::blocks(results));
+    blocks.extend(main);
+    // What a run has of images is nowhere drawn.
     blocks.extend(images::blocks(results));
-    if !any_verdict {
-        // A run that measured something else begins with that.
+    let claims = claims(results);
+    if claims.iter().any(Claim::is_measured) {
+        blocks.extend(verdicts::blocks(results, &claims));
+        blocks.extend(fold(verdicts::evidence(results, &claims)));
+    } else {
         blocks.extend(verdicts::none(&claims));
     }
-    blocks.extend(breakdown::blocks(run, results));
-    blocks.extend(amplification::blocks(run, results));
-    blocks.extend(model::blocks(results));
-    blocks.extend(figures(plates));
+    let details = [
+        key_figures(results),
+        stores::blocks(results),
+        jobs::blocks(results),
+        parallel::blocks(results),
+        breakdown::blocks(results),
+        breakdown::processors(run, results),
+        amplification::blocks(run, results),
+        model::blocks(results),
+        more,
+    ];
+    blocks.extend(details.into_iter().filter_map(fold));
     blocks.extend(missing(run, results));
     blocks.extend(failed(run));
-    blocks.extend(machine::blocks(run));
-    blocks.extend(method::blocks(run));
-    blocks.extend(verdicts::checklist_blocks(run, results));
+    let about =
+        [verdicts::checklist_blocks(run, results), machine::blocks(run), machine::again(run), method::blocks(run)];
+    blocks.extend(about.into_iter().filter_map(fold));
     let host = &manifest.host;
+    let store = |s: &StoreInfo| {
+        let name = if results.several_stores() { format!("store {}", s.label) } else { "the store".to_owned() };
+        format!("{name} on {}", or_unknown(&s.fs_type))
+    };
     Page {
         title: format!("layerbench, run {}", manifest.run),
         subtitle: format!(
             "What layers cost the containers on this machine: Linux {}, {}, {}.",
             or_unknown(&host.kernel),
             human::count(host.cpus, "CPU"),
-            human::list(
-                &manifest
-                    .stores
-                    .iter()
-                    .map(|s| {
-                        let name = if results.several_stores() {
-                            format!("store {}", s.label)
-                        } else {
-                            "the store".to_owned()
-                        };
-                        format!("{name} on {}", or_unknown(&s.fs_type))
-                    })
-                    .collect::<Vec<_>>()
-            )
+            human::list(&manifest.stores.iter().map(store).collect::<Vec<_>>())
         ),
         blocks,
     }
+}
+
+/// What was measured, on what: `Measured on ... with ..., in up to 6 blocks. Not here: aufs.`
+fn measured(run: &Run, results: &ResultSet) -> String {
+    let (m, tally) = (&run.manifest, run.tally());
+    let medium = |s: &StoreInfo| {
+        let medium = s.medium.as_ref()?;
+        let modelled = if medium.model.is_some() { "a modelled disk, " } else { "" };
+        Some(format!("{}: {modelled}{}", s.label, medium.class))
+    };
+    let media: Vec<String> = m.stores.iter().filter_map(medium).collect();
+    let media = if media.is_empty() { String::new() } else { format!(" ({})", media.join("; ")) };
+    let day = m.started.split('T').next().unwrap_or_default();
+    let (here, not): (Vec<&DriverInfo>, Vec<&DriverInfo>) =
+        results.drivers.iter().partition(|driver| results.is_measured(&driver.label));
+    let names = |drivers: Vec<&DriverInfo>| drivers.iter().map(|d| results.shown(&d.label)).collect::<Vec<_>>();
+    let (here, not) = (names(here), names(not));
+    let with = if here.is_empty() { "with no driver".to_owned() } else { format!("with {}", human::list(&here)) };
+    let blocks = results.groups.iter().flat_map(|group| group.metrics.values()).map(|data| data.summary.blocks).max();
+    let blocks = blocks.map(|n| format!(", at most {} of each", human::count(n as u64, "block"))).unwrap_or_default();
+    let not = if not.is_empty() { String::new() } else { format!(" Not measured: {}.", human::list(&not)) };
+    format!(
+        "Measured on {day} on {}{media}, {with}: {}{blocks}.{not}",
+        or_unknown(&m.host.cpu_model),
+        human::count(tally.measured, "case"),
+    )
 }
 
 pub(super) fn section(id: &'static str, title: &str) -> Block {
@@ -200,13 +224,18 @@ fn figure(data: Option<&crate::analysis::Data>, format: impl Fn(f64) -> String) 
     ]
 }
 
-fn figures(plates: Vec<Plate>) -> Vec<Block> {
-    let mut blocks = vec![section("figures", "Figures")];
+/// The figures to look at, and the others. Of several stores those that hold all come first, where there are any.
+fn figures(plates: Vec<Plate>) -> (Vec<Block>, Vec<Block>) {
+    let across = plates.iter().any(|plate| plate.figure.is_some() && plate.chart.holds_all_stores());
+    let mut main = vec![section("figures", "Figures")];
+    let mut more = vec![section("more-figures", "More figures")];
     let mut missing = Vec::new();
     for plate in plates {
         let store = plate.store.as_ref().map(|store| format!(", store {store}")).unwrap_or_default();
+        let is_main = plate.chart.is_main() && (plate.chart.holds_all_stores() || !across);
         match plate.figure {
             Some(figure) => {
+                let blocks = if is_main { &mut main } else { &mut more };
                 blocks.push(Block::Heading(format!("{}{store}", figure.title)));
                 blocks.push(Block::Figure {
                     stem: plate.stem,
@@ -222,10 +251,11 @@ fn figures(plates: Vec<Plate>) -> Vec<Block> {
         }
     }
     if !missing.is_empty() {
-        blocks.push(Block::Text(plain("Not measured in this run:")));
-        blocks.push(Block::List(missing));
+        more.push(Block::Text(plain("Not measured in this run:")));
+        more.push(Block::List(missing));
     }
-    blocks
+    let some = |blocks: Vec<Block>| if blocks.len() > 1 { blocks } else { Vec::new() };
+    (some(main), some(more))
 }
 
 /// Drivers that were not here, and cases that were skipped although their driver was.

@@ -2,20 +2,14 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::page::{Block, Page, Span, Table};
+use super::page::{Block, Page, Span, Table, section_of};
 
 const STYLE: &str = include_str!("style.css");
 
 /// Writes the page.
 pub(super) fn write(page: &Page) -> String {
-    let sections: Vec<(&str, &str)> = page
-        .blocks
-        .iter()
-        .filter_map(|block| match block {
-            Block::Section { id, title } => Some((*id, title.as_str())),
-            _ => None,
-        })
-        .collect();
+    let (shut, open): (Vec<&Block>, Vec<&Block>) =
+        page.blocks.iter().filter(|block| section_of(block).is_some()).partition(|b| matches!(b, Block::Fold { .. }));
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,7 +24,10 @@ pub(super) fn write(page: &Page) -> String {
                 header {
                     h1 { (page.title) }
                     p.subtitle { (page.subtitle) }
-                    nav { @for (id, title) in sections { a href={ "#" (id) } { (title) } " " } }
+                    nav aria-label="Contents" {
+                        (links(&open))
+                        @if !shut.is_empty() { p { "Details: " (links(&shut)) } }
+                    }
                 }
                 main { @for block in &page.blocks { (write_block(block)) } }
             }
@@ -39,6 +36,12 @@ pub(super) fn write(page: &Page) -> String {
     let mut text = markup.into_string();
     text.push('\n');
     text
+}
+
+fn links(sections: &[&Block]) -> Markup {
+    html! {
+        @for (id, title) in sections.iter().filter_map(|block| section_of(block)) { a href={ "#" (id) } { (title) } " " }
+    }
 }
 
 fn write_block(block: &Block) -> Markup {
@@ -54,12 +57,20 @@ fn write_block(block: &Block) -> Markup {
             Block::Verbatim(text) => pre { code { (text) } },
             Block::Figure { stem, title, svg, sentences } => {
                 figure id=(stem) {
+                    p.shows { (sentences[0]) }
                     div.plate { (PreEscaped(svg)) }
                     figcaption {
-                        (sentences[0]) " " (sentences[1]) " "
+                        (sentences[1]) " "
                         a href={ "charts/" (stem) ".csv" } { "Numbers of “" (title) "” (CSV)" } ", "
                         a href={ "charts/" (stem) ".svg" } { "drawing (SVG)" } "."
                     }
+                }
+            },
+            // The target lies inside: who follows a link to it finds the section open.
+            Block::Fold { id, title, hint, blocks } => {
+                details {
+                    summary { h2 { (title) } @if !hint.is_empty() { " " span.hint { (hint) } } }
+                    div id=(id) { @for block in blocks { (write_block(block)) } }
                 }
             },
         }

@@ -1,13 +1,13 @@
 //! Where and how the run was made: machine, stores, drivers as mounted, seed, command, and how to make it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::content::{or_unknown, section};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use crate::analysis::human;
 use crate::record::{Feature, Guest, Outcome, Privileges, Run, StoreInfo};
 
-/// The sections.
+/// The section of what was measured on.
 pub(super) fn blocks(run: &Run) -> Vec<Block> {
     let mut blocks =
         vec![section("machine", "Machine"), machine(run), Block::Heading("Stores".to_owned()), stores(run)];
@@ -15,8 +15,6 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
     blocks.push(Block::Heading("Drivers, as the kernel reports their mounts".to_owned()));
     blocks.push(mounts(run));
     blocks.extend(notes(run));
-    blocks.push(section("again", "How to make it again"));
-    blocks.extend(again(run));
     blocks
 }
 
@@ -199,27 +197,41 @@ fn notes(run: &Run) -> Vec<Block> {
     if notes.is_empty() {
         return Vec::new();
     }
+    let measured: BTreeSet<&str> = run
+        .last_attempts()
+        .filter(|record| matches!(record.outcome, Outcome::Measured { .. }))
+        .map(|record| record.case.driver.label.as_str())
+        .collect();
     let item = |(note, drivers): (&str, BTreeMap<&str, u64>)| {
         let labels: Vec<&str> = drivers.keys().copied().collect();
+        // What everybody says is said of all, and not by a list of all.
+        let who = if labels.len() == measured.len() { "every driver".to_owned() } else { human::list(&labels) };
         let cases = human::count(drivers.values().sum::<u64>(), "case");
         let mut spans = marked(note);
-        spans.push(Span::Text(format!(" ({cases}: {})", human::list(&labels))));
+        spans.push(Span::Text(format!(" ({cases}: {who})")));
         spans
     };
     vec![Block::Heading("Notes of the cases".to_owned()), Block::List(notes.into_iter().map(item).collect())]
 }
 
-fn again(run: &Run) -> Vec<Block> {
+/// The section of the command.
+pub(super) fn again(run: &Run) -> Vec<Block> {
     let m = &run.manifest;
     let workloads: Vec<String> = m.workloads.iter().map(|w| format!("{} ({})", w.name, w.title)).collect();
-    let mut blocks = vec![pairs(vec![
-        ("Run", vec![Span::Code(m.run.clone())]),
-        ("Started (UTC)", plain(m.started.clone())),
-        ("Workloads", plain(human::list(&workloads))),
-        ("Seed", vec![Span::Code(m.seed.to_string())]),
-        ("Cases executed of planned", plain(format!("{} of {}", run.last_attempts().count(), m.planned_cases))),
-        ("layerbench", plain(format!("{}, commit {}", m.layerbench_version, m.commit.as_deref().unwrap_or("unknown")))),
-    ])];
+    let mut blocks = vec![
+        section("again", "How to make it again"),
+        pairs(vec![
+            ("Run", vec![Span::Code(m.run.clone())]),
+            ("Started (UTC)", plain(m.started.clone())),
+            ("Workloads", plain(human::list(&workloads))),
+            ("Seed", vec![Span::Code(m.seed.to_string())]),
+            ("Cases executed of planned", plain(format!("{} of {}", run.last_attempts().count(), m.planned_cases))),
+            (
+                "layerbench",
+                plain(format!("{}, commit {}", m.layerbench_version, m.commit.as_deref().unwrap_or("unknown"))),
+            ),
+        ]),
+    ];
     blocks.push(Block::Text(plain("Measure again, with the same seed:")));
     blocks.push(Block::Verbatim(command(run)));
     blocks.push(Block::Text(marked(

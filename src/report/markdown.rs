@@ -1,11 +1,19 @@
 //! The page as Markdown that GitHub renders: tables in its dialect, figures as links to their SVG files.
 
-use super::page::{Block, Page, Span, Table};
+use super::page::{Block, Page, Span, Table, section_of};
 
 /// Writes the page.
 pub(super) fn write(page: &Page) -> String {
-    let mut text = format!("# {}\n\n{}\n", escape(&page.title), escape(&page.subtitle));
-    for block in &page.blocks {
+    let links =
+        page.blocks.iter().filter_map(section_of).map(|(_, title)| format!("[{}](#{})", escape(title), anchor(title)));
+    let links = links.collect::<Vec<_>>().join(" · ");
+    let mut text = format!("# {}\n\n{}\n\n{links}\n", escape(&page.title), escape(&page.subtitle));
+    write_blocks(&mut text, &page.blocks);
+    text
+}
+
+fn write_blocks(text: &mut String, blocks: &[Block]) {
+    for block in blocks {
         text.push('\n');
         match block {
             Block::Section { title, .. } => text.push_str(&format!("## {}\n", escape(title))),
@@ -18,17 +26,33 @@ pub(super) fn write(page: &Page) -> String {
                     text.push_str(&format!("- {}\n", write_spans(item)));
                 }
             }
-            Block::Table(table) => write_table(&mut text, table),
+            Block::Table(table) => write_table(text, table),
             Block::Verbatim(verbatim) => text.push_str(&write_verbatim(verbatim)),
             Block::Figure { stem, title, sentences, .. } => text.push_str(&format!(
-                "![{}](charts/{stem}.svg)\n\n{} {} [Numbers (CSV)](charts/{stem}.csv).\n",
-                escape(title),
+                "{}\n\n![{}](charts/{stem}.svg)\n\n{} [Numbers (CSV)](charts/{stem}.csv).\n",
                 escape(&sentences[0]),
+                escape(title),
                 escape(&sentences[1])
             )),
+            // The heading stays outside: links to it lead somewhere although the section is shut.
+            Block::Fold { title, hint, blocks, .. } => {
+                let hint = if hint.is_empty() { "Show" } else { hint };
+                text.push_str(&format!("## {}\n\n<details>\n<summary>{}</summary>\n", escape(title), escape(hint)));
+                write_blocks(text, blocks);
+                text.push_str("\n</details>\n");
+            }
         }
     }
-    text
+}
+
+/// The target that GitHub makes of a heading: letters, digits, `-` and `_` in lower case, spaces as `-`, nothing else.
+fn anchor(title: &str) -> String {
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        c => c.is_alphanumeric().then_some(c),
+    };
+    title.to_lowercase().chars().filter_map(kept).collect()
 }
 
 /// Text with everything that Markdown or HTML would read as markup made harmless, on one line.
@@ -103,6 +127,12 @@ mod tests {
         assert_eq!(code("plain"), "`plain`");
         assert_eq!(code("a `b`|c"), "`` a `b`\\|c ``");
         assert_eq!(write_verbatim("x\n```\ny\n"), "````\nx\n```\ny\n````\n");
+    }
+
+    #[test]
+    fn a_heading_is_linked_as_github_names_it() {
+        assert_eq!(anchor("In parallel: one process and many"), "in-parallel-one-process-and-many");
+        assert_eq!(anchor("What Docker’s page on aufs says"), "what-dockers-page-on-aufs-says");
     }
 
     #[test]

@@ -89,12 +89,22 @@ pub fn render(run: &Run, out: &Path) -> Result<RenderedReport, ReportError> {
     files.push(("index.html".to_owned(), html::write(&page)));
     files.push(("index.md".to_owned(), markdown::write(&page)));
     // The page has the drawings: they are large, and one copy of them is enough.
-    for block in page.blocks {
-        let page::Block::Figure { stem, svg, .. } = block else { continue };
-        files.push((format!("charts/{stem}.svg"), with_declaration(&svg)));
-    }
+    drawings(page.blocks, &mut files);
     publish(out, &files)?;
     Ok(RenderedReport { html: out.join("index.html"), markdown: out.join("index.md"), figures })
+}
+
+/// The drawings of a page as files, those of its shut sections too.
+fn drawings(blocks: Vec<page::Block>, files: &mut Vec<(String, String)>) {
+    for block in blocks {
+        match block {
+            page::Block::Figure { stem, svg, .. } => {
+                files.push((format!("charts/{stem}.svg"), with_declaration(&svg)));
+            }
+            page::Block::Fold { blocks, .. } => drawings(blocks, files),
+            _ => {}
+        }
+    }
 }
 
 /// A document of its own has to say that it is UTF-8 SVG; inside HTML it must not.

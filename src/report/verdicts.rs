@@ -5,19 +5,35 @@ use super::page::{Block, Span, Spans, Table, marked, plain};
 use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist};
 use crate::record::{Feature, Run};
 
-/// The section of the verdicts.
+/// The section of the verdicts, a row a claim.
 pub(super) fn blocks(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
     let mut blocks = vec![section("verdicts", "What Docker’s page on aufs says, and what was found")];
+    blocks.push(Block::Text(plain(format!(
+        "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this run. What decides \
+         each verdict, and by which rules, is under “{EVIDENCE}”.",
+    ))));
+    blocks.extend(aufs_is_missing(results).map(|text| Block::Warning(marked(&text))));
+    blocks.push(overview(results, claims));
+    let missing = claims.iter().filter(|claim| !claim.is_measured()).map(|claim| claim.question);
+    let missing: Vec<&str> = missing.collect();
+    if !missing.is_empty() {
+        blocks.push(Block::Text(plain(format!("Not measured with any driver: {}", missing.join(" ")))));
+    }
+    blocks
+}
+
+const EVIDENCE: &str = "What decides the verdicts";
+
+/// The section of the numbers behind each verdict.
+pub(super) fn evidence(results: &ResultSet, claims: &[Claim]) -> Vec<Block> {
+    let mut blocks = vec![section("evidence", EVIDENCE)];
     blocks.push(Block::Text(plain(
-        "Every sentence of Docker’s documentation of its aufs storage driver that speaks of speed or space, asked of every driver of this \
-         run. A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
+        "A verdict needs an interval beyond the threshold and a ratio that passes it by more than the same thing differs from itself \
          (noise, from A against A, with the same state of the caches and files of that size); without A against A nothing is concluded from times. “Longer” is by \
          more than a tenth. Of a claim over several points \
          most points have to say the same, each by itself; where some say yes and others no, it depends, and the points are named. States of the \
          caches have verdicts of their own. Blocks: the fewest that a group was measured in, of which the intervals are made.",
     )));
-    blocks.extend(aufs_is_missing(results).map(|text| Block::Warning(marked(&text))));
-    blocks.push(overview(results, claims));
     let mut quoted = "";
     for claim in claims {
         if claim.quote != quoted {
@@ -69,7 +85,7 @@ fn here(results: &ResultSet, driver: &str) -> bool {
         || results.is_measured(driver)
 }
 
-/// What was found, a row a claim and a column a driver.
+/// What was found, a row a claim that was measured and a column a driver.
 fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
     let labels = results.drivers.iter().map(|driver| driver.label.as_str());
     let drivers: Vec<&str> = labels.filter(|label| !results.is_baseline(label) && here(results, label)).collect();
@@ -78,10 +94,12 @@ fn overview(results: &ResultSet, claims: &[Claim]) -> Block {
         let cells = drivers.iter().map(|driver| cell(results, claim, driver));
         std::iter::once(plain(claim.question)).chain(cells).collect()
     };
-    Block::Table(Table { head, rows: claims.iter().map(row).collect(), numeric: Vec::new() })
+    let measured = claims.iter().filter(|claim| claim.is_measured());
+    Block::Table(Table { head, rows: measured.map(row).collect(), numeric: Vec::new() })
 }
 
-/// The verdicts of a driver, each with the parts of the points of which it holds: `supported`, `refuted: cold caches, warm caches; depends: fresh caches`.
+/// The verdicts of a driver: `supported`, or, where they are several, each with the parts of the points of which it holds: `refuted: cold caches, warm
+/// caches; depends: fresh caches`.
 fn cell(results: &ResultSet, claim: &Claim, driver: &str) -> Spans {
     let mut found: Vec<(Verdict, Vec<String>)> = Vec::new();
     for finding in claim.findings.iter().filter(|finding| finding.driver == driver) {
@@ -97,6 +115,7 @@ fn cell(results: &ResultSet, claim: &Claim, driver: &str) -> Spans {
         return plain("–");
     }
     let mut spans = Vec::new();
+    let one = found.len() == 1;
     for (i, (verdict, parts)) in found.into_iter().enumerate() {
         spans.extend((i > 0).then(|| Span::Text("; ".to_owned())));
         let word = verdict.words().to_owned();
@@ -105,7 +124,7 @@ fn cell(results: &ResultSet, claim: &Claim, driver: &str) -> Spans {
             _ => Span::Strong(word),
         });
         let parts = parts.join(", ");
-        spans.extend((!parts.is_empty()).then(|| Span::Text(format!(": {parts}"))));
+        spans.extend((!one && !parts.is_empty()).then(|| Span::Text(format!(": {parts}"))));
     }
     spans
 }
