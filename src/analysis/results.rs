@@ -289,7 +289,7 @@ impl ResultSet {
         self.baseline() == Some(label)
     }
 
-    /// Position of a driver in the run, which decides how it is drawn in every figure.
+    /// Position of a driver in the run, which decides where it stands among the others.
     pub fn position(&self, label: &str) -> usize {
         self.drivers.iter().position(|driver| driver.label == label).unwrap_or(self.drivers.len())
     }

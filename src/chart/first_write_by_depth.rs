@@ -42,7 +42,7 @@ impl Chart for FirstWriteByDepth {
             let mut series = Vec::new();
             for driver in &this.drivers {
                 let points = this.depths.iter().map(|depth| (f64::from(*depth), this.at(driver, *depth, *size)));
-                let line = Series::of(look(data.position(driver)), points);
+                let line = Series::of(look(&data.drivers, driver), points);
                 series.push(if sizes.len() == 1 { line.labelled(*driver) } else { line });
                 for depth in &this.depths {
                     let place = [

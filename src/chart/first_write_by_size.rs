@@ -43,7 +43,7 @@ impl Chart for FirstWriteBySize {
         for driver in &this.drivers {
             let points = this.sizes.iter().map(|size| (*size as f64, this.at(driver, depth, *size)));
             series.push(
-                Series::of(look(data.position(driver)), points)
+                Series::of(look(&data.drivers, driver), points)
                     .labelled(*driver)
                     .hollow(|x| blocks(driver, x as u64) < most),
             );

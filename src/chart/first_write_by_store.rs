@@ -4,7 +4,7 @@ use super::axis::{Axis, Quantity};
 use super::csv::{Csv, summary_columns};
 use super::panel::{Panel, Series, zeros};
 use super::sheet::{Sheet, draw, rows};
-use super::style::look;
+use super::style::nth;
 use super::words::change;
 use super::{Chart, ChartError, Figure};
 use crate::analysis::{ResultSet, View, compare, human};
@@ -58,7 +58,7 @@ impl Chart for FirstWriteByStore {
             let mut series = Vec::new();
             for (at, (store, view)) in views.iter().enumerate() {
                 let points = sizes.iter().map(|size| (*size as f64, view.at(driver, depth, *size)));
-                series.push(Series::of(look(at), points));
+                series.push(Series::of(nth(at), points));
                 for size in &sizes {
                     let (layers, bytes, target) = (depth.to_string(), size.to_string(), view.target.words());
                     let place = [store, driver, &layers, &bytes, view.cache.as_str(), &target];
@@ -81,7 +81,7 @@ impl Chart for FirstWriteByStore {
             rows: rows(panels, COLUMNS),
             columns: COLUMNS,
             row_height: 320,
-            legend: views.iter().enumerate().map(|(at, (store, _))| ((*store).to_owned(), look(at))).collect(),
+            legend: views.iter().enumerate().map(|(at, (store, _))| ((*store).to_owned(), nth(at))).collect(),
         })?;
         Ok(Some(Figure { title, svg, csv: csv.finish(), sentences: sentences(data, &views, depth) }))
     }

@@ -67,7 +67,7 @@ impl Chart for FirstWriteDistribution {
                         number(value),
                     ]);
                 }
-                series.push(Series { look: look(data.position(driver)), points, label: None });
+                series.push(Series { look: look(&data.drivers, driver), points, label: None });
             }
             (capital(writes), series)
         };

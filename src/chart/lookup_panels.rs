@@ -90,7 +90,7 @@ pub(super) fn row<'a>(
             let (size, depths) = (view.small(), &view.depths);
             for driver in &view.drivers {
                 let points = depths.iter().map(|depth| (f64::from(*depth), view.at(driver, *depth, size)));
-                series.push(Series::of(look(data.position(driver)), points));
+                series.push(Series::of(look(&data.drivers, driver), points));
                 for depth in depths {
                     let (n, bytes, place) = (depth.to_string(), size.to_string(), view.target.words());
                     let place = [store, driver, cell.name, cell.cache.as_str(), &n, &bytes, &place];

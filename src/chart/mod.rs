@@ -77,7 +77,7 @@ pub struct ChartError {
 
 /// Looks of the drivers of a figure, as its legend shows them.
 fn legend(data: &ResultSet, drivers: &[&str]) -> Vec<(String, style::Look)> {
-    drivers.iter().map(|driver| (data.shown(driver), style::look(data.position(driver)))).collect()
+    drivers.iter().map(|driver| (data.shown(driver), style::look(&data.drivers, driver))).collect()
 }
 
 /// Every chart, in the order in which a report shows them.

@@ -67,7 +67,7 @@ impl Chart for ModelResiduals {
             .iter()
             .map(|depth| {
                 let series = models.iter().map(|model| Series {
-                    look: look(data.position(&model.driver)),
+                    look: look(&data.drivers, &model.driver),
                     points: sizes
                         .iter()
                         .map(|size| {

@@ -101,7 +101,7 @@ pub(super) fn draw(
             root.draw(&PathElement::new(rule, MESH.stroke_width(1))).map_err(|e| e.to_string())?;
             for dot in dots {
                 let slot = drivers.iter().position(|driver| *driver == dot.driver).unwrap_or(0) as i32;
-                draw_dot(root, (&lanes, axis), &look(data.position(dot.driver)), dot, y + 5 + step * slot + step / 2)?;
+                draw_dot(root, (&lanes, axis), &look(&data.drivers, dot.driver), dot, y + 5 + step * slot + step / 2)?;
             }
         }
         draw_legend(root, &entries, bottom + AXIS_HEIGHT)

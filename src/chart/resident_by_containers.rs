@@ -46,7 +46,7 @@ impl Chart for ResidentByContainers {
                 None => "unchecked".to_owned(),
             };
             let label = if most > 1 { format!("{}: {proof}", short(driver, 18)) } else { (*driver).to_owned() };
-            series.push(Series::of(look(data.position(driver)), points).labelled(label));
+            series.push(Series::of(look(&data.drivers, driver), points).labelled(label));
             for n in &this.containers {
                 let Some(found) = resident(&this, driver, *n) else { continue };
                 let p = &this.params;

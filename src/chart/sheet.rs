@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_legend_breaks_before_the_edge() {
-        let look = super::super::style::look(0);
+        let look = super::super::style::nth(0);
         let legend: Vec<_> = (0..10).map(|_| ("x".repeat(200), look)).collect();
         let places = legend_places(&legend);
         assert!(places.iter().all(|(x, _)| x + 84 + width(&"x".repeat(LABEL_MAX), 13) <= WIDTH));

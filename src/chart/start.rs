@@ -65,7 +65,7 @@ impl Chart for Start {
                 .iter()
                 .map(|driver| {
                     let points = levels.iter().map(|level| (f64::from(*level), at(driver, &|p| point(p, *level))));
-                    Series::of(look(data.position(driver)), points)
+                    Series::of(look(&data.drivers, driver), points)
                 })
                 .collect();
             Panel { title, x: Axis::at(x, Quantity::Count, &floats), y: y.clone(), series }

@@ -95,7 +95,7 @@ impl Chart for StartByPlace {
                 }
                 let middle = |(first, last, data)| ((first + last) as f64 / 2.0, data);
                 let points: Vec<(f64, Data)> = points.into_iter().map(middle).collect();
-                let mut line = Series::of(look(data.position(driver)), points.iter().map(|(x, data)| (*x, Some(data))));
+                let mut line = Series::of(look(&data.drivers, driver), points.iter().map(|(x, data)| (*x, Some(data))));
                 // So many that their markers would cover one another.
                 let every = points.len().div_ceil(MARKERS);
                 for (index, point) in line.points.iter_mut().enumerate() {

@@ -126,7 +126,7 @@ fn draw_ends(
     y: i32,
 ) -> Result<(), String> {
     let error = |e: DrawingAreaErrorKind<std::io::Error>| e.to_string();
-    let look = look(data.position(driver));
+    let look = look(&data.drivers, driver);
     if let (Some(small), Some(large)) = (small, large) {
         let line = vec![(LANES.x(axis, small), at(y)), (LANES.x(axis, large), at(y))];
         root.draw(&PathElement::new(line, look.colour.stroke_width(3))).map_err(error)?;
