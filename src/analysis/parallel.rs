@@ -13,6 +13,10 @@ use crate::workload::{Params, ProbeName, Trigger};
 pub struct ParallelView<'a> {
     /// What was done: `append, 400 files of 4 KiB, 4 layers, fresh caches`.
     pub label: String,
+    /// Which probe.
+    pub probe: ProbeName,
+    /// What every point shares; `processes` is 1.
+    pub params: Params,
     /// Numbers of processes, ascending, each with its drivers: the wall time in nanoseconds.
     pub points: Vec<(u32, Operation<'a>)>,
 }
@@ -37,7 +41,7 @@ impl<'a> ParallelView<'a> {
                 (count, Operation { label: processes(count), points: drivers.collect() })
             };
             let points = counts.into_iter().map(at).filter(|(_, operation)| !operation.points.is_empty());
-            ParallelView { label: label(probe, &params), points: points.collect() }
+            ParallelView { label: label(probe, &params), probe, params, points: points.collect() }
         };
         shapes.into_iter().map(view).filter(|view| view.points.len() > 1).collect()
     }

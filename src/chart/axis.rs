@@ -9,6 +9,7 @@ pub(super) enum Quantity {
     Bytes,
     Count,
     Ratio,
+    PerSecond,
 }
 
 impl Quantity {
@@ -17,6 +18,9 @@ impl Quantity {
             Quantity::Ns => human::ns(value),
             Quantity::Bytes => human::bytes(value),
             Quantity::Count => format!("{value:.0}"),
+            Quantity::PerSecond if value >= 1e6 => format!("{} M/s", value / 1e6),
+            Quantity::PerSecond if value >= 1e3 => format!("{} k/s", value / 1e3),
+            Quantity::PerSecond => format!("{value}/s"),
             // What was chosen as a tick is exact: 0.7×, not 0.700×.
             Quantity::Ratio if value < 10.0 => {
                 format!("{}×", format!("{value:.6}").trim_end_matches('0').trim_end_matches('.'))
@@ -139,7 +143,7 @@ impl Axis {
             // Steps of bytes are powers of two.
             Quantity::Bytes => (axis.high / 5.0).max(1.0).log2().ceil().exp2(),
             Quantity::Count => nice_step(axis.high / 5.0).max(1.0),
-            Quantity::Ns | Quantity::Ratio => nice_step(axis.high / 6.0),
+            Quantity::Ns | Quantity::Ratio | Quantity::PerSecond => nice_step(axis.high / 6.0),
         };
         for i in 0..=(axis.high / step).floor() as u32 {
             let value = f64::from(i) * step;
@@ -251,6 +255,12 @@ mod tests {
     fn a_scale_of_less_than_a_decade_has_more_ticks_than_one() {
         let axis = Axis::fit("t", Quantity::Ratio, [0.63, 1.0, 1.34]);
         assert_eq!(labels(&axis), ["0.6×", "0.7×", "0.8×", "0.9×", "1×", "1.1×", "1.2×", "1.4×"]);
+    }
+
+    #[test]
+    fn rates_are_written_in_thousands() {
+        let axis = Axis::fit("t", Quantity::PerSecond, [80.0, 3e6]);
+        assert_eq!(labels(&axis), ["100/s", "1 k/s", "10 k/s", "100 k/s", "1 M/s"]);
     }
 
     #[test]

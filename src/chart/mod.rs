@@ -22,6 +22,7 @@ mod lookup_atlas;
 mod lookup_by_depth;
 mod lookup_panels;
 mod model_residuals;
+mod parallel;
 mod resident_by_containers;
 mod start;
 mod start_by_place;
@@ -97,5 +98,6 @@ pub fn all() -> &'static [&'static dyn Chart] {
         &tax_over_bind::TaxOverBind,
         &triggers::Triggers,
         &jobs::Jobs,
+        &parallel::Parallel,
     ]
 }
