@@ -1,9 +1,9 @@
 //! What else a name can be than there or not: an opaque directory, one that every layer has, the end of a long path; and what begins with a
 //! look-up, open and listing. A row for each kind against the number of layers, the states of the caches side by side.
 
-use super::lookup_panels::{Cell, STATES, STATES_WORDS, directory_words, drivers, row, table};
+use super::lookup_panels::{Cell, STATES, directory_words, drivers, row, states, states_words, table};
 use super::panel::zeros;
-use super::sheet::{Sheet, draw};
+use super::sheet::{Sheet, draw, rows as in_rows};
 use super::words::{capital, change, in_store};
 use super::{Chart, ChartError, Figure, legend};
 use crate::analysis::{ResultSet, compare, human};
@@ -34,14 +34,19 @@ impl Chart for LookupAtlas {
         let mut csv = table();
         let mut rows = Vec::new();
         let mut found = Vec::new();
+        let states = states(data, KINDS.iter().map(|(_, metric, _)| metric));
         for (name, metric, title) in &KINDS {
-            let cells = STATES.map(|cache| Cell { name, metric, cache });
+            let cells: Vec<Cell> = states.iter().map(|cache| Cell { name, metric, cache: *cache }).collect();
             let Some(row) = row(data, store, title, &cells, &mut csv) else { continue };
             found.extend(row.drivers);
             rows.push(row.panels);
         }
         if rows.is_empty() {
             return Ok(None);
+        }
+        if states.len() == 1 {
+            // Columns are of states; one alone would stretch each kind over the whole width.
+            rows = in_rows(rows.into_iter().flatten().collect(), 2);
         }
         let title = "Directories, long paths, open and listing against depth".to_owned();
         let zeros = rows.iter().map(|row| zeros(row)).find(|text| !text.is_empty()).unwrap_or_default();
@@ -51,7 +56,7 @@ impl Chart for LookupAtlas {
                 in_store(data, store)
             ),
             format!("Line: median; band: 10th to 90th percentile.{zeros}"),
-            format!("{STATES_WORDS} {}", directory_words(data)),
+            format!("{} {}", states_words(&states), directory_words(data)),
         ];
         let svg = draw(&Sheet {
             title: title.clone(),

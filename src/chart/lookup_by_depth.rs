@@ -1,7 +1,7 @@
 //! Look-up of a name against the number of layers, a row for each state of the caches: the first in a directory, hit and miss; then the next
 //! ones there, hit, miss and whiteout.
 
-use super::lookup_panels::{Cell, STATES, STATES_WORDS, directory_words, drivers, row, table};
+use super::lookup_panels::{Cell, STATES, directory_words, drivers, row, states, states_words, table};
 use super::panel::zeros;
 use super::sheet::{Sheet, draw};
 use super::words::{change, each, in_store};
@@ -51,7 +51,8 @@ impl Chart for LookupByDepth {
         let mut target = None;
         for columns in [&FIRST[..], &NEXT[..]] {
             for cache in STATES {
-                let cells: Vec<_> = columns.iter().map(|column| cell(column, cache)).collect();
+                let cells = columns.iter().map(|column| cell(column, cache));
+                let cells: Vec<_> = cells.filter(|cell| cell.is_anywhere(data)).collect();
                 let Some(row) = row(data, store, "latency of stat", &cells, &mut csv) else { continue };
                 found.extend(row.drivers);
                 target = target.or(row.target);
@@ -72,7 +73,7 @@ impl Chart for LookupByDepth {
         };
         let subtitle = vec![
             format!("{}{lies}Line: median; band: 10th to 90th percentile.{zeros}", in_store(data, store)),
-            STATES_WORDS.to_owned(),
+            states_words(&states(data, FIRST.iter().chain(&NEXT).map(|(_, metric)| metric))),
             format!("{first}{}", directory_words(data)),
         ];
         let svg = draw(&Sheet {
@@ -108,7 +109,10 @@ fn sentences(data: &ResultSet, store: &str) -> [String; 2] {
             )
         }
     };
-    [first.into_iter().chain([next]).collect::<Vec<_>>().join(" "), last]
+    match first {
+        Some(first) => [first, format!("{next} {last}")],
+        None => [next, last],
+    }
 }
 
 /// What depth does to a look-up.

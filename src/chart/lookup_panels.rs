@@ -13,9 +13,22 @@ use crate::workload::{CacheState, ProbeName};
 /// Coldest first: it is what a starting container sees.
 pub(super) const STATES: [CacheState; 3] = [CacheState::Cold, CacheState::Fresh, CacheState::Warm];
 
-/// What the states of the caches are, for the head of a figure.
-pub(super) const STATES_WORDS: &str =
-    "Cold: caches were dropped. Fresh: a new mount over cached layers. Warm: this mount has looked the name up before.";
+/// Of the states those in which some store has one of the metrics, coldest first: a state that nobody asked for has no place.
+pub(super) fn states<'m>(data: &ResultSet, metrics: impl Iterator<Item = &'m Metric> + Clone) -> Vec<CacheState> {
+    let measured =
+        |cache: &CacheState| metrics.clone().any(|metric| Cell { name: "", metric, cache: *cache }.is_anywhere(data));
+    STATES.into_iter().filter(measured).collect()
+}
+
+/// What some states of the caches are, for the head of a figure.
+pub(super) fn states_words(states: &[CacheState]) -> String {
+    let words = |state: &CacheState| match state {
+        CacheState::Cold => "Cold: caches were dropped.",
+        CacheState::Fresh => "Fresh: a new mount over cached layers.",
+        CacheState::Warm => "Warm: this mount has looked the name up before.",
+    };
+    states.iter().map(words).collect::<Vec<_>>().join(" ")
+}
 
 /// What was known of the directory when the names that are called hit, miss and so on were looked up.
 pub(super) fn directory_words(data: &ResultSet) -> &'static str {
@@ -43,6 +56,11 @@ impl Cell<'_> {
     /// The cell's points in a store.
     pub fn view<'a>(&self, data: &'a ResultSet, store: &str) -> Option<View<'a>> {
         View::of(data, store, ProbeName::Lookup, &self.metric.name, Some(self.cache))
+    }
+
+    /// Whether some store has points of it.
+    pub fn is_anywhere(&self, data: &ResultSet) -> bool {
+        data.stores.iter().any(|store| self.view(data, store).is_some())
     }
 }
 

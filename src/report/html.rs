@@ -101,8 +101,9 @@ fn write_figure(spans: &[Span]) -> Markup {
 
 fn write_table(table: &Table) -> Markup {
     let class = |column: usize| table.numeric.contains(&column).then_some("number");
-    // On a narrow page the cells of a table that is mostly words stand below each other, each with the head of its column.
-    let words = table.numeric.len() * 2 < table.head.len();
+    // On a narrow page the cells of a table with two columns of words or more stand below each other, each with the head of its column: side by side
+    // there is no room for both.
+    let words = table.numeric.len() + 2 <= table.head.len();
     let head = |column: usize| table.head.get(column).filter(|_| words);
     html! {
         div.scroll tabindex="0" {

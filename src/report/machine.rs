@@ -87,52 +87,40 @@ fn medium(store: &StoreInfo) -> String {
     format!("{}{times} ({}){model}", medium.class, medium.how)
 }
 
+/// What is known of the stores, a column each: they are few, and what is known of them is long.
 fn stores(run: &Run) -> Block {
-    let head = [
-        "Store",
-        "Path",
-        "File system",
-        "Journal",
-        "Options",
-        "Device",
-        "Scheduler",
-        "Medium (measured)",
-        "Rotational (the kernel’s word)",
-        "Reflink",
-        "Free",
-        "Size",
-    ];
-    let rows = run
-        .manifest
-        .stores
-        .iter()
-        .map(|s| {
-            let rotational = match s.rotational_flag {
+    let stores = &run.manifest.stores;
+    let row = |name: &str, of: &dyn Fn(&StoreInfo) -> Spans| -> Vec<Spans> {
+        std::iter::once(plain(name)).chain(stores.iter().map(of)).collect()
+    };
+    let code = |text: &str| vec![Span::Code(text.to_owned())];
+    let rows = vec![
+        row("File system", &|s| plain(or_unknown(&s.fs_type))),
+        row("Medium (measured)", &|s| plain(medium(s))),
+        row("Reflink", &|s| feature(&s.reflink)),
+        row("Journal", &|s| {
+            plain(match s.journal {
+                Some(true) => "yes",
+                Some(false) => "none",
+                None => "not recorded",
+            })
+        }),
+        row("Options", &|s| code(&s.mount_options)),
+        row("Device", &|s| code(&s.device)),
+        row("Scheduler", &|s| plain(s.scheduler.as_deref().unwrap_or("none"))),
+        row("Rotational (the kernel’s word)", &|s| {
+            plain(match s.rotational_flag {
                 Some(true) => "yes",
                 Some(false) => "no",
                 None => "unknown",
-            };
-            vec![
-                plain(s.label.clone()),
-                vec![Span::Code(s.path.clone())],
-                plain(or_unknown(&s.fs_type)),
-                plain(match s.journal {
-                    Some(true) => "yes",
-                    Some(false) => "none",
-                    None => "not recorded",
-                }),
-                vec![Span::Code(s.mount_options.clone())],
-                vec![Span::Code(s.device.clone())],
-                plain(s.scheduler.as_deref().unwrap_or("none")),
-                plain(medium(s)),
-                plain(rotational),
-                feature(&s.reflink),
-                plain(human::bytes(s.free_bytes as f64)),
-                plain(human::bytes(s.total_bytes as f64)),
-            ]
-        })
-        .collect();
-    Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![10, 11] })
+            })
+        }),
+        row("Free", &|s| plain(human::bytes(s.free_bytes as f64))),
+        row("Size", &|s| plain(human::bytes(s.total_bytes as f64))),
+        row("Path", &|s| code(&s.path)),
+    ];
+    let head = std::iter::once("Store".to_owned()).chain(stores.iter().map(|s| s.label.clone())).collect();
+    Block::Table(Table { head, rows, numeric: Vec::new() })
 }
 
 /// What waiting for the disk costs depends on what has to be written.

@@ -25,7 +25,15 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
         if rows.is_empty() {
             continue;
         }
-        let mut head = vec!["Driver", "Fixed", "A layer", "A MiB", "A layer and MiB", "Compounding", "Error unseen"];
+        let mut head = vec![
+            "Driver",
+            "Fixed",
+            "A layer (a)",
+            "A MiB (b)",
+            "A layer and MiB (c)",
+            "With c ÷ without",
+            "Error unseen",
+        ];
         if durability == Durability::Fsync {
             blocks.push(Block::Text(plain(
                 "The same writes, each followed by fsync: the time until they were durable. Sync is what its constants have more than those \
@@ -40,8 +48,8 @@ pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     }
     if !models.is_empty() {
         blocks.push(Block::Text(plain(
-            "Compounding: the prediction for the deepest and largest point, divided by what it is without the term of depth × bytes; it describes the \
-             formula, and no verdict rests on it. Error unseen: median and largest relative error of predictions of points that the model was not fitted \
+            "With c ÷ without: the prediction for the deepest and largest point, divided by the same with c = 0. It describes the formula; whether depth costs more \
+             for a large file is a verdict of its own, from what was measured at the corners, and the two can differ. Error unseen: median and largest relative error of predictions of points that the model was not fitted \
              to, those at the edges among them; then that of the deepest and largest point, below 0 where less was predicted than observed.",
         )));
     }
