@@ -1,24 +1,21 @@
 //! The page in a few rows, for someone who runs containers: a question, its answer, and what each driver gave. Each is made from figures; what was not
 //! measured is said to be not measured, all of it in one row behind the others.
 
-use std::collections::BTreeSet;
-
-use super::jobs::against_volume;
+use super::counts::{counts, images, jobs, parallel};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use super::stores::TITLE as STORES;
 use crate::analysis::{
-    Comparison, Data, Difference, ImageView, JobView, ONCE, Operation, PageView, ParallelView, ResultSet, View,
-    compare, human,
+    Comparison, Data, Difference, JobView, ONCE, Operation, PageView, ProcessorTimes, ResultSet, View, compare, human,
 };
-use crate::record::{Metric, Waits, metric};
+use crate::record::{Metric, Run, Waits, metric};
 use crate::workload::{CacheState, ProbeName};
 
 /// A question, its answer, and what each driver gave.
-struct Row {
-    question: String,
-    answer: String,
+pub(super) struct Row {
+    pub question: String,
+    pub answer: String,
     /// By label of the driver: a figure, and what it is of that which the question names.
-    cells: Vec<(String, Spans)>,
+    pub cells: Vec<(String, Spans)>,
 }
 
 /// A driver that is asked about, and what it is of that which the question names.
@@ -28,7 +25,7 @@ type Asked<'a> = (&'a str, Option<Comparison>);
 type Figure<'a> = (&'a str, &'a Data, Option<Comparison>);
 
 /// No difference shows.
-const ALIKE: &str = "≈";
+pub(super) const ALIKE: &str = "≈";
 /// There are too few blocks to say.
 const OPEN: &str = "?";
 
@@ -71,12 +68,13 @@ fn ratio(c: &Comparison) -> String {
 
 /// The section's tables: of several stores first what they differ by, then each by itself; of one store, and where nothing was measured in any, there is no
 /// heading.
-pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
+pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
         return vec![table(results, vec![Row::said("What was found?", "Nothing was measured in this run.")])];
     }
     let heading = |store: &String| results.several_stores().then(|| format!("Store {store}"));
-    let each = results.stores.iter().map(|store| (heading(store), of_store(results, store)));
+    let processors = ProcessorTimes::of(run, results);
+    let each = results.stores.iter().map(|store| (heading(store), of_store(results, &processors, store)));
     let across = across_stores(results);
     let across = (!across.is_empty()).then(|| (Some(STORES.to_owned()), across));
     let mut blocks = Vec::new();
@@ -189,12 +187,13 @@ fn durability(results: &ResultSet) -> Option<String> {
     (said.len() > 1).then(|| format!("Drivers differ in what a crash of the machine may take. {}.", said.join(". ")))
 }
 
-fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
+fn of_store(results: &ResultSet, processors: &ProcessorTimes, store: &str) -> Vec<Row> {
     let writes = View::first_write(results, store);
     let mut said: Vec<Row> = Vec::new();
     if let Some(view) = &writes {
         said.extend(first_write(results, view));
         said.extend(durable(results, store));
+        said.extend(processor_time(results, processors, store, view));
         said.extend(by_size(results, view));
         said.extend(by_depth(results, store, view));
     }
@@ -330,6 +329,27 @@ fn durable(results: &ResultSet, store: &str) -> Vec<Row> {
         Row::of(results, question, &figures, |items| format!("{wait} {}", longer(items)))
     };
     view.small_and_large().into_iter().filter_map(row).collect()
+}
+
+/// What the first write and the next one take of processors, caller and daemon together: a volume takes some of it too. What a kernel thread does for
+/// them is on nobody's account.
+fn processor_time(results: &ResultSet, processors: &ProcessorTimes, store: &str, view: &View) -> Option<Row> {
+    let (bind, depth, bytes) = (results.baseline()?, view.shallow(), view.small());
+    let at = |driver| processors.at(view, store, driver, depth, bytes);
+    let base = at(bind)?;
+    let figures = figures(view.drivers.clone(), |driver| {
+        let data = at(driver)?;
+        Some((data, (driver != bind).then(|| compare(data, base)).flatten()))
+    });
+    let question = format!(
+        "What processor time do the first write and the next one take? ({}, {}; caller and daemon, without kernel threads; × of {bind})",
+        size(bytes),
+        layers(depth)
+    );
+    Row::of(results, question, &figures, |items| match longer(items).strip_prefix("Yes, ") {
+        Some(times) => format!("More than on a volume, {times}"),
+        None => longer(items),
+    })
 }
 
 fn by_size(results: &ResultSet, view: &View) -> Option<Row> {
@@ -485,76 +505,4 @@ fn writing(results: &ResultSet, store: &str) -> Vec<Row> {
         Row::of(results, question, &figures, longer)
     };
     rows.into_iter().filter_map(row).collect()
-}
-
-/// How many things were found slower and how many faster, by driver, with the largest ratio and the smallest. `None` without any ratio.
-fn counts<'a>(
-    results: &'a ResultSet,
-    question: String,
-    ratios: impl Fn(&'a str) -> Vec<(String, Comparison)>,
-) -> Option<Row> {
-    let all = results.drivers.iter().map(|driver| (driver.label.as_str(), ratios(&driver.label)));
-    let all: Vec<(&str, Vec<(String, Comparison)>)> = all.filter(|(_, ratios)| !ratios.is_empty()).collect();
-    let most = all.iter().map(|(_, ratios)| ratios.len()).max()?;
-    let is = |wanted| move |(_, c): &&(String, Comparison)| c.difference == wanted;
-    let cell = |(driver, ratios): &(&str, Vec<(String, Comparison)>)| {
-        let of = |wanted, word, furthest: fn(f64, f64) -> f64| {
-            let found = ratios.iter().filter(is(wanted)).map(|(_, c)| c.ratio);
-            let ratio = human::ratio(found.clone().reduce(furthest)?);
-            Some(format!("{} {word}, to {ratio}", found.count()))
-        };
-        let (slower, faster) = (of(Difference::Higher, "slower", f64::max), of(Difference::Lower, "faster", f64::min));
-        let not = ratios.iter().filter(|(_, c)| !c.difference.is_found()).count();
-        let not = (not > 0).then(|| format!("{not} {ALIKE}"));
-        let parts: Vec<String> = [slower, faster, not].into_iter().flatten().collect();
-        ((*driver).to_owned(), plain(parts.join("; ")))
-    };
-    let found = |wanted| all.iter().flat_map(|(_, ratios)| ratios).filter(is(wanted));
-    let count = |wanted| found(wanted).map(|(what, _)| what).collect::<BTreeSet<_>>().len();
-    let slowest = found(Difference::Higher).max_by(|a, b| a.1.ratio.total_cmp(&b.1.ratio));
-    let slowest = slowest.map(|(what, _)| format!(" Slowest: {what}.")).unwrap_or_default();
-    let answer = format!(
-        "Of {most}, with one driver or more, {} found slower and {} faster.{slowest}",
-        count(Difference::Higher),
-        count(Difference::Lower)
-    );
-    Some(Row { question, answer, cells: all.iter().map(cell).collect() })
-}
-
-/// As [`counts`], of operations against the same on a volume.
-fn on_volume_counts<'a>(
-    results: &'a ResultSet,
-    question: String,
-    operations: impl Iterator<Item = &'a Operation<'a>> + Clone,
-) -> Option<Row> {
-    counts(results, question, |driver| {
-        let ratio = |o: &Operation| Some((o.label.clone(), against_volume(results, o, driver)?));
-        operations.clone().filter_map(ratio).collect()
-    })
-}
-
-fn jobs(results: &ResultSet, store: &str) -> Option<Row> {
-    let view = JobView::of(results, store)?;
-    let question = "Do whole programs take longer than on a volume?".to_owned();
-    on_volume_counts(results, question, view.jobs.iter().map(|(_, operation)| operation))
-}
-
-fn parallel(results: &ResultSet, store: &str) -> Option<Row> {
-    let views = ParallelView::all(results, store);
-    let most = views.iter().filter_map(|view| view.points.last()).map(|(count, _)| *count).max()?;
-    counts(results, format!("Does the same work take longer by {most} processes than by one?"), |driver| {
-        let of = |view: &ParallelView| {
-            let (_, many) = view.points.last().filter(|(count, _)| *count == most)?;
-            Some((view.label.clone(), compare(many.of(driver)?, view.alone()?.of(driver)?)?))
-        };
-        views.iter().filter_map(of).collect()
-    })
-}
-
-fn images(results: &ResultSet, store: &str) -> Vec<Row> {
-    let say = |view: &ImageView| {
-        let question = format!("Does {} take longer than a volume that holds a copy of it?", view.name);
-        on_volume_counts(results, question, view.whole_times())
-    };
-    ImageView::all(results, store).iter().filter_map(say).collect()
 }

@@ -2,9 +2,11 @@
 //! figure in `charts/`. Reads a [`Run`] and nothing else: no clock, no environment, so that the same run gives the same bytes
 //! on any machine in any year. Only `cli` and tests may call it.
 
+mod advice;
 mod amplification;
 mod breakdown;
 mod content;
+mod counts;
 mod headline;
 mod html;
 mod images;

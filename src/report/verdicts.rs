@@ -2,7 +2,7 @@
 
 use super::content::section;
 use super::page::{Block, Span, Spans, Table, marked, plain};
-use crate::analysis::{Answer, Claim, Finding, ResultSet, Verdict, checklist};
+use crate::analysis::{Answer, Claim, Finding, Item, ResultSet, Verdict, checklist, human};
 use crate::record::{Feature, Run};
 
 /// The section of the verdicts, a row a claim.
@@ -165,25 +165,26 @@ fn aufs_is_missing(results: &ResultSet) -> Option<String> {
     ))
 }
 
-/// The section of the checklist.
-pub(super) fn checklist_blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
-    let rows = checklist(run, results)
-        .into_iter()
-        .map(|item| {
-            let answer = item.answer.words().to_owned();
-            let answer = match item.answer {
-                Answer::Yes => Span::Text(answer),
-                Answer::No | Answer::NotKnown => Span::Strong(answer),
-            };
-            vec![plain(item.question), vec![answer], marked(&item.evidence)]
-        })
-        .collect();
+/// The section of the checklist, shut; how many answers are not as they should be can be read all the same.
+pub(super) fn checklist_blocks(run: &Run, results: &ResultSet) -> Block {
+    let items = checklist(run, results);
+    let not = items.iter().filter(|item| item.answer != Answer::Yes).count();
+    let hint = format!("{}, {not} not answered by yes", human::count(items.len() as u64, "question"));
+    let row = |item: Item| {
+        let answer = item.answer.words().to_owned();
+        let answer = match item.answer {
+            Answer::Yes => Span::Text(answer),
+            Answer::No | Answer::NotKnown => Span::Strong(answer),
+        };
+        vec![plain(item.question), vec![answer], marked(&item.evidence)]
+    };
+    let rows = items.into_iter().map(row).collect();
     let head = ["Asked of this run", "Answer", "Evidence"].map(str::to_owned).to_vec();
-    vec![
-        section("checklist", "How far this run may be trusted"),
+    let blocks = vec![
         Block::Text(plain(
             "The crimes of benchmarking (Heiser), looked for by a program in the records of this run. Yes is as it should be.",
         )),
         Block::Table(Table { head, rows, numeric: Vec::new() }),
-    ]
+    ];
+    Block::Fold { id: "checklist", title: "How far this run may be trusted".to_owned(), hint, blocks }
 }
