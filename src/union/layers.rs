@@ -46,7 +46,7 @@ pub(super) enum Meaning<'a> {
     Whiteout(&'a OsStr),
     /// Hides the whole directory below.
     Opaque,
-    /// aufs's own; to be ignored.
+    /// aufs's own, or a whiteout of nothing; to be ignored.
     Reserved,
 }
 
@@ -55,9 +55,9 @@ pub(super) fn meaning(name: &OsStr) -> Meaning<'_> {
     let bytes = name.as_bytes();
     if bytes == OPAQUE {
         Meaning::Opaque
-    } else if bytes.starts_with(RESERVED) {
+    } else if bytes.starts_with(RESERVED) || bytes == WHITEOUT {
         Meaning::Reserved
-    } else if let Some(hidden) = bytes.strip_prefix(WHITEOUT).filter(|hidden| !hidden.is_empty()) {
+    } else if let Some(hidden) = bytes.strip_prefix(WHITEOUT) {
         Meaning::Whiteout(OsStr::from_bytes(hidden))
     } else {
         Meaning::Real
@@ -459,6 +459,7 @@ mod tests {
         assert_eq!(meaning(OsStr::new(".wh..wh..opq")), Meaning::Opaque);
         assert_eq!(meaning(OsStr::new(".wh..wh.aufs")), Meaning::Reserved);
         assert_eq!(meaning(OsStr::new(".wh..wh.plnk")), Meaning::Reserved);
+        assert_eq!(meaning(OsStr::new(".wh.")), Meaning::Reserved);
     }
 
     #[test]

@@ -170,3 +170,26 @@ fn a_real_entry_beside_its_whiteout_is_there_and_hides_what_is_below() {
         },
     );
 }
+
+#[test]
+fn the_prefix_of_whiteouts_alone_is_no_name_and_keeps_no_directory() {
+    each_mode(
+        "whiteout::the_prefix_of_whiteouts_alone_is_no_name_and_keeps_no_directory",
+        2,
+        |s| {
+            write_all(&s.lower(0), &[("d/.wh.", "of nothing"), ("d/f", ""), ("deep/.wh.", "")]);
+            write_all(&s.lower(1), &[("deep/g", "")]);
+            write_all(&s.upper(), &[("e/.wh.", "")]);
+        },
+        |s| {
+            let [d, e, deep] = ["d", "e", "deep"].map(|name| s.mnt().join(name));
+            assert_eq!((names(&d), names(&e), names(&deep)), (vec!["f".into()], vec![], vec!["g".into()]));
+            assert_eq!(errno(fs::symlink_metadata(d.join(".wh."))), libc::ENOENT);
+            fs::remove_file(d.join("f")).unwrap();
+            for dir in [d, e] {
+                fs::remove_dir(dir).unwrap();
+            }
+            assert_eq!(names(&s.mnt()), ["deep"]);
+        },
+    );
+}
