@@ -1,6 +1,7 @@
 //! Removing names: unlink and rmdir.
 //!
-//! The whiteout comes first and the file goes second: between the two the file is still there, since a real entry wins.
+//! The whiteout comes first and the file goes second: between the two the file is still there, since a real entry wins. Where the file cannot
+//! go, the whiteout goes again, unless it was there before: then it hides what is below the file.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,6 +27,7 @@ impl Union {
         let entry = index.visible(name).ok_or(Errno::NOENT)?;
         let (in_upper, hides, layer) =
             (entry.upper.is_some(), entry.lower.is_some(), entry.layer().ok_or(Errno::NOENT)?);
+        let hidden = entry.whiteout;
         let (inode, stat) = self.child(&parent, name, entry)?;
         if inode.kind == FileType::Directory {
             return Err(Errno::ISDIR);
@@ -37,7 +39,7 @@ impl Union {
             make_whiteout(dir.as_fd(), name)?;
         }
         if in_upper && let Err(errno) = rustix::fs::unlinkat(&*dir, name, AtFlags::empty()) {
-            if hides {
+            if hides && !hidden {
                 remove_whiteout(dir.as_fd(), name);
             }
             return Err(errno);
@@ -59,6 +61,7 @@ impl Union {
         let entry = index.visible(name).ok_or(Errno::NOENT)?;
         let (in_upper, hides, layer) =
             (entry.upper.is_some(), entry.lower.is_some(), entry.layer().ok_or(Errno::NOENT)?);
+        let hidden = entry.whiteout;
         let (inode, stat) = self.child(&parent, name, entry)?;
         let state = inode.dir.as_ref().ok_or(Errno::NOTDIR)?;
         let mut content = self.write_index(&inode)?;
@@ -72,7 +75,7 @@ impl Union {
             make_whiteout(dir.as_fd(), name)?;
         }
         if in_upper && let Err(errno) = self.remove_upper_dir(dir.as_fd(), name) {
-            if hides {
+            if hides && !hidden {
                 remove_whiteout(dir.as_fd(), name);
             }
             return Err(errno);

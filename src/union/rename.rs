@@ -95,7 +95,7 @@ impl Union {
         }
         let loses = replaced.as_ref().zip(last).map(|((inode, _), last)| (inode, last));
         if let Err(errno) = self.move_upper(&source, &target, (old, new), &moved, loses) {
-            if old.in_lower {
+            if old.in_lower && !old.whiteout {
                 remove_whiteout(source.fd.as_fd(), source.name);
             }
             return Err(errno);

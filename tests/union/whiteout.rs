@@ -193,3 +193,29 @@ fn the_prefix_of_whiteouts_alone_is_no_name_and_keeps_no_directory() {
         },
     );
 }
+
+#[test]
+fn a_directory_that_cannot_be_removed_goes_on_hiding_what_is_below() {
+    each_mode(
+        "whiteout::a_directory_that_cannot_be_removed_goes_on_hiding_what_is_below",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("d/old", "removed long ago")]);
+            // What a crash may have left: the directory was removed below, made anew, and had a file removed.
+            write_all(&s.upper(), &[("d/.wh.gone", ""), (".wh.d", "")]);
+        },
+        |s| {
+            let dir = s.mnt().join("d");
+            assert_eq!(names(&dir), Vec::<String>::new());
+            // Where it goes with its whiteouts there is no place any more.
+            fs::remove_dir(s.scratch_dir()).unwrap();
+            assert_eq!(errno(fs::remove_dir(&dir)), libc::ENOENT);
+            fs::create_dir(s.scratch_dir()).unwrap();
+            s.unmount();
+            s.mount("");
+            assert_eq!(names(&dir), Vec::<String>::new());
+            fs::remove_dir(&dir).unwrap();
+            assert_eq!(names(&s.mnt()), Vec::<String>::new());
+        },
+    );
+}
