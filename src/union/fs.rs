@@ -22,7 +22,7 @@ use super::counters::Kind as Op;
 use super::create::{Maker, New};
 use super::crew::Turn;
 use super::lanes::{self, Lane, Seat};
-use super::list::Room;
+use super::list::{LookedUp, Room};
 use super::look_up::Found;
 use super::more::Place;
 use super::node::{Node, lock};
@@ -516,14 +516,21 @@ impl fuser::Filesystem for Edge {
         let _turn = self.turn(req, Op::Readdirplus);
         let listed = self.0.list_with_look_ups(ino.0, offset, |listed, found| {
             let (id, ttls, attr) = match found {
-                Some(found) => {
+                LookedUp::Found(found) => {
                     let (ttl, attr) = self.found(found);
                     (found.node.id, ttl, attr)
                 }
                 // `.` and `..`: the kernel takes the number and the type and counts no look-up.
-                None => {
+                LookedUp::Never => {
                     let attr = FileAttr { ino: INodeNo(listed.ino), kind: FileType::Directory, ..NO_ATTRIBUTES };
                     (listed.ino, Duration::ZERO, attr)
+                }
+                // The kernel lists the name, sees that no file is of such a size, and has the number forgotten (fuse_direntplus_link in
+                // fs/fuse/readdir.c): it has to be nobody's.
+                LookedUp::InVain => {
+                    let id = self.0.table.numbers.count();
+                    let kind = file_type(listed.kind);
+                    (id, Duration::ZERO, FileAttr { ino: INodeNo(id), kind, size: u64::MAX, ..NO_ATTRIBUTES })
                 }
             };
             room(reply.add(INodeNo(id), listed.cookie, listed.name, &ttls, &attr, GENERATION))

@@ -19,12 +19,12 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, OFlags};
 use rustix::param::page_size;
 
-use super::Res;
 use super::index::Entry;
 use super::layers::UPPER;
 use super::look_up::Found;
 use super::node::{Node, read};
 use super::state::Union;
+use super::{Errno, Res};
 
 /// Bits of a place, and of the place where the listing ends, in a cookie. Its sign bit stays clear: it is a position of lseek(2).
 const PLACE_BITS: u32 = 31;
@@ -73,6 +73,16 @@ pub(super) struct Listed<'a> {
     pub(super) ino: u64,
 }
 
+/// What a look-up says of a name that is listed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LookedUp<'a> {
+    Found(&'a Found),
+    /// It is not for `.` and `..`.
+    Never,
+    /// The name is there, but what it leads to cannot be looked at: the disk does not answer, or no descriptor is left.
+    InVain,
+}
+
 /// What whoever takes the names says to each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
@@ -95,15 +105,19 @@ impl Union {
         &self,
         id: u64,
         cookie: u64,
-        mut take: impl FnMut(&Listed<'_>, Option<&Found>) -> Room,
+        mut take: impl FnMut(&Listed<'_>, LookedUp<'_>) -> Room,
     ) -> Res<()> {
         let node = self.node(id)?;
         self.walk(&node, cookie, |listed, entry| {
-            let Some(entry) = entry else { return take(listed, None) };
-            // A name that cannot be looked up is not there for anybody: the listing goes on without it.
-            let Ok((child, stat)) = self.child(&node.inode, listed.name, entry) else { return Room::Unused };
+            let Some(entry) = entry else { return take(listed, LookedUp::Never) };
+            let (child, stat) = match self.child(&node.inode, listed.name, entry) {
+                Ok(found) => found,
+                // Somebody changed the layer behind our back: there is no such name any more.
+                Err(Errno::NOENT | Errno::STALE) => return Room::Unused,
+                Err(_) => return take(listed, LookedUp::InVain),
+            };
             let found = Found { node: self.table.look_up(&child), stat };
-            let room = take(listed, Some(&found));
+            let room = take(listed, LookedUp::Found(&found));
             if room == Room::None {
                 let id = found.node.id;
                 // Who still holds it keeps it.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom};
 
-use crate::fixture::{Stack, each_mode, forget_all, here, names, write_all};
+use crate::fixture::{Stack, each_mode, errno, forget_all, here, names, write_all};
 
 /// Reads on from where the descriptor stands: up to `limit` names, each with the position behind it (telldir(3)).
 fn read_on(dir: BorrowedFd<'_>, limit: usize) -> Vec<(String, u64)> {
@@ -312,4 +313,34 @@ fn a_listing_that_is_given_up_leaves_no_node_behind() {
             }
         },
     );
+}
+
+#[test]
+fn a_name_that_nobody_can_look_at_is_listed_all_the_same() {
+    if !here("listing::a_name_that_nobody_can_look_at_is_listed_all_the_same") {
+        return;
+    }
+    let mut s = Stack::new(2);
+    write_all(&s.lower(0), &[("d/dead/", ""), ("d/f", ""), ("inner/", "")]);
+    write_all(&s.lower(1), &[("d/g", "")]);
+    // A mount whose server has died, as a file system that is on a broken disk: its attributes are an error.
+    let dead = s.lower(0).join("d/dead");
+    // By /dev/fuse: rings are taken apart a moment later, with other errors until then.
+    let words = format!("lowerdir={},ttl=0,uring=off", s.lower(0).join("inner").display());
+    let script = r#""$1" -f -o "$2" union "$3" & until mountpoint -q "$3"; do sleep 0.01; done; kill -9 $!; wait"#;
+    let program = [env!("CARGO_BIN_EXE_fuse-union"), &words];
+    assert!(Command::new("sh").args(["-c", script, "sh"]).args(program).arg(&dead).status().unwrap().success());
+    assert_eq!(errno(fs::metadata(&dead)), libc::ENOTCONN);
+    s.mount("");
+    for _ in 0..2 {
+        assert_eq!(names(&s.mnt().join("d")), ["dead", "f", "g"]);
+    }
+    assert_eq!(errno(fs::metadata(s.mnt().join("d/dead"))), libc::ENOTCONN);
+    let kinds = fs::read_dir(s.mnt().join("d")).unwrap().filter(|entry| {
+        let entry = entry.as_ref().unwrap();
+        entry.file_name() == "dead" && entry.file_type().unwrap().is_dir()
+    });
+    assert_eq!(kinds.count(), 1);
+    s.unmount();
+    nix::mount::umount2(&dead, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
