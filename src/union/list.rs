@@ -26,12 +26,29 @@ use super::node::{Node, read};
 use super::state::Union;
 use super::{Errno, Res};
 
-/// Bits of a place, and of the place where the listing ends, in a cookie. Its sign bit stays clear: it is a position of lseek(2).
-const PLACE_BITS: u32 = 31;
-const PLACE_MAX: u64 = (1 << PLACE_BITS) - 1;
-/// Set in a cookie that holds nothing but a place, and that a large one. A directory that was changed a thousand million times keeps its
-/// listings, without the end.
-const ENDLESS: u64 = 1 << 62;
+/// How positions are kept in cookies: how many bits there are for a place, and as many for the place where the listing ends. A sign bit stays
+/// clear: cookies are positions of lseek(2).
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    place_bits: u32,
+}
+
+/// As a rule.
+const WIDE: Form = Form { place_bits: 31 };
+/// For programs that have 31 bits for all.
+const NARROW: Form = Form { place_bits: 15 };
+
+impl Form {
+    fn place_max(self) -> u64 {
+        (1 << self.place_bits) - 1
+    }
+
+    /// From here on a cookie holds nothing but a place. A directory that was changed a thousand million times, or of the narrow ones some ten
+    /// thousand, keeps its listings, without the end.
+    fn endless(self) -> u64 {
+        1 << (2 * self.place_bits)
+    }
+}
 
 /// Where a listing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,18 +61,22 @@ struct Position {
 
 impl Position {
     /// Of a listing that begins at 0 while `newest` is the last place that was given away.
-    fn from_cookie(cookie: u64, newest: u64) -> Position {
+    fn from_cookie(cookie: u64, newest: u64, form: Form) -> Position {
         if cookie == 0 {
             Position { place: 0, end: newest }
-        } else if cookie & ENDLESS != 0 {
-            Position { place: cookie & !ENDLESS, end: u64::MAX }
+        } else if cookie >= form.endless() {
+            Position { place: cookie - form.endless(), end: u64::MAX }
         } else {
-            Position { place: cookie >> PLACE_BITS, end: cookie & PLACE_MAX }
+            Position { place: cookie >> form.place_bits, end: cookie & form.place_max() }
         }
     }
 
-    fn cookie(self) -> u64 {
-        if self.end > PLACE_MAX { ENDLESS | self.place } else { self.place << PLACE_BITS | self.end }
+    fn cookie(self, form: Form) -> u64 {
+        if self.end > form.place_max() {
+            form.endless().saturating_add(self.place)
+        } else {
+            self.place << form.place_bits | self.end
+        }
     }
 }
 
@@ -135,8 +156,9 @@ impl Union {
         let parent = inode.name().map_or(inode.ino, |(parent, _)| parent.ino);
         let index = self.read_index(inode)?;
         let newest = index.newest().saturating_add(DOT_DOT);
-        let at = Position::from_cookie(cookie, newest);
-        let cookie = |place| Position { place, ..at }.cookie();
+        let form = if self.options.inode32 { NARROW } else { WIDE };
+        let at = Position::from_cookie(cookie, newest, form);
+        let cookie = |place| Position { place, ..at }.cookie(form);
         let mut nothing = true;
         let mut take = |listed: &Listed<'_>, entry: Option<&Entry>| {
             let room = take(listed, entry);
@@ -211,16 +233,21 @@ mod tests {
 
     #[test]
     fn a_cookie_holds_place_and_end_and_is_a_position_of_lseek() {
-        for end in [2, 1000, PLACE_MAX] {
-            for place in [1, 2, 77, PLACE_MAX] {
-                let position = Position { place, end };
-                assert!(i64::try_from(position.cookie()).is_ok_and(|cookie| cookie > 0));
-                assert_eq!(Position::from_cookie(position.cookie(), 5), position);
+        for (form, most) in [(WIDE, i64::MAX as u64), (NARROW, i32::MAX as u64)] {
+            let max = form.place_max();
+            for end in [2, 1000, max] {
+                for place in [1, 2, 77, max] {
+                    let position = Position { place, end };
+                    assert!((1..form.endless()).contains(&position.cookie(form)));
+                    assert_eq!(Position::from_cookie(position.cookie(form), 5, form), position);
+                }
+            }
+            assert_eq!(Position::from_cookie(0, 5, form), Position { place: 0, end: 5 });
+            for more in [9, form.endless() - max - 1] {
+                let large = Position { place: max + more, end: max + 10 };
+                assert!((form.endless()..=most).contains(&large.cookie(form)));
+                assert_eq!(Position::from_cookie(large.cookie(form), 5, form), Position { end: u64::MAX, ..large });
             }
         }
-        assert_eq!(Position::from_cookie(0, 5), Position { place: 0, end: 5 });
-        let large = Position { place: PLACE_MAX + 9, end: PLACE_MAX + 10 };
-        assert!(i64::try_from(large.cookie()).is_ok());
-        assert_eq!(Position::from_cookie(large.cookie(), 5), Position { end: u64::MAX, ..large });
     }
 }

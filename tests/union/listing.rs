@@ -344,3 +344,33 @@ fn a_name_that_nobody_can_look_at_is_listed_all_the_same() {
     s.unmount();
     nix::mount::umount2(&dead, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
+
+#[test]
+fn positions_fit_into_31_bits_where_numbers_have_to() {
+    if !here("listing::positions_fit_into_31_bits_where_numbers_have_to") {
+        return;
+    }
+    let mut s = Stack::new(1);
+    for n in 0..300 {
+        write_all(&s.lower(0), &[(&*format!("d/{n}"), "")]);
+    }
+    s.mount("inode32");
+    let path = s.mnt().join("d");
+    // Until the directory has changed more often than two numbers in a position can tell.
+    for round in 0..2 {
+        let dir = open_dir(&path);
+        let all = read_on(dir.as_fd(), usize::MAX);
+        assert_eq!(all.len(), 302);
+        assert!(all.iter().all(|(_, behind)| *behind < 1 << 31), "{all:?}");
+        for pair in all.windows(2).rev() {
+            rustix::fs::seek(&dir, SeekFrom::Start(pair[0].1)).unwrap();
+            assert_eq!(read_on(dir.as_fd(), 1), pair[1..]);
+        }
+        for n in 0..if round == 0 { 20_000 } else { 0 } {
+            let name = |n: usize| path.join(format!("name-{}", n % 2));
+            if n == 0 { fs::write(name(0), "").unwrap() } else { fs::rename(name(n - 1), name(n)).unwrap() }
+        }
+        let _ = fs::remove_file(path.join("name-1"));
+    }
+    s.unmount();
+}
