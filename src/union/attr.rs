@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
 use super::copy_up::Data;
 use super::file::OpenFile;
 use super::layers::UPPER;
-use super::node::{Node, read};
+use super::node::{Inode, Node, Place, read};
 use super::privileges::Caller;
 use super::state::Union;
 use super::{Errno, Res};
@@ -29,7 +29,7 @@ const OMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
 impl Union {
     pub(super) fn getattr(&self, node: &Node) -> Res<Stat> {
         let place = read(&node.inode.place);
-        self.target_of_attributes(&node.inode, &place)?.stat()
+        self.target_of_attributes(&node.inode, &place)?.stat().map(|stat| linked(stat, &node.inode, &place))
     }
 
     /// Changes what is asked for.
@@ -74,7 +74,7 @@ impl Union {
             target.utimens(&times)?;
         }
         self.face_changed(node);
-        target.stat()
+        target.stat().map(|stat| linked(stat, inode, &place))
     }
 
     /// Of the file system that takes the writes.
@@ -89,4 +89,13 @@ impl Union {
         )?;
         rustix::fs::fstatvfs(root)
     }
+}
+
+/// The links of what lost its last name in the upper: its lower does not know. Of a file that has several there, it is not known which of them still
+/// show.
+fn linked(mut stat: Stat, inode: &Inode, place: &Place) -> Stat {
+    if place.orphan.is_some() && place.layer != UPPER && (inode.dir.is_some() || stat.st_nlink == 1) {
+        stat.st_nlink = 0;
+    }
+    stat
 }

@@ -177,7 +177,7 @@ impl Edge {
     /// What the mount shows of a file's attributes. A merged directory has one link: the real number would cost a look into all layers, and
     /// 1 means "unknown" to those who use it.
     fn presented(&self, node: &Node, mut stat: Stat) -> Stat {
-        if node.inode.is_merged() {
+        if node.inode.is_merged() && stat.st_nlink > 0 {
             stat.st_nlink = 1;
         }
         self.0.options.owners.show(stat)

@@ -32,8 +32,8 @@
 //! - `st_ino` does not change while the mount lasts (copy_up, rename). The next mount of the same layers shows the same ones, but for files
 //!   that were renamed, for the further names of a hard link, and for a file that was made at once where another one had been removed:
 //!   their numbers are those of their paths from then on.
-//! - `st_nlink` of a lower file counts its names in that layer, also those that are hidden or removed; from its copy_up on it counts the
-//!   names that the merged tree shows. All names stay one file throughout; a daemon that dies in the middle of a copy_up may leave
+//! - `st_nlink` of a lower file counts its names in that layer, also those that are hidden or removed, but for one that had a single name, which
+//!   is removed: that has none. From its copy_up on it counts the names that the merged tree shows. All names stay one file throughout; a daemon that dies in the middle of a copy_up may leave
 //!   some names with the copy and some with the lower file, of the same content.
 //! - A lower name of more than 251 bytes cannot be removed or renamed (ENAMETOOLONG): `.wh.` before it would not fit. It can be
 //!   written, since that needs no whiteout.

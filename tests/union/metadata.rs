@@ -280,3 +280,34 @@ fn file_system_figures_are_those_of_the_upper() {
         },
     );
 }
+
+#[test]
+fn what_is_removed_while_somebody_has_it_open_has_no_link() {
+    each_mode(
+        "metadata::what_is_removed_while_somebody_has_it_open_has_no_link",
+        2,
+        |s| {
+            write_all(&s.lower(0), &[("f", "content"), ("replaced", ""), ("d/", ""), ("merged/", "")]);
+            write_all(&s.lower(1), &[("merged/", "")]);
+            write_all(&s.upper(), &[("new", "")]);
+        },
+        |s| {
+            let mnt = s.mnt();
+            let open = ["f", "replaced", "d", "merged", "new"].map(|name| File::open(mnt.join(name)).unwrap());
+            let links = || open.each_ref().map(|file| file.metadata().unwrap().nlink());
+            assert_eq!(links()[..2], [1; 2]);
+            for file in ["f", "new"] {
+                fs::remove_file(mnt.join(file)).unwrap();
+            }
+            for dir in ["d", "merged"] {
+                fs::remove_dir(mnt.join(dir)).unwrap();
+            }
+            fs::write(mnt.join("other"), "").unwrap();
+            fs::rename(mnt.join("other"), mnt.join("replaced")).unwrap();
+            assert_eq!(links(), [0; 5]);
+            // Also behind a copy_up by the descriptor.
+            open[0].set_permissions(PermissionsExt::from_mode(0o600)).unwrap();
+            assert_eq!(links(), [0; 5]);
+        },
+    );
+}
