@@ -13,7 +13,7 @@ use super::state::Union;
 use super::{Errno, Res};
 
 /// What a setattr asks for.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) mode: Option<u32>,
     pub(super) uid: Option<u32>,
@@ -52,6 +52,14 @@ impl Union {
             };
             rustix::fs::ftruncate(&*file, size)?;
             self.take_set_id(node, &file, caller)?;
+        }
+        if *change == Change::default() && inode.dir.is_none() {
+            // chown(2) to -1 and -1, which takes set-id bits away. The kernel asks for no owner here: what others may not do is left undone.
+            let owner = self.options.owners.show(target.stat()?).st_uid;
+            if caller.is_root() || caller.uid == owner {
+                self.take_set_gid(&target, caller)?;
+                target.chown(None, None)?;
+            }
         }
         if change.uid.is_some() || change.gid.is_some() {
             if inode.dir.is_none() {

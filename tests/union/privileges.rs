@@ -344,3 +344,47 @@ fn a_write_takes_file_capabilities_away() {
         },
     );
 }
+
+#[test]
+fn a_chown_that_changes_nothing_takes_set_id_bits_away() {
+    const CALLERS: [&[&str]; 4] = [
+        &["--reuid", "1000", "--regid", "1000", "--groups", "2001"],
+        &["--reuid", "1000", "--regid", "1000", "--groups", "2000"],
+        &["--reuid", "1001", "--regid", "2000", "--clear-groups"],
+        &["--reuid", "0"],
+    ];
+    const BITS: [u32; 7] = [0o6755, 0o4755, 0o2755, 0o2644, 0o6644, 0o4644, 0o644];
+    each_mode(
+        "privileges::a_chown_that_changes_nothing_takes_set_id_bits_away",
+        1,
+        |s| {
+            for bits in BITS {
+                write_all(&s.lower(0), &[(&format!("f-{bits:o}"), "content")]);
+            }
+        },
+        |s| {
+            if !real_root() {
+                eprintln!("skipped: other owners need root");
+                return;
+            }
+            let below = s.mnt().with_file_name("below");
+            fs::create_dir(&below).unwrap();
+            for caller in CALLERS {
+                let [seen, expected] = [s.mnt(), below.clone()].map(|dir| {
+                    let paths = BITS.map(|bits| (dir.join(format!("f-{bits:o}")), bits));
+                    for (path, bits) in &paths {
+                        OpenOptions::new().append(true).create(true).open(path).unwrap();
+                        std::os::unix::fs::chown(path, Some(1000), Some(2000)).unwrap();
+                        fs::set_permissions(path, fs::Permissions::from_mode(*bits)).unwrap();
+                    }
+                    // Some of them are refused.
+                    let chown = ["perl", "-e", "chown(-1, -1, $_) for glob('f-*')"];
+                    let command = Command::new("setpriv").args(caller).args(chown).current_dir(&dir).status();
+                    assert!(command.unwrap().success());
+                    paths.map(|(path, _)| format!("{:o}", mode(&path)))
+                });
+                assert_eq!(seen, expected, "{caller:?}");
+            }
+        },
+    );
+}
