@@ -32,6 +32,8 @@ mod privileges;
 mod reference;
 #[path = "union/rename.rs"]
 mod rename;
+#[path = "union/shortage.rs"]
+mod shortage;
 #[path = "union/special.rs"]
 mod special;
 #[path = "union/whiteout.rs"]

@@ -193,17 +193,20 @@ fn copy_through_buffer(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end
 }
 
 /// Writes all of `data` at `offset`.
-pub(super) fn write_all(to: BorrowedFd<'_>, mut data: &[u8], mut offset: u64) -> Res<()> {
-    while !data.is_empty() {
-        match rustix::io::pwrite(to, data, offset) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => {
-                data = data.get(written..).unwrap_or_default();
-                offset += written as u64;
-            }
+fn write_all(to: BorrowedFd<'_>, data: &[u8], offset: u64) -> Res<()> {
+    write_up_to_an_error(to, data, offset).1
+}
+
+/// As [`write_all`], and says how much was written.
+pub(super) fn write_up_to_an_error(to: BorrowedFd<'_>, data: &[u8], offset: u64) -> (usize, Res<()>) {
+    let mut done = 0;
+    while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+        match rustix::io::pwrite(to, rest, offset + done as u64) {
+            Ok(0) => return (done, Err(Errno::IO)),
+            Ok(written) => done += written,
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return (done, Err(errno)),
         }
     }
-    Ok(())
+    (done, Ok(()))
 }

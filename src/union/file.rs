@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
-use super::copy_data::write_all;
+use super::copy_data::write_up_to_an_error;
 use super::copy_up::{Data, open_quietly};
 use super::layers::UPPER;
 use super::node::{Inode, Node, lock, read, write};
@@ -268,12 +268,19 @@ impl Union {
         Ok(done)
     }
 
-    /// Writes at `offset`; `kill` is who writes, if that takes set-id bits away.
-    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: Option<Caller>) -> Res<()> {
+    /// Writes at `offset` and returns how much, which is less than all of it where there is no more space; `kill` is who writes, if that takes set-id
+    /// bits away.
+    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: Option<Caller>) -> Res<usize> {
         let open = self.handle(id)?;
         let file = self.file(&open)?;
-        write_all(file.as_fd(), data, offset)?;
-        kill.map_or(Ok(()), |caller| self.take_set_id_bits(&open.node, &file, caller))
+        let (written, done) = write_up_to_an_error(file.as_fd(), data, offset);
+        if written == 0 {
+            done?;
+        }
+        if let Some(caller) = kill {
+            self.take_set_id_bits(&open.node, &file, caller)?;
+        }
+        Ok(written)
     }
 
     /// What there is to write back is in the upper, also where this open goes on reading the lower's data.

@@ -459,7 +459,7 @@ impl fuser::Filesystem for Edge {
         let _away = self.0.crew.away();
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then(|| caller(req));
         match self.0.write(fh.0, data, offset, kill) {
-            Ok(()) => reply.written(data.len() as u32),
+            Ok(written) => reply.written(written as u32),
             Err(errno) => reply.error(code(errno)),
         }
     }
