@@ -166,14 +166,11 @@ impl Union {
         replaced: Option<(&Arc<Inode>, OwnedFd)>,
     ) -> Res<()> {
         let directory = moved.dir.is_some();
-        if let Some((replaced, _)) = &replaced
-            && directory
-            && new.in_upper
-            && old.in_lower
-        {
-            // For a moment it has the old name, where after a crash it must not show what lies below that.
-            mark_opaque(self.dir_fd(replaced, UPPER)?.as_fd())?;
-        }
+        // Found before the locks are taken.
+        let to_mark = match &replaced {
+            Some((replaced, _)) if directory && new.in_upper && old.in_lower => Some(self.dir_fd(replaced, UPPER)?),
+            _ => None,
+        };
         // Nobody may use the name of a directory for the way to its content meanwhile, or the name of a file for the file: not of the one
         // that is replaced either, since its name leads to the other one at once.
         let (mut first, mut second) = match &replaced {
@@ -182,18 +179,24 @@ impl Union {
             None => (write(&moved.place), None),
         };
         let _tree = directory.then(|| write(&self.tree));
-        if directory && new.in_upper {
-            // The directory that is replaced may hold whiteouts: it changes places, so that it is there until the other one is.
-            let exchange =
-                || rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE);
-            exchange()?;
-            if let Err(errno) = self.remove_upper_dir(source.fd.as_fd(), source.name) {
-                // The error that matters is the first one.
-                let _ = exchange();
-                return Err(errno);
+        match rustix::fs::renameat(&*source.fd, source.name, &*target.fd, target.name) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) if directory && new.in_upper => {
+                // The directory that is replaced holds whiteouts: it changes places, so that it is there until the other one is. For a moment it
+                // has the old name, where after a crash it must not show what lies below that.
+                if let Some(dir) = to_mark {
+                    mark_opaque(dir.as_fd())?;
+                }
+                let exchange = || {
+                    rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)
+                };
+                exchange()?;
+                if let Err(errno) = self.remove_upper_dir(source.fd.as_fd(), source.name) {
+                    // The error that matters is the first one.
+                    let _ = exchange();
+                    return Err(errno);
+                }
             }
-        } else {
-            rustix::fs::renameat(&*source.fd, source.name, &*target.fd, target.name)?;
+            other => other?,
         }
         moved.add_name(&target.parent, target.name);
         moved.remove_name(&source.parent, source.name);

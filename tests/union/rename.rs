@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::fixture::{each_mode, errno, names, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, text, write_all};
 
 fn rename2(from: &Path, to: &Path, flags: RenameFlags) -> i32 {
     renameat_with(CWD, from, CWD, to, flags).map_or_else(|errno| errno.raw_os_error(), |()| 0)
@@ -192,4 +193,52 @@ fn a_directory_that_cannot_be_replaced_stays_and_so_does_the_other() {
             assert!(!new.exists());
         },
     );
+}
+
+/// A crash between two steps would leave the directory that is replaced under the name of the other; and not every file system can exchange two.
+#[test]
+fn a_directory_takes_the_place_of_an_empty_one_in_one_step() {
+    if !here("rename::a_directory_takes_the_place_of_an_empty_one_in_one_step") {
+        return;
+    }
+    // A filter that says EINVAL to RENAME_EXCHANGE.
+    let script = r#"
+import ctypes, os, platform, struct, sys
+number = {"x86_64": 316, "aarch64": 276}.get(platform.machine())
+if number is None:
+    sys.exit(77)
+# Load the number; if it is renameat2's, load the flags; if they have RENAME_EXCHANGE, answer EINVAL.
+program = [(0x20, 0, 0, 0), (0x15, 0, 3, number), (0x20, 0, 0, 48), (0x45, 0, 1, 2), (6, 0, 0, 0x50000 | 22), (6, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+filter = ctypes.create_string_buffer(struct.pack("HP", len(program), ctypes.addressof(code)))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, filter, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+    let s = Stack::new(1);
+    write_all(&s.lower(0), &[("removed/f", ""), ("lower/", "")]);
+    write_all(&s.upper(), &[("from/data", "moved"), ("to/", "")]);
+    let words = format!("lowerdir={},upperdir={}", s.lower(0).display(), s.upper().display());
+    let program = [env!("CARGO_BIN_EXE_fuse-union"), "-o", &words, "union"];
+    match Command::new("python3").args(["-c", script]).args(program).arg(s.mnt()).status() {
+        Ok(status) if status.success() => {}
+        Ok(status) if status.code() == Some(77) => {
+            return eprintln!("skipped: the numbers of another architecture");
+        }
+        Ok(status) => panic!("{status}"),
+        Err(error) => return eprintln!("skipped: the filter needs python3: {error}"),
+    }
+    let mnt = s.mnt();
+    let moved = std::panic::catch_unwind(|| {
+        fs::rename(mnt.join("from"), mnt.join("to")).unwrap();
+        // Onto one that is opaque by now, and back over one that has something below.
+        fs::remove_file(mnt.join("removed/f")).unwrap();
+        fs::remove_dir(mnt.join("removed")).unwrap();
+        fs::rename(mnt.join("to"), mnt.join("removed")).unwrap();
+        fs::rename(mnt.join("removed"), mnt.join("lower")).unwrap();
+        assert_eq!(text(mnt.join("lower/data")), "moved");
+        assert_eq!(names(&mnt), ["lower"]);
+    });
+    nix::mount::umount2(&mnt, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    moved.unwrap();
 }
