@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags, Stat, StatVfs, Timespec, Timestamps};
 use super::copy_up::Data;
 use super::file::OpenFile;
 use super::layers::UPPER;
-use super::node::{Inode, Node, Place, read};
+use super::node::{Inode, Node, Place, lock, read};
 use super::privileges::Caller;
 use super::state::Union;
 use super::{Errno, Res};
@@ -79,6 +79,8 @@ impl Union {
                 last_access: change.atime.unwrap_or(OMIT),
                 last_modification: change.mtime.unwrap_or(OMIT),
             };
+            // A copy_up in a directory sets them to what they were.
+            let _alone = inode.dir.as_ref().map(|state| lock(&state.times));
             target.utimens(&times)?;
         }
         self.face_changed(node);

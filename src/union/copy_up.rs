@@ -211,7 +211,7 @@ impl Union {
         }
         let entry = index.get_mut(name).ok_or(Errno::STALE)?;
         let dir = self.dir_fd(parent, UPPER)?;
-        keeping_times(dir, |dir| fresh.name(self.layers.scratch()?, dir, name))?;
+        keeping_times(parent, dir, |dir| fresh.name(self.layers.scratch()?, dir, name))?;
         entry.upper = Some(inode.kind);
         // Also where the index was read after the look-up.
         entry.set_ino(inode.ino);
@@ -354,7 +354,13 @@ fn matters_everywhere(name: &OsStr) -> bool {
 }
 
 /// Changes a directory of the upper such that nobody can see it: it keeps its times.
-pub(super) fn keeping_times(dir: Arc<OwnedFd>, change: impl FnOnce(BorrowedFd<'_>) -> Res<()>) -> Res<()> {
+pub(super) fn keeping_times(
+    inode: &Inode,
+    dir: Arc<OwnedFd>,
+    change: impl FnOnce(BorrowedFd<'_>) -> Res<()>,
+) -> Res<()> {
+    // What somebody sets meanwhile must not be overwritten.
+    let _alone = inode.dir.as_ref().map(|state| lock(&state.times));
     let before = rustix::fs::statat(&*dir, ".", AtFlags::SYMLINK_NOFOLLOW)?;
     change(dir.as_fd())?;
     // A failure here costs no more than a newer mtime.

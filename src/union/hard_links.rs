@@ -104,7 +104,7 @@ impl Union {
         let mut index = self.write_index(parent)?;
         let Some(entry) = index.get_mut(name).filter(|entry| entry.layer() == Some(layer)) else { return Ok(false) };
         let dir = self.dir_fd(parent, UPPER)?;
-        keeping_times(dir, |dir| fresh.link(self.layers.scratch()?, dir, name))?;
+        keeping_times(parent, dir, |dir| fresh.link(self.layers.scratch()?, dir, name))?;
         entry.upper = Some(inode.kind);
         // Also where nobody has looked the name up yet.
         entry.set_ino(inode.ino);

@@ -78,6 +78,8 @@ pub(super) struct DirState {
     pub(super) names_left: OnceLock<AtomicU32>,
     /// Cached descriptors (O_PATH, or open for reading) of this directory in its layers, in the order of the layers' numbers.
     pub(super) fds: Mutex<Vec<(Layer, Arc<OwnedFd>)>>,
+    /// Held by who sets the times of the directory in the upper.
+    pub(super) times: Mutex<()>,
 }
 
 /// Descriptors that directories keep, in the whole process: the limit of open files is the process's too.
@@ -126,6 +128,7 @@ impl Inode {
             index: RwLock::new(None),
             names_left: OnceLock::new(),
             fds: Mutex::new(Vec::new()),
+            times: Mutex::new(()),
         };
         Inode { dir: Some(dir), ..Inode::file(ino, FileType::Directory, layer, name) }
     }

@@ -4,11 +4,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Barrier;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Timespec, Timestamps, XattrFlags, lgetxattr, lsetxattr};
 
-use crate::fixture::{each_mode, errno, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, real_root, text, write_all};
 
 /// A POSIX ACL as the kernel stores it (include/uapi/linux/posix_acl_xattr.h): version 2, then tag, permissions, id.
 fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
@@ -310,4 +311,41 @@ fn what_is_removed_while_somebody_has_it_open_has_no_link() {
             assert_eq!(links(), [0; 5]);
         },
     );
+}
+
+#[test]
+fn times_of_a_directory_that_are_set_while_a_file_in_it_is_copied_up_stay() {
+    const FILES: usize = 3000;
+    if !here("metadata::times_of_a_directory_that_are_set_while_a_file_in_it_is_copied_up_stay") {
+        return;
+    }
+    // Once: no file is opened here, so that both modes are one.
+    let mut s = Stack::new(1);
+    let path = |n: usize| format!("d/f{n}");
+    for n in 0..FILES {
+        write_all(&s.lower(0), &[(&*path(n), "")]);
+    }
+    s.mount("");
+    let [dir, below] = [s.mnt(), s.upper()].map(|root| root.join("d"));
+    let both = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..FILES {
+                both.wait();
+                fs::set_permissions(s.mnt().join(path(n)), PermissionsExt::from_mode(0o600)).unwrap();
+                both.wait();
+            }
+        });
+        let lost = (0..FILES).filter(|n| {
+            both.wait();
+            // At another moment of the copy_up each time.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(*n as u64 % 100) {}
+            set_times(&dir, *n as i64, 0);
+            both.wait();
+            fs::metadata(&below).unwrap().mtime() != *n as i64
+        });
+        assert_eq!(lost.count(), 0);
+    });
+    s.unmount();
 }
