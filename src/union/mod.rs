@@ -52,6 +52,7 @@
 //!   that runs.
 //! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
 //! - A daemon without privileges shows no name in a directory that it may search but not read, if several layers have it.
+//! - FUSE has no request for FICLONE and FIDEDUPERANGE, the fallocate(2) modes that shift data (collapse, insert), or the time of birth in statx(2).
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
