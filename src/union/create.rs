@@ -64,6 +64,7 @@ impl Union {
 
     /// Makes a regular file and opens it.
     pub(super) fn create(&self, parent: u64, name: &OsStr, maker: Maker, flags: OFlags) -> Res<(Found, Opened)> {
+        self.room_for_an_open(maker.caller)?;
         let (found, file) = match self.make_with(parent, name, maker, New::File) {
             Ok(made) => made,
             // The kernel holds the directory while it looks up and creates, so that it knows every name that is made through the mount: somebody

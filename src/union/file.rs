@@ -59,6 +59,7 @@ impl Union {
         let writable = may_write(flags);
         let mut fresh = None;
         if writable || truncate {
+            self.room_for_an_open(caller)?;
             // Who may only read may be refused below, and then nothing may be lost.
             let data = if truncate && writable { Data::None } else { Data::Whole };
             fresh = self.copy_up_open(inode, data)?;
@@ -90,10 +91,16 @@ impl Union {
                 Err(Errno::ACCESS) => target()?.open(OFlags::WRONLY | OFlags::NONBLOCK)?,
                 other => other?,
             }),
-            (None, true, false) => Arc::new(target()?.open(OFlags::RDONLY | OFlags::NONBLOCK)?),
+            (None, true, false) => {
+                self.room_for_an_open(caller)?;
+                Arc::new(target()?.open(OFlags::RDONLY | OFlags::NONBLOCK)?)
+            }
             (None, false, _) => match io.lower_file() {
                 Some(file) => file,
-                None => Arc::new(open_quietly(&target()?)?),
+                None => {
+                    self.room_for_an_open(caller)?;
+                    Arc::new(open_quietly(&target()?)?)
+                }
             },
         };
         let writer = Writer::of(flags, caller, &file, &self.options.owners);
@@ -164,6 +171,7 @@ impl Union {
         writer: Option<Writer>,
     ) -> Opened {
         self.counters.opened(backing.is_some());
+        self.reserve.note(&*file);
         let writable = writer.is_some();
         if upper {
             node.inode.opened(&file, writable);

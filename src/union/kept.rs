@@ -44,7 +44,34 @@ impl Kept {
     }
 }
 
+/// How many are closed at once when descriptors are short.
+const AT_ONCE: usize = 64;
+
 impl Union {
+    /// Closes some of the files that are only kept. Whether there were any.
+    pub(super) fn close_kept(&self) -> bool {
+        let mut closed = 0;
+        for _ in 0..self.kept.count() {
+            let Some(id) = lock(&self.kept.nodes).pop_front() else { break };
+            let Some(node) = self.table.get(id) else { continue };
+            // The caller may hold the opens of another node, or of this one.
+            let Ok(mut io) = node.io.try_lock() else {
+                lock(&self.kept.nodes).push_back(id);
+                continue;
+            };
+            let unused = io.take_unused();
+            drop(io);
+            drop(node);
+            closed += usize::from(unused.is_some());
+            drop(unused);
+            self.table.collect(id);
+            if closed == AT_ONCE {
+                break;
+            }
+        }
+        closed > 0
+    }
+
     /// Takes back one open of a node. Whether it may have changed attributes of which the kernel has to be told.
     pub(super) fn release_io(&self, node: &Node, writable: bool) -> bool {
         let keep = self.kept.any() && !node.inode.is_upper();

@@ -15,6 +15,7 @@
 //! - `hard_links`: finds all names of a lower file, and gives them to its copy.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
+//!   `reserve`: descriptors that are left for others.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `owners`: maps of user and group ids, for user namespaces.
 //! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests; `more`: those that come when
@@ -88,6 +89,7 @@ mod privileges;
 mod refusal;
 mod remove;
 mod rename;
+mod reserve;
 mod serve;
 mod spare;
 mod state;

@@ -175,10 +175,14 @@ impl NodeIo {
         Released { tell, list }
     }
 
-    /// Gives away what is only kept: the node has left the list.
-    pub(super) fn take_unused(&mut self) -> impl Send + use<> {
+    /// Gives away what is only kept, if it is: the node has left the list.
+    pub(super) fn take_unused(&mut self) -> Option<impl Send + use<>> {
         self.listed = false;
-        if self.opens == 0 { (self.lower.take(), self.backing.take()) } else { (None, None) }
+        if self.opens > 0 {
+            return None;
+        }
+        let backing = self.backing.take();
+        self.lower.take().map(|lower| (lower, backing))
     }
 }
 

@@ -33,7 +33,11 @@ impl Union {
             return Err(Errno::ISDIR);
         }
         let mut place = write(&inode.place);
-        let last = open_path(self.dir_fd(&parent, layer)?.as_fd(), name)?;
+        // Where somebody has it open one descriptor is enough.
+        let last = match inode.open_file().filter(|_| in_upper) {
+            Some(file) => file,
+            None => Arc::new(open_path(self.dir_fd(&parent, layer)?.as_fd(), name)?),
+        };
         let dir = self.dir_fd(&parent, UPPER)?;
         if hides {
             make_whiteout(dir.as_fd(), name)?;
@@ -46,7 +50,7 @@ impl Union {
         }
         index.take(name, hides);
         if inode.remove_name(&parent, name) {
-            place.orphan = Some(Arc::new(last));
+            place.orphan = Some(last);
         }
         self.name_gone(inode.kind, layer, &stat);
         Ok(())

@@ -22,6 +22,7 @@ use super::layers::{self, Layer, Layers, UPPER};
 use super::node::{CACHED_FDS, Inode, Name, Node, Place, Table, lock, read, write};
 use super::numbers::{Numbers, ROOT};
 use super::refusal::PassthroughSwitch;
+use super::reserve::Reserve;
 use super::spare::Spare;
 use super::target::Target;
 use super::{Errno, Res, UnionConfig, UnionError, UnionOptions};
@@ -43,6 +44,7 @@ pub(super) struct Union {
     pub(super) handles: RwLock<FxHashMap<u64, Arc<OpenFile>>>,
     pub(super) next_handle: AtomicU64,
     pub(super) kept: Kept,
+    pub(super) reserve: Reserve,
     pub(super) passthrough: PassthroughSwitch,
     pub(super) counters: Counters,
     pub(super) crew: Arc<Crew>,
@@ -84,6 +86,7 @@ impl Union {
             handles: RwLock::new(FxHashMap::default()),
             next_handle: AtomicU64::new(1),
             kept: Kept::new(file_limit, config.options.ttl_seconds < UnionOptions::default().ttl_seconds),
+            reserve: Reserve::of_this_process(),
             passthrough: PassthroughSwitch::new(config.options.passthrough),
             counters: Counters::new(),
             crew: Arc::new(Crew::new(config.options.threads)),
@@ -211,7 +214,7 @@ impl Union {
     /// Keeps a descriptor of a directory for the next time. Past the limit, descriptors live only as long as their operation.
     pub(super) fn keep_fd(&self, inode: &Inode, layer: Layer, fd: &Arc<OwnedFd>) {
         let Some(dir) = &inode.dir else { return };
-        if CACHED_FDS.load(Ordering::Relaxed) < self.file_limit / 4 {
+        if CACHED_FDS.load(Ordering::Relaxed) < self.file_limit / 4 && self.reserve.spares(fd) {
             let mut fds = lock(&dir.fds);
             if let Err(place) = fds.binary_search_by_key(&layer, |(layer, _)| *layer) {
                 CACHED_FDS.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,96 @@
+//! Descriptors that are left for others.
+//!
+//! What all users of a mount have open takes descriptors of one process, this daemon. Whoever opened as many as it may have would keep everybody
+//! from so much as a listing. So some are left for what needs one for a moment, half of them for opens of root too; who opens a file then is
+//! answered with ENFILE, as where the whole system has too many. Before that, the files that are only kept are closed (see `kept`).
+//!
+//! Nobody counts as long as there are enough: the kernel gives the least number that is free, so that only opens whose number is high make the next
+//! ones look.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Resource, getrlimit};
+
+use super::privileges::Caller;
+use super::state::Union;
+use super::{Errno, Res};
+
+/// How many descriptors there are, and whether few are left.
+#[derive(Debug)]
+pub(super) struct Reserve {
+    limit: usize,
+    left: usize,
+    short: AtomicBool,
+}
+
+impl Reserve {
+    /// Of as many as this process may have open.
+    pub(super) fn of_this_process() -> Reserve {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        Reserve::new(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    fn new(limit: usize) -> Reserve {
+        // For requests under way. What threads and layers have is in use already.
+        let left = (limit / 8).min(1024);
+        Reserve { limit, left, short: AtomicBool::new(false) }
+    }
+
+    /// Whether a descriptor leaves those that are to be left.
+    pub(super) fn spares(&self, fd: impl AsFd) -> bool {
+        usize::try_from(fd.as_fd().as_raw_fd()).is_ok_and(|number| number < self.limit - self.left)
+    }
+
+    /// Notes the descriptor of a file that somebody has opened.
+    pub(super) fn note(&self, fd: impl AsFd) {
+        if !self.spares(fd) {
+            self.short.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Union {
+    /// ENFILE if the caller may not open one more file.
+    pub(super) fn room_for_an_open(&self, caller: Caller) -> Res<()> {
+        let reserve = &self.reserve;
+        if !reserve.short.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Numbers below may be free again.
+        let free = reserve.limit.saturating_sub(in_use());
+        if free > reserve.left {
+            reserve.short.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
+        let for_root = || caller.is_root() && free > reserve.left / 2;
+        if self.close_kept() || for_root() { Ok(()) } else { Err(Errno::NFILE) }
+    }
+}
+
+/// How many descriptors this process has.
+fn in_use() -> usize {
+    const OWN: &str = "/proc/self/fd";
+    // Linux 6.2 says it; before, the size is 0.
+    let said = std::fs::metadata(OWN).map_or(0, |folder| folder.len());
+    // Without /proc nobody is refused for it.
+    if said > 0 { said as usize } else { std::fs::read_dir(OWN).map_or(0, Iterator::count) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_the_limit_some_are_left_and_most_are_not() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let high = rustix::io::fcntl_dupfd_cloexec(&file, 230).unwrap();
+        for (limit, left) in [(64, 8), (256, 32), (1024, 128), (1 << 18, 1024)] {
+            let reserve = Reserve::new(limit);
+            assert_eq!(reserve.left, left);
+            assert_eq!(reserve.spares(&high), limit > 256, "{limit}");
+            reserve.note(&high);
+            assert_eq!(reserve.short.into_inner(), limit <= 256);
+        }
+    }
+}
