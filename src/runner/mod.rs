@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::medium;
 use crate::record::{
-    CaseRecord, FetchedMemory, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
+    CaseRecord, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
 };
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName, count};
@@ -39,9 +39,6 @@ const REPEATS_MAX: u32 = 2;
 const REPEATS_WITHOUT_FIGURE_MAX: u32 = 5;
 /// Of how many planned cases one may be repeated, at most: on a machine that is never quiet the others are marked and left at that.
 const REPEATED_SHARE: usize = 10;
-
-/// How often memory is fetched again during a run, behind a case that had to wait for it: it takes seconds.
-const FETCHES_MAX: u32 = 20;
 
 /// What a run is asked to do.
 #[derive(Debug)]
@@ -195,7 +192,6 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     summary.building = start.elapsed();
     let measuring = Instant::now();
     let mut repeats_left = plan.cases.len() / REPEATED_SHARE;
-    let mut fetches_left = FETCHES_MAX;
     let runs = Runs { request, stores: &stores, stacks: &stacks, instrument: setup.instrument.clone() };
     for (index, planned) in plan.cases.iter().enumerate() {
         progress.begin(index, plan.cases.len(), planned);
@@ -205,7 +201,6 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
             let begun = Instant::now();
             let CaseResult { outcome, conditions } = runs.case(index, planned, attempt)?;
             let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
-            let memory_behind = conditions.as_ref().and_then(|conditions| conditions.memory_ns_per_mib);
             // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
             let nothing = matches!(outcome, Outcome::Failed { .. });
             let more = if nothing {
@@ -230,11 +225,6 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
                 summary.count(&record);
                 progress.end(index + 1, plan.cases.len(), &record);
                 break;
-            }
-            let waited = |(ns, memory): (u64, FetchedMemory)| memory.is_away(ns);
-            if fetches_left > 0 && memory_behind.zip(setup.instrument.memory).is_some_and(waited) {
-                fetches_left -= 1;
-                setup.have_memory_again(plan.memory_bytes(), |bytes| progress.memory(bytes));
             }
             attempt += 1;
             repeats_left = repeats_left.saturating_sub(1);

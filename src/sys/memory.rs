@@ -21,8 +21,7 @@ pub struct Touched(Map);
 #[derive(Debug)]
 pub struct Pins {
     pages: usize,
-    /// Ends to read from, which nobody does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "they are there to be dropped"))]
+    /// Ends to read from, which nobody does: held for what is in them.
     pipes: Vec<OwnedFd>,
 }
 
@@ -43,24 +42,6 @@ impl Touched {
             unsafe { address.cast::<u8>().add(offset).write_volatile(1) };
         }
         Ok(touched)
-    }
-
-    /// Gives everything back but a page in each piece of memory of `every` bytes that any of it lies in, by physical address; of each so many
-    /// addresses where the kernel hides those (CAP_SYS_ADMIN shows them).
-    pub fn pin(self, every: usize) -> io::Result<Pins> {
-        let page = rustix::param::page_size();
-        let pages_a_piece = (every / page).max(1) as u64;
-        let mut pieces = HashSet::new();
-        let mut offsets = Vec::new();
-        let mut index = 0;
-        pagemap::for_each_frame(&self.0, |frame| {
-            if pieces.insert(frame.unwrap_or(index) / pages_a_piece) {
-                offsets.push(index as usize * page);
-            }
-            index += 1;
-        })?;
-        let pipes = offsets.chunks(PIPE_PAGES).map(|offsets| self.hold(offsets, page)).collect::<io::Result<_>>()?;
-        Ok(Pins { pages: offsets.len(), pipes })
     }
 
     /// A pipe that holds the pages at some offsets.
@@ -85,6 +66,36 @@ impl Touched {
 }
 
 impl Pins {
+    /// Gives everything back but a page in each piece of memory of `every` bytes that any of it lies in, by physical address; of each so many
+    /// addresses where the kernel hides those (CAP_SYS_ADMIN shows them). Where there can be no more pipes (/proc/sys/fs/pipe-user-pages-soft) the
+    /// rest goes without.
+    pub fn of(all: Vec<Touched>, every: usize) -> io::Result<Pins> {
+        let page = rustix::param::page_size();
+        let pages_a_piece = (every / page).max(1) as u64;
+        let mut pieces = HashSet::new();
+        let mut pins = Pins { pages: 0, pipes: Vec::new() };
+        for touched in all {
+            let first = touched.0.address as usize / page;
+            let mut offsets = Vec::new();
+            let mut index = 0;
+            pagemap::for_each_frame(&touched.0, |frame| {
+                if pieces.insert(frame.unwrap_or((first + index) as u64) / pages_a_piece) {
+                    offsets.push(index * page);
+                }
+                index += 1;
+            })?;
+            for offsets in offsets.chunks(PIPE_PAGES) {
+                match touched.hold(offsets, page) {
+                    Ok(pipe) => pins.pipes.push(pipe),
+                    Err(_) if pins.pages > 0 => return Ok(pins),
+                    Err(e) => return Err(e),
+                }
+                pins.pages += offsets.len();
+            }
+        }
+        Ok(pins)
+    }
+
     /// How many there are.
     pub fn pages(&self) -> usize {
         self.pages
@@ -123,7 +134,7 @@ mod tests {
         let touched = Touched::new(BYTES as usize).unwrap();
         let full = resident();
         assert!(full > before + BYTES / 2, "{before} then {full}");
-        let pins = touched.pin(EVERY).unwrap();
+        let pins = Pins::of(vec![touched], EVERY).unwrap();
         let thin = resident();
         assert!(thin < full - BYTES / 2, "{full} then {thin}");
         // It need not begin where a piece does, and may lie in many.
@@ -135,12 +146,12 @@ mod tests {
     #[test]
     fn pages_of_one_piece_are_pinned_once() {
         let page = rustix::param::page_size();
-        let touched = Touched::new(PIPE_PAGES * 2 * page).unwrap();
+        let touched = |pages: usize| Touched::new(pages * page).unwrap();
         // As large a piece as there is: all of it lies in one.
-        assert_eq!(touched.pin(1 << 50).unwrap().pages(), 1);
+        let pins = Pins::of(vec![touched(PIPE_PAGES * 2), touched(1)], 1 << 50).unwrap();
+        assert_eq!(pins.pages(), 1);
         // Each page for itself, in more than one pipe.
-        let touched = Touched::new((PIPE_PAGES * 2 + 1) * page).unwrap();
-        let pins = touched.pin(page).unwrap();
-        assert_eq!((pins.pages(), pins.pipes.len()), (PIPE_PAGES * 2 + 1, 3));
+        let pins = Pins::of(vec![touched(PIPE_PAGES * 2 + 1), touched(1)], page).unwrap();
+        assert_eq!((pins.pages(), pins.pipes.len()), (PIPE_PAGES * 2 + 2, 4));
     }
 }
