@@ -254,7 +254,7 @@ impl Progress for Display {
 
     fn memory(&self, bytes: u64) {
         let text = format!(
-            "memory: {} or more are written to first, so that no case waits for what the hypervisor has to fetch",
+            "memory: {} are written to first, so that no case waits for what the hypervisor has to fetch",
             human::bytes(bytes as f64)
         );
         match self.bar {

@@ -54,15 +54,15 @@ impl Setup {
         }
     }
 
-    /// Has so much memory at hand from now on, as far as there is any; `tell` is told how much is written to for that at least, which takes a while. A
+    /// Has so much memory at hand from now on, as far as there is any; `tell` is told how much is written to for that, which takes a while. A
     /// run without it is worth having, and its record says so.
     pub fn have_memory(&mut self, needed: u64, tell: impl FnOnce(u64)) {
         // What is cached now, somebody will drop (a cold case does): then it is free memory like any other, and had better be now. Who may
         // not drop it has no cold cases either.
         let _ = crate::sys::cache::drop_caches();
-        self.at_hand = memory::Amount::for_cases(needed).ok().and_then(|amount| {
-            tell(amount.least);
-            memory::fetch(amount).ok()
+        self.at_hand = memory::to_be_fetched(needed).ok().and_then(|bytes| {
+            tell(bytes);
+            memory::fetch(bytes).ok()
         });
         self.instrument.memory = self.at_hand.as_ref().map(|at_hand| at_hand.fetched);
     }

@@ -66,32 +66,29 @@ impl Touched {
 }
 
 impl Pins {
-    /// Gives everything back but a page in each piece of memory of `every` bytes that any of it lies in, by physical address; of each so many
-    /// addresses where the kernel hides those (CAP_SYS_ADMIN shows them). Where there can be no more pipes (/proc/sys/fs/pipe-user-pages-soft) the
-    /// rest goes without.
-    pub fn of(all: Vec<Touched>, every: usize) -> io::Result<Pins> {
+    /// A page in each piece of memory of `every` bytes that any of what was written to lies in, by physical address; of each so many addresses
+    /// where the kernel hides those (CAP_SYS_ADMIN shows them). Where there can be no more pipes (/proc/sys/fs/pipe-user-pages-soft) the rest goes
+    /// without.
+    pub fn of(touched: &Touched, every: usize) -> io::Result<Pins> {
         let page = rustix::param::page_size();
         let pages_a_piece = (every / page).max(1) as u64;
         let mut pieces = HashSet::new();
-        let mut pins = Pins { pages: 0, pipes: Vec::new() };
-        for touched in all {
-            let first = touched.0.address as usize / page;
-            let mut offsets = Vec::new();
-            let mut index = 0;
-            pagemap::for_each_frame(&touched.0, |frame| {
-                if pieces.insert(frame.unwrap_or((first + index) as u64) / pages_a_piece) {
-                    offsets.push(index * page);
-                }
-                index += 1;
-            })?;
-            for offsets in offsets.chunks(PIPE_PAGES) {
-                match touched.hold(offsets, page) {
-                    Ok(pipe) => pins.pipes.push(pipe),
-                    Err(_) if pins.pages > 0 => return Ok(pins),
-                    Err(e) => return Err(e),
-                }
-                pins.pages += offsets.len();
+        let mut offsets = Vec::new();
+        let mut index = 0;
+        pagemap::for_each_frame(&touched.0, |frame| {
+            if pieces.insert(frame.unwrap_or(index) / pages_a_piece) {
+                offsets.push(index as usize * page);
             }
+            index += 1;
+        })?;
+        let mut pins = Pins { pages: 0, pipes: Vec::new() };
+        for offsets in offsets.chunks(PIPE_PAGES) {
+            match touched.hold(offsets, page) {
+                Ok(pipe) => pins.pipes.push(pipe),
+                Err(_) if pins.pages > 0 => break,
+                Err(e) => return Err(e),
+            }
+            pins.pages += offsets.len();
         }
         Ok(pins)
     }
@@ -134,7 +131,8 @@ mod tests {
         let touched = Touched::new(BYTES as usize).unwrap();
         let full = resident();
         assert!(full > before + BYTES / 2, "{before} then {full}");
-        let pins = Pins::of(vec![touched], EVERY).unwrap();
+        let pins = Pins::of(&touched, EVERY).unwrap();
+        drop(touched);
         let thin = resident();
         assert!(thin < full - BYTES / 2, "{full} then {thin}");
         // It need not begin where a piece does, and may lie in many.
@@ -148,10 +146,9 @@ mod tests {
         let page = rustix::param::page_size();
         let touched = |pages: usize| Touched::new(pages * page).unwrap();
         // As large a piece as there is: all of it lies in one.
-        let pins = Pins::of(vec![touched(PIPE_PAGES * 2), touched(1)], 1 << 50).unwrap();
-        assert_eq!(pins.pages(), 1);
+        assert_eq!(Pins::of(&touched(PIPE_PAGES * 2), 1 << 50).unwrap().pages(), 1);
         // Each page for itself, in more than one pipe.
-        let pins = Pins::of(vec![touched(PIPE_PAGES * 2 + 1), touched(1)], page).unwrap();
-        assert_eq!((pins.pages(), pins.pipes.len()), (PIPE_PAGES * 2 + 2, 4));
+        let pins = Pins::of(&touched(PIPE_PAGES * 2 + 1), page).unwrap();
+        assert_eq!((pins.pages(), pins.pipes.len()), (PIPE_PAGES * 2 + 1, 3));
     }
 }
