@@ -338,7 +338,7 @@ fn processor_time_is_told_where_the_records_hold_it() {
     }
     let markdown = pages(&run).markdown;
     let row = markdown.lines().find(|line| line.starts_with("| What processor time do the first write")).unwrap();
-    assert!(row.contains("(4 KiB, 1 layer; caller and daemon, without kernel threads; × of bind)"), "{row}");
+    assert!(row.contains("(4 KiB, 1 layer; caller and daemon; × of bind)"), "{row}");
     assert!(row.contains("**More than on a volume, 3.00× to 6.00×.**"), "{row}");
     assert!(
         row.contains("**10.0 µs** |") && row.contains("**30.0 µs** 3.00×") && row.contains("**60.0 µs** 6.00×"),

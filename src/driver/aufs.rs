@@ -45,11 +45,6 @@ impl Driver for Aufs {
         BRANCHES_MAX - 1
     }
 
-    /// A copy_up is handed to a workqueue (its wkq.c).
-    fn uses_kernel_threads(&self) -> bool {
-        true
-    }
-
     fn check_options(&self, given: &[String]) -> Result<(), OptionError> {
         options::check(NAME, &[], given)
     }

@@ -53,10 +53,6 @@ pub trait Driver: Sync {
     fn layer_form(&self) -> LayerForm;
     /// The most layers that it stacks.
     fn depth_max(&self) -> u32;
-    /// Whether threads of the kernel do part of its work, so that time which belongs to no process of the case is not somebody else's.
-    fn uses_kernel_threads(&self) -> bool {
-        false
-    }
     /// Refuses options that it does not have, naming the nearest. Called before anything is mounted.
     fn check_options(&self, options: &[String]) -> Result<(), OptionError>;
     /// Its version, or why it is not here and how to get it.

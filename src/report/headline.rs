@@ -331,18 +331,19 @@ fn durable(results: &ResultSet, store: &str) -> Vec<Row> {
     view.small_and_large().into_iter().filter_map(row).collect()
 }
 
-/// What the first write and the next one take of processors, caller and daemon together: a volume takes some of it too. What a kernel thread does for
-/// them is on nobody's account.
+/// What the first write and the next one take of processors, caller and daemon together: a volume takes some of it too. Nothing is said of drivers
+/// whose copy_up is a kernel thread's.
 fn processor_time(results: &ResultSet, processors: &ProcessorTimes, store: &str, view: &View) -> Option<Row> {
     let (bind, depth, bytes) = (results.baseline()?, view.shallow(), view.small());
     let at = |driver| processors.at(view, store, driver, depth, bytes);
     let base = at(bind)?;
-    let figures = figures(view.drivers.clone(), |driver| {
+    let charged = |driver: &&str| !results.drivers.iter().any(|i| i.label == *driver && i.uses_kernel_threads());
+    let figures = figures(view.drivers.iter().copied().filter(charged).collect(), |driver| {
         let data = at(driver)?;
         Some((data, (driver != bind).then(|| compare(data, base)).flatten()))
     });
     let question = format!(
-        "What processor time do the first write and the next one take? ({}, {}; caller and daemon, without kernel threads; × of {bind})",
+        "What processor time do the first write and the next one take? ({}, {}; caller and daemon; × of {bind})",
         size(bytes),
         layers(depth)
     );

@@ -10,7 +10,7 @@ use super::meter::Meter;
 use super::steps;
 use crate::driver::{self, Driver, MountRequest};
 use crate::probe::{self, Container, ProbeError, Trial};
-use crate::record::{Conditions, FetchedMemory, Observation, Outcome, Privileges, metric};
+use crate::record::{Conditions, FetchedMemory, Observation, Outcome, Privileges, metric, uses_kernel_threads};
 use crate::stack::{FileFact, LayerForm, LayerStack, Selection, Targets};
 use crate::sys;
 use crate::workload::{CacheState, Case, ProbeName};
@@ -149,7 +149,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
 
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
-    let meter = Meter::begin(daemons, driver.uses_kernel_threads(), job.memory)
+    let meter = Meter::begin(daemons, uses_kernel_threads(&case.driver.driver), job.memory)
         .map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     let mut observations = probe.measure(&mut trial)?;
     let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
