@@ -12,7 +12,9 @@ mod tally;
 
 pub use conditions::{Clock, Conditions, FetchedMemory, Instrument};
 pub use guest::{Accelerator, Guest};
-pub use host::{Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo, Waits, uses_kernel_threads};
+pub use host::{
+    Capabilities, DriverInfo, Feature, Host, Medium, MediumClass, Privileges, StoreInfo, Waits, uses_kernel_threads,
+};
 pub use io::{DamagedLine, RecordError, Run, RunWriter, list_runs, run_key};
 pub use tally::Tally;
 
