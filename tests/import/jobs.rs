@@ -116,7 +116,7 @@ fn copies_of_an_image_that_have_no_room_are_refused_before_anything_runs() {
     let output = bed.layerbench(&["run", "w.toml"]);
     // The job may copy everything, and pack it, beside the volume.
     let said = text(&output.stderr);
-    assert!(!output.status.success() && said.contains("needs 3145728 bytes"), "{said}");
+    assert!(!output.status.success() && said.contains("needs 3 MiB for"), "{said}");
     nix::mount::umount2(&bed.at("store"), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
