@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -99,14 +99,14 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     runner::on_signal(move |status| {
         let (store, turn) = signalled;
         // What is being mounted is mounted to its end and unmounted again; after that, nothing is begun any more.
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = take(&turn);
         let left = store.remove_all_scratch().err().map(|e| format!("; {e}")).unwrap_or_default();
         eprintln!("interrupted: nothing is found{left}");
         std::process::exit(status)
     })?;
     let found = find_all(&host, &scratch, &turn);
     // Whatever was found, nothing stays.
-    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = take(&turn);
     store.remove_all_scratch()?;
     let limits = found?;
     let findings =
@@ -117,10 +117,15 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     super::print(&describe(&findings)?)
 }
 
+/// The turn, which guards nothing that a panic could leave half done.
+fn take(turn: &Mutex<()>) -> MutexGuard<'_, ()> {
+    turn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Tries every way. Each step, after which nothing is mounted, has the turn.
 fn find_all(host: &Host, scratch: &Path, turn: &Mutex<()>) -> anyhow::Result<Vec<Limit>> {
     let layers = {
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = take(turn);
         make_layers(scratch)?
     };
     let layerbench = std::env::current_exe()?;
@@ -130,7 +135,7 @@ fn find_all(host: &Host, scratch: &Path, turn: &Mutex<()>) -> anyhow::Result<Vec
         let outcome = match way.driver.availability(host) {
             Feature::Missing { reason, remedy } => Outcome::Skipped { reason, remedy },
             Feature::Available { .. } => bisect(MOST, |depth| {
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+                let _turn = take(turn);
                 attempts += 1;
                 let folder = scratch.join(format!("m{attempts}"));
                 let layers = layers.get(..depth as usize).unwrap_or(&layers);

@@ -52,27 +52,37 @@ fn drivers() -> Vec<(String, String)> {
         .collect()
 }
 
-fn workloads(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let entries = std::fs::read_dir(folder).map_err(|e| {
-        super::bad_input(format!("list workloads in {}: {e}; say where with --workloads", folder.display()))
-    })?;
-    let mut rows = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
+/// The workloads of a folder, by name.
+pub(super) fn workload_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(here)? {
+        let path = folder.join(entry?.file_name());
         if path.extension().is_some_and(|extension| extension == "toml") {
-            let about = match workload::load(&path, Scale::Real, &Registry) {
-                Ok(workload) => workload.title,
-                Err(e) => format!("cannot be used: {e}"),
-            };
-            rows.push((path.display().to_string(), about));
+            found.push(path);
         }
     }
+    found.sort();
+    Ok(found)
+}
+
+fn workloads(folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let files = workload_files(folder).map_err(|e| {
+        super::bad_input(format!("list workloads in {}: {e}; say where with --workloads", folder.display()))
+    })?;
+    let row = |path: PathBuf| {
+        let about = match workload::load(&path, Scale::Real, &Registry) {
+            Ok(workload) => workload.title,
+            Err(e) => format!("cannot be used: {e}"),
+        };
+        (path.display().to_string(), about)
+    };
+    let rows: Vec<_> = files.into_iter().map(row).collect();
     if rows.is_empty() {
         return Err(super::bad_input(format!(
             "{}: no workloads, which are files named *.toml; say where with --workloads",
             folder.display()
         )));
     }
-    rows.sort();
     Ok(rows)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::list::workload_files;
 use crate::analysis::human;
 use crate::driver::Registry;
 use crate::record::{CaseRecord, Outcome};
@@ -57,7 +58,7 @@ fn instead_of(path: &Path, error: &WorkloadError) -> Option<String> {
     let folder = path.parent().unwrap_or(Path::new(""));
     match errno.kind() {
         io::ErrorKind::IsADirectory => {
-            let first = workloads_in(path).into_iter().next();
+            let first = workload_files(path).unwrap_or_default().into_iter().next();
             return Some(match first {
                 Some(first) => format!(": name a workload in it, such as {}", first.display()),
                 None => ": name a workload, which is a file".to_owned(),
@@ -66,7 +67,10 @@ fn instead_of(path: &Path, error: &WorkloadError) -> Option<String> {
         io::ErrorKind::NotFound => {}
         _ => return None,
     }
-    let found: Vec<PathBuf> = [folder, Path::new(WORKLOADS)].into_iter().flat_map(workloads_in).collect();
+    let found: Vec<PathBuf> = [folder, Path::new(WORKLOADS)]
+        .into_iter()
+        .flat_map(|folder| workload_files(folder).unwrap_or_default())
+        .collect();
     let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let stems: Vec<String> = found.iter().map(|path| stem(path)).collect();
     let near = nearest(&stem(path), &stems.iter().map(String::as_str).collect::<Vec<_>>());
@@ -75,16 +79,6 @@ fn instead_of(path: &Path, error: &WorkloadError) -> Option<String> {
         None if found.is_empty() => None,
         None => Some("; `layerbench list workloads` lists those that are here".to_owned()),
     }
-}
-
-/// The workloads of a folder, by name; none where it cannot be listed.
-fn workloads_in(folder: &Path) -> Vec<PathBuf> {
-    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = std::fs::read_dir(here).into_iter().flatten().flatten();
-    let names = entries.map(|entry| folder.join(entry.file_name()));
-    let mut found: Vec<PathBuf> = names.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-    found.sort();
-    found
 }
 
 /// The command line, for the record.

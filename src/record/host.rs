@@ -222,11 +222,6 @@ impl DriverInfo {
             _ => Waits::WhenAsked,
         }
     }
-
-    /// As the function of this name.
-    pub fn uses_kernel_threads(&self) -> bool {
-        uses_kernel_threads(&self.driver)
-    }
 }
 
 /// Whether threads of the kernel do part of a driver's work: that time is on no process's account, and not somebody else's either. aufs hands a

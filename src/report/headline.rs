@@ -7,7 +7,7 @@ use super::stores::TITLE as STORES;
 use crate::analysis::{
     Comparison, Data, Difference, JobView, ONCE, Operation, PageView, ProcessorTimes, ResultSet, View, compare, human,
 };
-use crate::record::{Metric, Run, Waits, metric};
+use crate::record::{Metric, Run, Waits, metric, uses_kernel_threads};
 use crate::workload::{CacheState, ProbeName};
 
 /// A question, its answer, and what each driver gave.
@@ -337,7 +337,7 @@ fn processor_time(results: &ResultSet, processors: &ProcessorTimes, store: &str,
     let (bind, depth, bytes) = (results.baseline()?, view.shallow(), view.small());
     let at = |driver| processors.at(view, store, driver, depth, bytes);
     let base = at(bind)?;
-    let charged = |driver: &&str| !results.drivers.iter().any(|i| i.label == *driver && i.uses_kernel_threads());
+    let charged = |driver: &&str| !results.drivers.iter().any(|i| i.label == *driver && uses_kernel_threads(&i.driver));
     let figures = figures(view.drivers.iter().copied().filter(charged).collect(), |driver| {
         let data = at(driver)?;
         Some((data, (driver != bind).then(|| compare(data, base)).flatten()))

@@ -31,7 +31,8 @@ pub struct Case {
     pub block: u32,
 }
 
-/// Every case of a workload on every store, in the order of the axes. What two measures have in common is measured once.
+/// Every case of a workload on every store, in the order of the axes. What comes out twice is measured once: `middle` and `bottom` of a stack of one
+/// layer, or what two measures have in common.
 pub fn expand(workload: &Workload, stores: &[String]) -> Vec<Case> {
     let mut cases = Vec::new();
     let mut seen = HashSet::new();
@@ -96,9 +97,6 @@ fn points(measure: &Measure) -> Vec<Params> {
     axis(&mut points, &measure.xattrs, |p, xattrs| Some(Params { xattrs, ..p }));
     axis(&mut points, &measure.processes, |p, processes| Some(Params { processes, ..p }));
     axis(&mut points, &measure.job, |p, job| Some(Params { job: Some(job), ..p }));
-    // `middle` and `bottom` of a stack of one layer are the same point: measure it once.
-    let mut seen = HashSet::new();
-    points.retain(|point| seen.insert(*point));
     points
 }
 
