@@ -11,7 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fixture::{Stack, each_mode};
+use fixture::{MODES, Stack, each_of};
 
 /// Operations of one run, unless the environment says otherwise. A run of as many takes a few seconds.
 const OPERATIONS: u32 = 2000;
@@ -45,7 +45,7 @@ fn exercise(test: &str, seeds: std::ops::Range<u32>, config: &str) {
             fs::write(s.lower(0).join(file(seed)), vec![0xa5; LENGTH]).unwrap();
         }
     };
-    each_mode(test, 1, build, |s| {
+    each_of(&MODES, test, 1, build, |s| {
         let work = fixture::scratch();
         let toml = work.path().join("fsx.toml");
         fs::write(&toml, config).unwrap();

@@ -36,5 +36,7 @@ mod rename;
 mod shortage;
 #[path = "union/special.rs"]
 mod special;
+#[path = "union/unopened.rs"]
+mod unopened;
 #[path = "union/whiteout.rs"]
 mod whiteout;

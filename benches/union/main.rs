@@ -10,7 +10,7 @@
 //!
 //! Memory is at hand: a hypervisor that takes free memory away would otherwise fetch it in the middle of a copy.
 //!
-//! Requests come by /dev/fuse, but for the last questions: `io_uring`.
+//! Requests come by /dev/fuse, but for the last questions: `io_uring`. Before those come some questions once more, to a union with `opens=off`.
 //!
 //! Everything lies on a new ext4 in a file, so that no earlier use of a disk has a say, and nothing is removed before the end.
 //!
@@ -76,10 +76,13 @@ pub fn side(name: &'static str, driver: &str, options: &[&str]) -> Side {
 }
 
 /// Everything that a question needs.
+#[derive(Clone)]
 pub struct Bench {
     pub scale: Scale,
     pub union: Side,
     pub overlay: Side,
+    /// What is said behind each question of how the union serves, if it is not as it does by itself.
+    pub mode: &'static str,
     /// On a new ext4.
     pub scratch: PathBuf,
     words: Vec<String>,
@@ -88,7 +91,7 @@ pub struct Bench {
 impl Bench {
     /// Whether a question is asked.
     pub fn asks(&self, name: &str) -> bool {
-        self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
+        self.words.is_empty() || self.words.iter().any(|word| format!("{name}{}", self.mode).contains(word.as_str()))
     }
 }
 
@@ -125,6 +128,7 @@ fn main() {
         scale: if measure { Scale { turns: 9, divisor: 1 } } else { Scale { turns: 1, divisor: 32 } },
         union: side("fuse-union", "fuse-union", &[]),
         overlay: side("overlay2 volatile", "overlay2", &["volatile"]),
+        mode: "",
         scratch: disk.0.clone(),
         words: arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect(),
     };
@@ -149,5 +153,20 @@ fn main() {
     trees::mounting(&bench, &mut table);
     trees::unpacking(&bench, &mut table);
     trees::jobs(&bench, &mut table);
+    // Everything that has to do with open files, where nobody is asked at opens.
+    let own_pages = Bench {
+        union: side("fuse-union, opens=off", "fuse-union", &["opens=off"]),
+        mode: ", opens=off",
+        ..bench.clone()
+    };
+    table.mode = own_pages.mode;
+    store::first_writes(&own_pages, &mut table);
+    data::reads(&own_pages, &mut table);
+    data::writes(&own_pages, &mut table);
+    data::one_copy(&own_pages, &mut table);
+    data::opens(&own_pages, &mut table);
+    trees::unpacking(&own_pages, &mut table);
+    trees::jobs(&own_pages, &mut table);
+    table.mode = "";
     io_uring::against_the_device(&bench, &mut table, setup);
 }

@@ -12,15 +12,18 @@ pub enum Wanted {
 }
 
 /// The lines that have been printed.
-pub struct Table;
+pub struct Table {
+    /// What stands behind each question.
+    pub mode: &'static str,
+}
 
 /// Medians of the turns of one side, in one unit.
 pub type Turns = Vec<f64>;
 
 impl Table {
     pub fn new() -> Table {
-        println!("{:<56} {:>12} {:>12} {:>22}  wanted", "question", "ours", "theirs", "ratio (range)");
-        Table
+        println!("{:<66} {:>12} {:>12} {:>22}  wanted", "question", "ours", "theirs", "ratio (range)");
+        Table { mode: "" }
     }
 
     /// Prints the comparison of two sides, measured in turns.
@@ -30,14 +33,16 @@ impl Table {
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
         let range = format!("{ratio:.2} ({low:.2}-{high:.2})");
         let show = |turns: &Turns| format!("{:.1} {unit}", median(&mut turns.clone()));
-        println!("{question:<56} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
+        let question = format!("{question}{}", self.mode);
+        println!("{question:<66} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
     }
 
     /// Prints one figure.
     pub fn figure(&mut self, question: &str, unit: &str, turns: &Turns, wanted: Wanted) {
         let value = median(&mut turns.clone());
         println!(
-            "{question:<56} {:>12} {:>12} {:>22}  {}",
+            "{:<66} {:>12} {:>12} {:>22}  {}",
+            format!("{question}{}", self.mode),
             format!("{value:.1} {unit}"),
             "",
             "",
@@ -46,7 +51,7 @@ impl Table {
     }
 
     pub fn skipped(&mut self, question: &str, reason: &str) {
-        println!("{question:<56} skipped: {reason}");
+        println!("{:<66} skipped: {reason}", format!("{question}{}", self.mode));
     }
 }
 

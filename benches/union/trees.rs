@@ -248,9 +248,12 @@ pub fn shell(script: &str, at: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A git work tree with everything committed.
+/// A git work tree with everything committed, made when it is needed first.
 fn work_tree(at: &Path, files: u32) {
     const IN_A_FOLDER: u32 = 100;
+    if at.exists() {
+        return;
+    }
     for n in 0..files {
         let folder = at.join(format!("d{:03}", n / IN_A_FOLDER));
         if n % IN_A_FOLDER == 0 {
@@ -282,7 +285,6 @@ pub fn jobs(bench: &Bench, table: &mut Table) {
         return table.skipped(STATUS, "git is not installed");
     }
     let lower = bench.scratch.join("tree");
-    fs::create_dir_all(&lower).unwrap();
     work_tree(&lower, bench.scale.of(50_000));
     let lowers: [PathBuf; 1] = [lower.clone()];
     assert_eq!(bench.union.driver.layer_form(), LayerForm::Aufs);
@@ -334,6 +336,8 @@ pub fn unpacking(bench: &Bench, table: &mut Table) {
     }
     let files = bench.scale.of(2000);
     let (packed, lower) = (bench.scratch.join("packed"), bench.scratch.join("unpack-lower"));
+    // Of an earlier mode.
+    fs::remove_dir_all(&packed).ok();
     for n in 0..files {
         let folder = packed.join(format!("d{:02}", n / 50));
         fs::create_dir_all(&folder).unwrap();

@@ -42,7 +42,8 @@ impl Union {
     ) -> Res<Stat> {
         let inode = &node.inode;
         let data = if change.size == Some(0) { Data::None } else { Data::Whole };
-        let fresh = self.copy_up_open(inode, data)?;
+        let unopened = change.size.is_some() && self.leaves_out_opens();
+        let fresh = if unopened { Some(self.unopened(node, Some(data))?) } else { self.copy_up_open(inode, data)? };
         let place = read(&inode.place);
         let target = self.target_of_attributes(inode, &place)?;
         if let Some(size) = change.size {

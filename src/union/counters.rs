@@ -284,6 +284,8 @@ struct Lookups {
 
 #[derive(Debug, Serialize)]
 struct Opens {
+    /// Whether the kernel asks when somebody opens a file. If it does not, none are counted.
+    asked: bool,
     /// Files opened, or created and opened.
     all_count: u64,
     /// Those of them that the kernel reads and writes by itself.
@@ -350,7 +352,11 @@ impl Union {
                 missing_count: get(&c.missing),
                 listed_count: get(&c.listed),
             },
-            opens: Opens { all_count: get(&c.opens), passthrough_count: get(&c.passthrough_opens) },
+            opens: Opens {
+                asked: !self.leaves_out_opens(),
+                all_count: get(&c.opens),
+                passthrough_count: get(&c.passthrough_opens),
+            },
             copy_ups: CopyUps {
                 files_count: get(&c.copied_files),
                 directories_count: get(&c.copied_directories),

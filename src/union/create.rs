@@ -20,6 +20,7 @@ use super::passthrough::{Serve, Writer};
 use super::privileges::{Caller, SET_GID, SET_ID};
 use super::state::Union;
 use super::target::Target;
+use super::unopened::Unopened;
 use super::{Errno, Res};
 
 /// Who makes a file, and with which mode.
@@ -74,6 +75,10 @@ impl Union {
         };
         let file = file.ok_or(Errno::IO)?;
         let file = Arc::new(file);
+        if self.leaves_out_opens() {
+            self.keep_unopened(&found.node, lock(&found.node.io), Unopened { file, upper: true, writable: true });
+            return Ok((found, Opened::NOT));
+        }
         let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
         let serve = lock(&found.node.io).open(&file, true, writer, &self.passthrough);
         let backing = match serve {

@@ -149,11 +149,13 @@ impl Next {
     }
 }
 
-/// Whether a request of this kind changes files below, so that a journal or a disk can hold it up. Those that wait for them by nature are away.
-fn changes_files(kind: Kind) -> bool {
+/// Whether a request of this kind reads or changes files below, so that a journal or a disk can hold it up. Those that wait for them by nature are away.
+fn uses_files(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Setattr
+        Kind::Read
+            | Kind::Write
+            | Kind::Setattr
             | Kind::Mknod
             | Kind::Mkdir
             | Kind::Unlink
@@ -240,7 +242,7 @@ impl Crew {
                 state.call_one(&self.call, self.threads);
             }
         }
-        if changes_files(kind) {
+        if uses_files(kind) {
             self.watch();
         }
         Turn { crew: self, next, lane: false, thread: PhantomData }

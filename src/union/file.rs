@@ -13,6 +13,7 @@ use super::node::{Inode, Node, lock, read, write};
 use super::passthrough::{Serve, Writer, may_write};
 use super::privileges::Caller;
 use super::state::Union;
+use super::unopened::Via;
 use super::{Errno, Res};
 use crate::sys::fuse::Backing;
 
@@ -40,7 +41,25 @@ pub(super) struct Opened {
     pub(super) backing: Option<Arc<Backing>>,
 }
 
+impl Opened {
+    /// The kernel names the node.
+    pub(super) const NOT: Opened = Opened { handle: 0, backing: None };
+}
+
 impl OpenFile {
+    pub(super) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    pub(super) fn is_passthrough(&self) -> bool {
+        self.backing.is_some()
+    }
+
+    /// Whether what it reads is the lower's.
+    pub(super) fn reads_the_lower(&self) -> bool {
+        !read(&self.file).upper
+    }
+
     /// The descriptor, if it is one of the upper that can be written.
     pub(super) fn upper_file(&self) -> Option<Arc<OwnedFd>> {
         self.writable.then(|| Arc::clone(&read(&self.file).file))
@@ -240,9 +259,9 @@ impl Union {
         }
     }
 
-    /// The descriptor to serve a request with. A file that is served by the daemon follows its copy_up, since all opens of a node share
-    /// the kernel's page cache: old data must not get into it.
-    fn file(&self, open: &OpenFile) -> Res<Arc<OwnedFd>> {
+    /// The descriptor to serve a request of an open with. A file that is served by the daemon follows its copy_up, since all opens of a node
+    /// share the kernel's page cache: old data must not get into it.
+    pub(super) fn file(&self, open: &OpenFile) -> Res<Arc<OwnedFd>> {
         {
             let held = read(&open.file);
             if held.upper || open.backing.is_some() || !open.node.inode.is_upper() {
@@ -262,8 +281,8 @@ impl Union {
     }
 
     /// Reads up to `buffer.len()` bytes; fewer only at the end of the file.
-    pub(super) fn read(&self, id: u64, buffer: &mut [u8], offset: u64) -> Res<usize> {
-        let file = self.file(&*self.handle(id)?)?;
+    pub(super) fn read(&self, via: &Via, buffer: &mut [u8], offset: u64) -> Res<usize> {
+        let file = self.to_read(via)?;
         let mut done = 0;
         while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match rustix::io::pread(&*file, rest, offset + done as u64) {
@@ -278,54 +297,62 @@ impl Union {
 
     /// Writes at `offset` and returns how much, which is less than all of it where there is no more space; `kill` is who writes, if that takes set-id
     /// bits away.
-    pub(super) fn write(&self, id: u64, data: &[u8], offset: u64, kill: Option<Caller>) -> Res<usize> {
-        let open = self.handle(id)?;
-        let file = self.file(&open)?;
+    pub(super) fn write(&self, via: &Via, data: &[u8], offset: u64, kill: Option<Caller>) -> Res<usize> {
+        let file = self.to_write(via)?;
         let (written, done) = write_up_to_an_error(file.as_fd(), data, offset);
         if written == 0 {
             done?;
         }
         if let Some(caller) = kill {
-            self.take_set_id_bits(&open.node, &file, caller)?;
+            self.take_set_id_bits(via.node(), &file, caller)?;
         }
         Ok(written)
     }
 
-    /// What there is to write back is in the upper, also where this open goes on reading the lower's data.
-    pub(super) fn fsync(&self, id: u64, data_only: bool) -> Res<()> {
-        let open = self.handle(id)?;
-        let inode = &open.node.inode;
+    /// What there is to write back is in the upper, also where an open goes on reading the lower's data.
+    pub(super) fn fsync(&self, via: &Via, data_only: bool) -> Res<()> {
+        let inode = &via.node().inode;
         if !inode.is_upper() {
             return Ok(());
         }
-        let held = self.file(&open)?;
-        let file = if read(&open.file).upper { held } else { self.open_upper(inode)? };
+        let held = self.to_read(via)?;
+        let file = if via.reads_the_lower() { self.open_upper(inode)? } else { held };
         if data_only { rustix::fs::fdatasync(&*file) } else { rustix::fs::fsync(&*file) }
     }
 
-    pub(super) fn fallocate(&self, id: u64, mode: FallocateFlags, offset: u64, length: u64, caller: Caller) -> Res<()> {
-        let open = self.handle(id)?;
-        let file = self.file(&open)?;
+    pub(super) fn fallocate(
+        &self,
+        via: &Via,
+        mode: FallocateFlags,
+        offset: u64,
+        length: u64,
+        caller: Caller,
+    ) -> Res<()> {
+        let file = self.to_write(via)?;
         rustix::fs::fallocate(&*file, mode, offset, length)?;
-        self.take_set_id(&open.node, &file, caller)
+        self.take_set_id(via.node(), &file, caller)
     }
 
-    pub(super) fn lseek(&self, id: u64, to: SeekFrom) -> Res<u64> {
-        rustix::fs::seek(&*self.file(&*self.handle(id)?)?, to)
+    pub(super) fn lseek(&self, via: &Via, to: SeekFrom) -> Res<u64> {
+        rustix::fs::seek(&*self.to_read(via)?, to)
     }
 
-    pub(super) fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), length: u64, caller: Caller) -> Res<usize> {
-        let written = self.handle(to.0)?;
-        let source_open = self.handle(from.0)?;
-        let (source, target) = (self.file(&source_open)?, self.file(&written)?);
-        if source_open.backing.is_some() && written.backing.is_some() && self.copier.cannot_share(target.as_fd()) {
+    pub(super) fn copy_file_range(
+        &self,
+        from: (&Via, u64),
+        to: (&Via, u64),
+        length: u64,
+        caller: Caller,
+    ) -> Res<usize> {
+        let (source, target) = (self.to_read(from.0)?, self.to_write(to.0)?);
+        if from.0.is_passthrough() && to.0.is_passthrough() && self.copier.cannot_share(target.as_fd()) {
             // All that is left is to copy, which the kernel does without us, from one backing file to the other: it does not ask again.
             return Err(Errno::NOSYS);
         }
         let (mut off_in, mut off_out) = (from.1, to.1);
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut off_in), &*target, Some(&mut off_out), length)?;
-        self.take_set_id(&written.node, &target, caller)?;
+        self.take_set_id(to.0.node(), &target, caller)?;
         Ok(copied)
     }
 }

@@ -42,6 +42,9 @@ enum Of {
     More(Place),
 }
 
+/// So many bytes are read or written sooner than another thread is awake.
+const MOMENT: usize = 64 << 10;
+
 /// Node ids are never used twice, so that one generation is enough.
 const GENERATION: Generation = Generation(0);
 
@@ -227,7 +230,6 @@ impl fuser::Filesystem for Edge {
         }
         // Each is an improvement that an older kernel may lack.
         for flag in [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_POSIX_ACL,
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -252,6 +254,14 @@ impl fuser::Filesystem for Edge {
                     .passthrough
                     .refuse("the kernel offers none (Linux before 6.9, or without CONFIG_FUSE_PASSTHROUGH)");
             }
+        }
+        // Where opens are left out, a truncation comes by itself.
+        let no_open = (!self.0.passthrough.is_on() || self.0.restricted)
+            && self.0.can_do_without_opens()
+            && config.add_capabilities(InitFlags::FUSE_NO_OPEN_SUPPORT).is_ok();
+        self.0.no_open.store(no_open, Ordering::Relaxed);
+        if !no_open {
+            let _ = config.add_capabilities(InitFlags::FUSE_ATOMIC_O_TRUNC);
         }
         // One request for what readahead and large writes ask for at once. Where the kernel allows less, that is an error that changes
         // nothing: its own limit stays.
@@ -388,6 +398,9 @@ impl fuser::Filesystem for Edge {
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _turn = self.turn(req, Op::Open);
+        if self.0.leaves_out_opens() {
+            return reply.error(Errno::ENOSYS);
+        }
         let opened = self.0.node(ino.0).and_then(|node| self.0.open(&node, open_flags(flags.0), caller(req)));
         match opened {
             Ok(opened) => match &opened.backing {
@@ -426,7 +439,7 @@ impl fuser::Filesystem for Edge {
     fn read(
         &self,
         req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         size: u32,
@@ -435,9 +448,10 @@ impl fuser::Filesystem for Edge {
         reply: ReplyData,
     ) {
         let _turn = self.turn(req, Op::Read);
-        let _away = self.0.crew.away();
+        let _away = (size as usize > MOMENT).then(|| self.0.crew.away());
         let mut buffer = vec![0; size as usize];
-        match self.0.read(fh.0, &mut buffer, offset) {
+        let got = self.0.via(ino.0, fh.0).and_then(|via| self.0.read(&via, &mut buffer, offset));
+        match got {
             Ok(got) => reply.data(buffer.get(..got).unwrap_or_default()),
             Err(errno) => reply.error(code(errno)),
         }
@@ -446,7 +460,7 @@ impl fuser::Filesystem for Edge {
     fn write(
         &self,
         req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         data: &[u8],
@@ -456,9 +470,10 @@ impl fuser::Filesystem for Edge {
         reply: ReplyWrite,
     ) {
         let _turn = self.turn(req, Op::Write);
-        let _away = self.0.crew.away();
+        let _away = (data.len() > MOMENT).then(|| self.0.crew.away());
         let kill = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID).then(|| caller(req));
-        match self.0.write(fh.0, data, offset, kill) {
+        let written = self.0.via(ino.0, fh.0).and_then(|via| self.0.write(&via, data, offset, kill));
+        match written {
             Ok(written) => reply.written(written as u32),
             Err(errno) => reply.error(code(errno)),
         }
@@ -485,10 +500,10 @@ impl fuser::Filesystem for Edge {
         reply.ok();
     }
 
-    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, req: &Request, ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
         let _turn = self.turn(req, Op::Fsync);
         let _away = self.0.crew.away();
-        Self::empty(self.0.fsync(fh.0, datasync), reply);
+        Self::empty(self.0.via(ino.0, fh.0).and_then(|via| self.0.fsync(&via, datasync)), reply);
     }
 
     fn opendir(&self, req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -602,7 +617,7 @@ impl fuser::Filesystem for Edge {
     fn fallocate(
         &self,
         req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         length: u64,
@@ -612,10 +627,11 @@ impl fuser::Filesystem for Edge {
         let _turn = self.turn(req, Op::Fallocate);
         let _away = self.0.crew.away();
         let mode = FallocateFlags::from_bits_retain(mode as u32);
-        Self::empty(self.0.fallocate(fh.0, mode, offset, length, caller(req)), reply);
+        let done = self.0.via(ino.0, fh.0);
+        Self::empty(done.and_then(|via| self.0.fallocate(&via, mode, offset, length, caller(req))), reply);
     }
 
-    fn lseek(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(&self, req: &Request, ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let _turn = self.turn(req, Op::Lseek);
         let to = match (u64::try_from(offset), whence) {
             (Ok(offset), libc::SEEK_DATA) => SeekFrom::Data(offset),
@@ -624,7 +640,7 @@ impl fuser::Filesystem for Edge {
             // The kernel answers the others by itself.
             _ => return reply.error(Errno::EINVAL),
         };
-        match self.0.lseek(fh.0, to) {
+        match self.0.via(ino.0, fh.0).and_then(|via| self.0.lseek(&via, to)) {
             Ok(position) => reply.offset(position as i64),
             Err(errno) => reply.error(code(errno)),
         }
@@ -633,10 +649,10 @@ impl fuser::Filesystem for Edge {
     fn copy_file_range(
         &self,
         req: &Request,
-        _ino_in: INodeNo,
+        ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
-        _ino_out: INodeNo,
+        ino_out: INodeNo,
         fh_out: FileHandle,
         offset_out: u64,
         len: u64,
@@ -644,7 +660,11 @@ impl fuser::Filesystem for Edge {
         reply: ReplyWrite,
     ) {
         let _turn = self.turn(req, Op::CopyFileRange);
-        match self.0.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len, caller(req)) {
+        let copied = self.0.via(ino_in.0, fh_in.0).and_then(|from| {
+            let to = self.0.via(ino_out.0, fh_out.0)?;
+            self.0.copy_file_range((&from, offset_in), (&to, offset_out), len, caller(req))
+        });
+        match copied {
             Ok(copied) => reply.written(copied as u32),
             Err(errno) => reply.error(code(errno)),
         }

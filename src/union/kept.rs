@@ -76,16 +76,21 @@ impl Union {
     pub(super) fn release_io(&self, node: &Node, writable: bool) -> bool {
         let keep = self.kept.any() && !node.inode.is_upper();
         let released = lock(&node.io).release(writable, keep);
-        if released.list
-            && let Some(oldest) = self.kept.push(node.id)
-        {
+        if released.list {
+            self.keep(node.id);
+        }
+        released.tell
+    }
+
+    /// Takes a node into the list.
+    pub(super) fn keep(&self, node: u64) {
+        if let Some(oldest) = self.kept.push(node) {
             if let Some(node) = self.table.get(oldest) {
                 self.crew.behind.leave(lock(&node.io).take_unused());
             }
             // It may have been forgotten while it was in our hands.
             self.table.collect(oldest);
         }
-        released.tell
     }
 }
 

@@ -94,6 +94,7 @@ mod serve;
 mod spare;
 mod state;
 mod target;
+mod unopened;
 mod xattr;
 
 use std::path::PathBuf;

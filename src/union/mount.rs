@@ -9,6 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,8 @@ pub(super) type Serving = JoinHandle<std::io::Result<()>>;
 fn start(session: Session<Edge>, union: &Arc<Union>) -> std::io::Result<(BackgroundSession, Vec<Serving>)> {
     let device = Arc::new(File::from(session.as_fd().try_clone_to_owned()?));
     union.passthrough.serves(&device, union.layers.file_to_probe());
+    // Decided before the first request, once and for all.
+    union.no_open.fetch_and(!union.passthrough.is_on(), Ordering::Relaxed);
     union.crew.serves(&device, union.options.linger, union.spare.clone());
     let lanes = std::mem::take(&mut *lock(&union.lanes));
     union.counters.lanes(lanes.len());
@@ -266,6 +269,11 @@ impl UnionMount {
     /// Whether the kernel reads and writes files by itself (FUSE passthrough). Known for sure once a file has been opened.
     pub fn passthrough(&self) -> bool {
         self.union.passthrough.is_on()
+    }
+
+    /// Whether the kernel asks when somebody opens a file; else files are copied up when they are written to.
+    pub fn asks_at_opens(&self) -> bool {
+        !self.union.leaves_out_opens()
     }
 
     /// What it has done so far.

@@ -28,6 +28,9 @@ pub struct UnionOptions {
     /// Let the kernel read and write opened files by itself where it can; `passthrough=on|off`. Default on. It needs Linux 6.9 and
     /// CAP_SYS_ADMIN outside any user namespace; where that is missing the daemon serves the data, and says so once.
     pub passthrough: bool,
+    /// Have the kernel ask whenever somebody opens a file; `opens=on|off`. Passthrough needs that, so that `off` is without. Default (`None`):
+    /// off where there is no passthrough, unless permissions or a short `ttl=` are reasons to look at each open.
+    pub opens: Option<bool>,
     /// Flush the copied data to the device before a copied-up file takes its name; `fsync=on|off`. Default off, as in overlay's
     /// `volatile`: after a power cut the file may be empty. fsync(2) of an application is always honoured.
     pub fsync: bool,
@@ -52,6 +55,7 @@ impl Default for UnionOptions {
             linger: if online_processors() == 1 { Duration::ZERO } else { Duration::from_micros(50) },
             uring: None,
             passthrough: true,
+            opens: None,
             fsync: false,
             ttl_seconds: 86_400,
             inode32: false,
@@ -147,6 +151,13 @@ const WORDS: &[Word] = &[
         "=on|off",
         Class::Serve,
         "Let the kernel read and write opened files itself, where it can [default: on]",
+    ),
+    (
+        "opens",
+        "=on|off",
+        Class::Serve,
+        "Be asked whenever a file is opened; off: passthrough=off, pages of files are this mount's own, and files are copied up when they are \
+         written to [default: on with passthrough, else off]",
     ),
     ("fsync", "=on|off", Class::Serve, "Flush each copy_up to the device before it is visible [default: off]"),
     ("volatile", "", Class::Serve, "The same as fsync=off"),
@@ -350,7 +361,17 @@ impl UnionConfig {
             "threads" => options.threads = number(&shown, &text, 1, 64)? as usize,
             "linger" => options.linger = Duration::from_micros(number(&shown, &text, 0, 10_000)?),
             "uring" => options.uring = Some(switch(&shown, &key, &text)?),
-            "passthrough" => options.passthrough = switch(&shown, &key, &text)?,
+            "passthrough" => {
+                options.passthrough = switch(&shown, &key, &text)?;
+                if options.passthrough && options.opens == Some(false) {
+                    options.opens = None;
+                }
+            }
+            "opens" => {
+                let asked = switch(&shown, &key, &text)?;
+                options.opens = Some(asked);
+                options.passthrough &= asked;
+            }
             "fsync" => options.fsync = switch(&shown, &key, &text)?,
             "volatile" => options.fsync = false,
             "ttl" => options.ttl_seconds = number(&shown, &text, 0, 1_000_000_000)?,
@@ -514,6 +535,10 @@ mod tests {
             UnionOptions { threads: 5, passthrough: false, fsync: true, ttl_seconds: 0, ..UnionOptions::default() };
         assert_eq!(options, wanted);
         assert_eq!(UnionOptions::parse([""]).unwrap(), UnionOptions::default());
+        let opens = |words| UnionOptions::parse([words]).map(|options| (options.passthrough, options.opens)).unwrap();
+        assert_eq!(opens("opens=off"), (false, Some(false)));
+        assert_eq!(opens("opens=off,passthrough=on"), (true, None));
+        assert_eq!(opens("passthrough=off,opens=on"), (false, Some(true)));
         assert!(!UnionOptions::parse(["fsync=1,volatile"]).unwrap().fsync);
         assert!(UnionOptions::parse(["inode64,inode32"]).unwrap().inode32);
         assert_eq!(UnionOptions::parse(["counters=/a\\,b"]).unwrap().counters, Some("/a,b".into()));
@@ -565,7 +590,7 @@ mod tests {
                 "uidmapping" | "gidmapping" => "=:0:0:65536:70000:70000:1",
                 "xattr_permissions" => "=0",
                 "threads" | "linger" | "ttl" | "squash_to_uid" | "squash_to_gid" => "=1",
-                "uring" | "passthrough" | "fsync" => "=0",
+                "uring" | "passthrough" | "opens" | "fsync" => "=0",
                 _ if form.is_empty() => "",
                 _ => "=on",
             };

@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, Stat};
 use super::owners::Owners;
 use super::privileges::{Caller, SET_ID, as_ordinary_writer};
 use super::refusal::PassthroughSwitch;
+use super::unopened::Unopened;
 use crate::sys::fuse::Backing;
 
 /// How the opens of one node are served.
@@ -25,6 +26,8 @@ pub(super) struct NodeIo {
     /// What the opens of a lower file read from. It and the backing may be there without an open: see `kept`.
     lower: Option<Arc<OwnedFd>>,
     backing: Option<Shared>,
+    /// What requests that come without an open are served with.
+    unopened: Option<Unopened>,
     /// Whether one of the opens so far may change attributes without the kernel's FUSE side noticing.
     unnoticed: bool,
     /// Whether it is in the list of those that are kept.
@@ -175,14 +178,24 @@ impl NodeIo {
         Released { tell, list }
     }
 
+    /// What a request that comes without an open is served with, if it is there and right.
+    pub(super) fn unopened(&self, upper: bool, write: bool) -> Option<Arc<OwnedFd>> {
+        let held = self.unopened.as_ref()?;
+        (held.upper == upper && (held.writable || !write)).then(|| Arc::clone(&held.file))
+    }
+
+    /// Keeps a file for such requests. Whether the node belongs into the list now.
+    pub(super) fn keep_unopened(&mut self, file: Unopened) -> bool {
+        self.unopened = Some(file);
+        !std::mem::replace(&mut self.listed, true)
+    }
+
     /// Gives away what is only kept, if it is: the node has left the list.
     pub(super) fn take_unused(&mut self) -> Option<impl Send + use<>> {
         self.listed = false;
-        if self.opens > 0 {
-            return None;
-        }
-        let backing = self.backing.take();
-        self.lower.take().map(|lower| (lower, backing))
+        let unopened = self.unopened.take();
+        let opened = if self.opens > 0 { (None, None) } else { (self.lower.take(), self.backing.take()) };
+        (unopened.is_some() || opened.0.is_some()).then_some((unopened, opened))
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Union {
     pub(super) crew: Arc<Crew>,
     /// Whether the kernel lets us do without opendir (Linux 5.1).
     pub(super) no_opendir: AtomicBool,
+    /// Whether it lets us do without open where it reads and writes nothing by itself.
+    pub(super) no_open: AtomicBool,
     pub(super) notifier: OnceLock<fuser::Notifier>,
     /// Those that are ready, until they are served.
     pub(super) lanes: Mutex<Vec<Lane>>,
@@ -91,6 +93,7 @@ impl Union {
             counters: Counters::new(),
             crew: Arc::new(Crew::new(config.options.threads)),
             no_opendir: AtomicBool::new(false),
+            no_open: AtomicBool::new(false),
             notifier: OnceLock::new(),
             lanes: Mutex::default(),
             restricted: !rustix::process::geteuid().is_root()

@@ -17,7 +17,7 @@ fn counts_are_exact_and_times_belong_to_their_steps() {
     if !here("counters::counts_are_exact_and_times_belong_to_their_steps") {
         return;
     }
-    for options in ["passthrough=on", "passthrough=off,fsync=on"] {
+    for options in ["passthrough=on,opens=on", "passthrough=off,opens=on,fsync=on"] {
         let bed = Bed::new();
         fs::create_dir(bed.at("base/e")).unwrap();
         std::os::unix::fs::symlink("nowhere", bed.at("base/e/link")).unwrap();
@@ -57,8 +57,11 @@ fn counts_are_exact_and_times_belong_to_their_steps() {
         let requests = |kind: &str| number(&now, &format!("/requests_count/{kind}"));
         assert_eq!((requests("lookup"), requests("open"), requests("create"), requests("mkdir")), (8, 2, 1, 0));
         assert_eq!((requests("setattr"), requests("readdir") + requests("readdirplus")), (1, 0));
-        let passthrough = real_root() && options == "passthrough=on";
-        assert_eq!(now["opens"], json!({"all_count": 3, "passthrough_count": if passthrough { 3 } else { 0 }}));
+        let passthrough = real_root() && options == "passthrough=on,opens=on";
+        assert_eq!(
+            now["opens"],
+            json!({"asked": true, "all_count": 3, "passthrough_count": if passthrough { 3 } else { 0 }})
+        );
         assert_eq!((requests("write"), requests("read")), if passthrough { (0, 0) } else { (1, requests("read")) });
         assert!(passthrough || requests("read") > 0);
         let copy_ups = |field: &str| number(&now, &format!("/copy_ups/{field}"));
@@ -75,8 +78,8 @@ fn counts_are_exact_and_times_belong_to_their_steps() {
         assert!(sum < age, "{sum} ns in copy_ups of a mount of {age} ns");
         assert!(number(&now, "/now/nodes_count") >= 7 && number(&now, "/now/cached_descriptors_count") > 0);
         let state = match (options, real_root()) {
-            ("passthrough=on", true) => "on",
-            ("passthrough=on", false) => "refused",
+            ("passthrough=on,opens=on", true) => "on",
+            ("passthrough=on,opens=on", false) => "refused",
             _ => "off",
         };
         assert_eq!(now["passthrough"]["state"], state);
@@ -173,7 +176,7 @@ fn so_many_files_stay_open_and_no_more() {
         return;
     }
     // A quarter of 64 open files may be kept, and none where the layers may change.
-    for (options, most) in [("", 16), ("ttl=60", 0)] {
+    for (options, most) in [("", 16), ("ttl=60", 0), ("opens=off", 16)] {
         let bed = Bed::new();
         let files: Vec<_> = (0..100).map(|n| format!("many/f{n}")).collect();
         for file in &files {

@@ -330,8 +330,8 @@ fn a_limit_of_whoever_started_it_is_not_one_of_who_writes() {
         // One that cannot be raised is an error of whoever writes, and not the end of the mount.
         fs::write(bed.at("base/larger"), vec![1; 600_000]).unwrap();
         let mut daemon = limited(&bed, "ulimit -f 1000", more);
-        let refused = fs::OpenOptions::new().append(true).open(bed.at("mnt/larger"));
-        assert_eq!(errno(refused), libc::EFBIG);
+        let larger = fs::OpenOptions::new().append(true).open(bed.at("mnt/larger"));
+        assert_eq!(errno(larger.and_then(|mut file| file.write_all(b"x"))), libc::EFBIG);
         assert_eq!(text(bed.at("mnt/t")), "of the top");
         bed.unmount();
         assert!(daemon.wait().unwrap().success());

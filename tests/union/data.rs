@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Stack, each_mode, errno, here, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, open_and_copy_up, real_root, text, write_all};
 
 #[test]
 fn a_file_above_four_gibibytes_keeps_its_ends_and_its_holes() {
@@ -344,7 +344,7 @@ fn first_writes_in_a_row_make_the_right_files_and_leave_no_nameless_one() {
                 let path = s.mnt().join(format!("f{n}"));
                 match n % 4 {
                     0 => fs::write(&path, "new").unwrap(),
-                    1 => drop(OpenOptions::new().write(true).open(&path).unwrap()),
+                    1 => drop(open_and_copy_up(s, &format!("f{n}"))),
                     2 => fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap(),
                     _ => OpenOptions::new().append(true).open(&path).unwrap().write_at(b"+", 0).map(drop).unwrap(),
                 }

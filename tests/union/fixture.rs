@@ -1,7 +1,7 @@
 //! A stack in a scratch directory, its mount, and small helpers to look at both.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -134,10 +134,15 @@ pub fn forget_all(mnt: &Path) {
 
 /// Runs a test on a stack made by `build`, once with passthrough and once without.
 pub fn each_mode(test: &str, lowers: usize, build: impl Fn(&Stack), check: impl Fn(&mut Stack)) {
+    each_of(&["passthrough=on", "passthrough=off"], test, lowers, build, check);
+}
+
+/// As [`each_mode`], in those modes.
+pub fn each_of(modes: &[&str], test: &str, lowers: usize, build: impl Fn(&Stack), check: impl Fn(&mut Stack)) {
     if !here(test) {
         return;
     }
-    for options in ["passthrough=on", "passthrough=off"] {
+    for options in modes {
         let mut stack = Stack::new(lowers);
         build(&stack);
         stack.mount(options);
@@ -145,6 +150,19 @@ pub fn each_mode(test: &str, lowers: usize, build: impl Fn(&Stack), check: impl 
         check(&mut stack);
         stack.unmount();
     }
+}
+
+/// How files can be served.
+pub const MODES: [&str; 3] = ["passthrough=on", "passthrough=off,opens=on", "opens=off"];
+
+/// Opens a file for writing and has it copied up: by the open itself, where the daemon is asked.
+pub fn open_and_copy_up(s: &Stack, path: &str) -> File {
+    let file = OpenOptions::new().write(true).open(s.mnt().join(path)).unwrap();
+    if !s.mounted().asks_at_opens() {
+        assert!(!s.upper().join(path).exists(), "{path}: nobody is to be told of an open");
+        file.set_permissions(file.metadata().unwrap().permissions()).unwrap();
+    }
+    file
 }
 
 /// Writes files (and the directories they need): a path that ends in `/` is a directory.

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
 
-use crate::fixture::{each_mode, real_root, write_all};
+use crate::fixture::{MODES, each_of, real_root, write_all};
 
 /// Whether another process gets an exclusive lock of this kind (`flock` or `lockf`) at once; `None` without python3.
 fn other_process_gets(kind: &str, path: &Path) -> Option<bool> {
@@ -34,7 +34,8 @@ with open(sys.argv[2], 'r+') as file:
 
 #[test]
 fn locks_exclude_other_processes() {
-    each_mode(
+    each_of(
+        &MODES,
         "locks::locks_exclude_other_processes",
         1,
         |s| write_all(&s.lower(0), &[("f", "x"), ("reading", "x")]),
@@ -65,7 +66,8 @@ fn locks_exclude_other_processes() {
 
 #[test]
 fn a_lock_of_a_reader_across_the_first_write() {
-    each_mode(
+    each_of(
+        &MODES,
         "locks::a_lock_of_a_reader_across_the_first_write",
         1,
         |s| write_all(&s.lower(0), &[("f", "x"), ("attributes", "x")]),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::fs::{CWD, Timespec, Timestamps, XattrFlags, lgetxattr, lsetxattr};
 
-use crate::fixture::{Stack, each_mode, errno, here, names, real_root, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, here, names, open_and_copy_up, real_root, text, write_all};
 
 /// A POSIX ACL as the kernel stores it (include/uapi/linux/posix_acl_xattr.h): version 2, then tag, permissions, id.
 fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
@@ -64,8 +64,8 @@ fn copy_up_keeps_everything_and_touches_no_lower() {
                 let m = fs::symlink_metadata(path).unwrap();
                 (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec())
             };
-            let file = OpenOptions::new().write(true).open(s.mnt().join("d/e/f")).unwrap();
-            // Opening for writing copies up; nothing is changed yet.
+            let file = open_and_copy_up(s, "d/e/f");
+            // Nothing is changed yet.
             for path in ["d/e/f", "d/e", "d"] {
                 assert_eq!(meta(&s.upper().join(path)), meta(&s.lower(1).join(path)), "{path}");
                 assert_eq!(meta(&s.mnt().join(path)), meta(&s.lower(1).join(path)), "{path} merged");
@@ -158,7 +158,7 @@ fn holes_stay_holes_and_data_arrives_where_it_was() {
             file.set_len(16 << 20).unwrap();
         },
         |s| {
-            OpenOptions::new().append(true).open(s.mnt().join("sparse")).unwrap();
+            open_and_copy_up(s, "sparse");
             let (low, up) = (s.lower(0).join("sparse"), s.upper().join("sparse"));
             assert_eq!(fs::read(&up).unwrap(), fs::read(&low).unwrap());
             let blocks = fs::metadata(&up).unwrap().blocks();

@@ -245,5 +245,10 @@ fn random_operations_answer_as_the_model_does_with_passthrough() {
 
 #[test]
 fn random_operations_answer_as_the_model_does_served_by_the_daemon() {
-    random("model::random_operations_answer_as_the_model_does_served_by_the_daemon", "passthrough=off");
+    random("model::random_operations_answer_as_the_model_does_served_by_the_daemon", "passthrough=off,opens=on");
+}
+
+#[test]
+fn random_operations_answer_as_the_model_does_where_nobody_is_asked_at_opens() {
+    random("model::random_operations_answer_as_the_model_does_where_nobody_is_asked_at_opens", "opens=off");
 }
