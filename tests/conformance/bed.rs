@@ -35,6 +35,15 @@ impl Variant {
     pub fn is_control(&self) -> bool {
         self.driver().layer_form() == LayerForm::Flat
     }
+    /// Whether a file is copied up when it is opened for writing. aufs waits for the first write, and so does our union where it is not asked at opens.
+    pub fn copies_up_at_open(&self) -> bool {
+        let passthrough = || host::fingerprint().capabilities.fuse_passthrough.is_available();
+        match self.driver {
+            "aufs" => false,
+            "fuse-union" => self.options.contains(&"opens=on") || !self.options.contains(&"opens=off") && passthrough(),
+            _ => true,
+        }
+    }
     fn options(&self) -> Vec<String> {
         self.options.iter().map(|option| (*option).to_owned()).collect()
     }
@@ -53,7 +62,8 @@ pub const VARIANTS: &[Variant] = &[
     Variant { driver: "overlay2", options: &["metacopy=on", "redirect_dir=on"], needs_root: true },
     variant("aufs", &[]),
     variant("fuse-union", &[]),
-    variant("fuse-union", &["passthrough=off", "threads=1"]),
+    variant("fuse-union", &["passthrough=off", "opens=on", "threads=1"]),
+    variant("fuse-union", &["opens=off"]),
     // Where the kernel offers it: tests/with-io-uring.sh.
     variant("fuse-union", &["uring=on"]),
     variant("fuse-overlayfs", &[]),
