@@ -264,7 +264,7 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
         let expected: Vec<&str> = match record.case.probe {
             ProbeName::CopyUp => continue,
             ProbeName::Jobs => vec!["job_ns"],
-            ProbeName::Read => vec!["read_ns", "wall_ns"],
+            ProbeName::Read => vec!["read_ns", "read_again_ns", "wall_ns"],
             ProbeName::Write => {
                 let durable = ["rewrite_durable_ns", "overwrite_durable_ns", "create_durable_ns"].into_iter();
                 let durable = durable.filter(|_| record.case.params.durability == Durability::Fsync);

@@ -89,6 +89,8 @@ fn every_process_has_its_own_files_and_every_sample_is_kept() {
         let each = samples(record, if reads { "read_ns" } else { "first_write_ns" });
         let &[wall] = samples(record, "wall_ns") else { panic!("{id}: several wall times") };
         assert_eq!(each.len(), FILES, "{id}");
+        let again = samples(record, if reads { "read_again_ns" } else { "second_write_ns" });
+        assert!(again.len() == FILES && again.iter().all(|ns| *ns > 0), "{id}: {again:?}");
         // No process can be done before its own longest, nor one alone before the sum; and nobody measures zero.
         let least = if p.processes == 1 { each.iter().sum() } else { each.iter().copied().max().unwrap() };
         assert!(wall >= least && each.iter().all(|ns| *ns > 0), "{id}: {wall} of {each:?}");

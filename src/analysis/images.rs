@@ -12,7 +12,7 @@ use crate::workload::{CacheState, Interned, Job, Params, ProbeName};
 const PART: &str = "of that, ";
 
 /// What is shown of each probe, in order, and what it is called.
-const SHOWN: [(ProbeName, Metric, &str); 18] = [
+const SHOWN: [(ProbeName, Metric, &str); 19] = [
     (ProbeName::Start, metric::START_NS, "start"),
     (ProbeName::Start, metric::MOUNT_NS, "of that, the mount"),
     (ProbeName::Start, metric::EXEC_NS, "of that, the program"),
@@ -30,6 +30,7 @@ const SHOWN: [(ProbeName, Metric, &str); 18] = [
     (ProbeName::CopyUp, metric::FIRST_DURABLE_NS, "first write until it is durable"),
     (ProbeName::CopyUp, metric::SECOND_WRITE_NS, "second write"),
     (ProbeName::Read, metric::READ_NS, "read of a whole file"),
+    (ProbeName::Read, metric::READ_AGAIN_NS, "read of a whole file, again"),
     // What it is called is the job's own words.
     (ProbeName::Jobs, metric::JOB_NS, ""),
 ];

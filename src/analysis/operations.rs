@@ -72,6 +72,13 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
             add(format!("{name}{sync}, {place}"), &view, view.deep(), view.large());
         }
     }
+    for (name, metric) in [("open and read", &metric::READ_NS), ("open and read again", &metric::READ_AGAIN_NS)] {
+        if let Some(view) = View::of(results, store, ProbeName::Read, &metric.name, None) {
+            for size in view.small_and_large() {
+                add(format!("{name}, {}", where_(view.shallow(), size)), &view, view.shallow(), size);
+            }
+        }
+    }
     // What is next has to be said where there is a first.
     let next = if results.first_lookups_apart() { "next look-up" } else { "look-up" };
     let lookups = [

@@ -1,5 +1,5 @@
-//! Read: every file of the pool, whole, through one container; by one process, or by several that start together and each read files of
-//! their own.
+//! Read: every file of the pool, whole, through one container, and once more; by one process, or by several that start together and each read
+//! files of their own.
 //!
 //! The pool's folder is open, and names below it are looked up by the operation itself, as with a first write: what is read here is what is
 //! written there, so that the two can stand side by side.
@@ -20,7 +20,7 @@ use crate::workload::ProbeName;
 /// The probe.
 pub(super) struct Read;
 
-static METRICS: [Metric; 2] = [metric::READ_NS, metric::WALL_NS];
+static METRICS: [Metric; 3] = [metric::READ_NS, metric::READ_AGAIN_NS, metric::WALL_NS];
 
 /// The operation: open a name and read the file to its end. The file is returned open, so that closing it is not part of the time.
 #[inline]
@@ -37,14 +37,15 @@ struct Target {
     size_bytes: u64,
 }
 
-/// What one process measured: a sample in nanoseconds for each of its files, in their order, and when it began and ended.
+/// What one process measured: samples in nanoseconds for each of its files, in their order, and when the first ones began and ended.
 #[derive(Debug, Serialize, Deserialize)]
 struct Samples {
     span: Span,
     read: Vec<u64>,
+    again: Vec<u64>,
 }
 
-/// Reads files one after another, all processes from the same moment on.
+/// Reads files one after another, all processes from the same moment on; and again, when all have ended.
 fn read_all_of(
     folder: BorrowedFd<'_>,
     merged: &Path,
@@ -52,22 +53,28 @@ fn read_all_of(
     meeting: &mut Meeting,
 ) -> Result<Samples, String> {
     let path = |file: &Target| merged.join(file.name.to_string_lossy().as_ref());
-    let mut read = Vec::with_capacity(files.len());
     // Not of zeros: those would be got from the kernel page by page in the first sample.
     let mut buffer = vec![1; READ_BUFFER_BYTES];
-    meeting.begin()?;
-    let mut span = Span::begin();
-    for target in files {
-        let (ns, result) = timed(|| read_name(folder, &target.name, &mut buffer));
-        let (file, bytes) = result.map_err(|e| format!("read {}: {e}", path(target).display()))?;
-        if bytes != target.size_bytes {
-            return Err(format!("{} gave {bytes} bytes, not {}", path(target).display(), target.size_bytes));
+    let mut read_all = || -> Result<(Span, Vec<u64>), String> {
+        let mut samples = Vec::with_capacity(files.len());
+        let mut span = Span::begin();
+        for target in files {
+            let (ns, result) = timed(|| read_name(folder, &target.name, &mut buffer));
+            let (file, bytes) = result.map_err(|e| format!("read {}: {e}", path(target).display()))?;
+            if bytes != target.size_bytes {
+                return Err(format!("{} gave {bytes} bytes, not {}", path(target).display(), target.size_bytes));
+            }
+            samples.push(ns);
+            drop(file);
         }
-        read.push(ns);
-        drop(file);
-    }
-    span.end();
-    Ok(Samples { span, read })
+        span.end();
+        Ok((span, samples))
+    };
+    meeting.begin()?;
+    let (span, read) = read_all()?;
+    meeting.halfway()?;
+    let (_, again) = read_all()?;
+    Ok(Samples { span, read, again })
 }
 
 impl Probe for Read {
@@ -76,7 +83,7 @@ impl Probe for Read {
     }
 
     fn about(&self) -> &'static str {
-        "open of a file of a layer and reading it to its end, by one process or by several at once, each with files of its own"
+        "open of a file of a layer and reading it to its end, and again, by one process or by several at once, each with files of its own"
     }
 
     fn metrics(&self) -> &'static [Metric] {
@@ -97,8 +104,10 @@ impl Probe for Read {
         let samples = processes::on_parts(trial, &targets, |files, meeting| {
             read_all_of(folder.as_fd(), &merged, files, meeting)
         })?;
+        let all = |of: fn(&Samples) -> &Vec<u64>| samples.iter().flat_map(|s| of(s).iter().copied()).collect();
         Ok(vec![
-            Observation::new(metric::READ_NS, samples.iter().flat_map(|s| s.read.iter().copied()).collect()),
+            Observation::new(metric::READ_NS, all(|s| &s.read)),
+            Observation::new(metric::READ_AGAIN_NS, all(|s| &s.again)),
             Observation::new(metric::WALL_NS, vec![processes::wall_ns(samples.iter().map(|s| s.span))]),
         ])
     }

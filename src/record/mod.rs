@@ -253,6 +253,8 @@ pub mod metric {
     pub const READDIR_NS: Metric = ns("readdir_ns");
     /// Opening a file of layer `target_layer` that nobody has read through this mount, and reading it to its end. One sample a file.
     pub const READ_NS: Metric = ns("read_ns");
+    /// The same again, when all files have been read: what every later reader of a file in this container pays.
+    pub const READ_AGAIN_NS: Metric = ns("read_again_ns");
     /// Writing a file that has been copied up over again, from its start to its end in pieces of 128 KiB, open before and after. One sample a file.
     pub const REWRITE_NS: Metric = ns("rewrite_ns");
     /// The same until the fdatasync that follows has returned, where durability is `fsync`; so the metrics below.

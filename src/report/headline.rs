@@ -214,6 +214,7 @@ fn of_store(results: &ResultSet, processors: &ProcessorTimes, store: &str) -> Ve
         }
         said.extend(rows);
     }
+    said.extend(reading(results, store));
     said.extend(jobs(results, store));
     said.extend(parallel(results, store));
     let images = images(results, store);
@@ -480,6 +481,18 @@ fn volume(results: &ResultSet, store: &str, writes: Option<&View>) -> Vec<Row> {
         Row::of(results, question, &on_volume(results, &view, (view.shallow(), view.large())), longer)
     });
     first.into_iter().chain(again).collect()
+}
+
+/// What every reader of a file pays after the first one: opening it is a request to whoever serves it, or none.
+fn reading(results: &ResultSet, store: &str) -> Option<Row> {
+    let view = View::of(results, store, ProbeName::Read, &metric::READ_AGAIN_NS.name, None)?;
+    let (bind, at) = (results.baseline()?, (view.shallow(), view.small()));
+    view.at(bind, at.0, at.1)?;
+    let question = format!(
+        "Does opening and reading a file once more take longer than on a volume? ({}; × of {bind})",
+        size(at.1)
+    );
+    Row::of(results, question, &on_volume(results, &view, at), longer)
 }
 
 /// What a volume would save on work that keeps writing, when nothing has to be copied any more.

@@ -50,7 +50,8 @@ fn a_write_that_finds_too_little_space_says_how_much_there_was() {
 
 /// Serves a stack by a process that may have so many files open.
 fn mount_with_limit(s: &Stack, limit: u32) -> Mounted {
-    let words = format!("lowerdir={},upperdir={}", s.lower(0).display(), s.upper().display());
+    // Without opens files are open here only while they are kept.
+    let words = format!("opens=on,lowerdir={},upperdir={}", s.lower(0).display(), s.upper().display());
     let limited = format!("ulimit -n {limit}; exec \"$@\"");
     let program = ["sh", env!("CARGO_BIN_EXE_fuse-union"), "-o", &words, "union"];
     assert!(Command::new("sh").args(["-c", &limited]).args(program).arg(s.mnt()).status().unwrap().success());
