@@ -324,7 +324,7 @@ struct Now {
     open_files_count: u64,
     /// Descriptors of directories that are kept for the next use, in this process.
     cached_descriptors_count: u64,
-    /// Nodes whose lower file stays open for who opens it next; some may be open now, or forgotten.
+    /// Nodes whose file stays open for who needs it next; some may be open now, or forgotten.
     kept_files_count: u64,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Programs open the same files again and again (libraries, modules of an interpreter), and lowers do not change: what the last open was
 //! served with serves the next one, which then needs no system call. They are kept until so many others were released later, or until the kernel
-//! forgets the node. Files of the upper are not kept: they can lose their names, and their space would not come back.
+//! forgets the node. Opened files of the upper are not kept: they can lose their names, and their space would not come back before the kernel forgets
+//! them. Where nobody is asked at opens (see `unopened`) all files are: it is by forgetting that the kernel says that a file is not used any more.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -14,8 +14,8 @@
 //!   `spare`: a file made ready for the next one.
 //! - `hard_links`: finds all names of a lower file, and gives them to its copy.
 //! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
-//! - `passthrough`: which file the kernel reads and writes by itself for a node. `kept`: files that stay open for their next open.
-//!   `reserve`: descriptors that are left for others.
+//! - `passthrough`: which file the kernel reads and writes by itself for a node. `unopened`: reading and writing where it is asked at no open.
+//!   `kept`: files that stay open for who needs them next. `reserve`: descriptors that are left for others.
 //! - `privileges`: set-id bits, which a write takes away.
 //! - `owners`: maps of user and group ids, for user namespaces.
 //! - `fs`: the edge to fuser; decodes, calls, replies. `crew`: how many of its threads wait for requests; `more`: those that come when
@@ -49,7 +49,8 @@
 //!   without that.
 //! - With passthrough, F_SETFL of fcntl(2) that takes O_APPEND or O_DIRECT away has no effect on reads and writes: the kernel does them with the
 //!   flags of the open.
-//! - An open with O_RDONLY|O_TRUNC of a file that somebody has open is ETXTBSY: POSIX does not say what it is to do, and it might be a program
+//! - Where opens are left out, a file is copied up when it is written to, as in aufs, and a copy_up that fails is an error of the write.
+//! - Where they are not, an open with O_RDONLY|O_TRUNC of a file that somebody has open is ETXTBSY: POSIX does not say what it is to do, and it might be a program
 //!   that runs.
 //! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
 //! - A daemon without privileges shows no name in a directory that it may search but not read, if several layers have it.
