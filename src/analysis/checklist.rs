@@ -87,6 +87,7 @@ pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
             "Do about 95 % of the A/A intervals include 1, no fewer and no more?",
             coverage(results.null.coverage()),
         ),
+        item("a-a-same", "Was the same thing seldom called different?", called_different(results)),
         item("cache-state", "Did the device confirm the state of the caches?", caches(&measured)),
         item("quiet", "Was the machine quiet?", quiet(&measured)),
         item("degradations", "Is every driver shown, the slower ones too?", degradations(results)),
@@ -299,6 +300,21 @@ fn coverage(counted: Option<Coverage>) -> (Answer, String) {
         human::percent((COVERAGE + allowed).min(1.0))
     );
     yes_if((share - COVERAGE).abs() <= allowed, text)
+}
+
+/// Differences that are none come with many comparisons. The rule that finds differences was put to things that have none.
+fn called_different(results: &ResultSet) -> (Answer, String) {
+    let (called, judged) = results.null.called_different();
+    if judged == 0 {
+        return not_known("There are not two A/A pairs to compare.");
+    }
+    let share = called as f64 / judged as f64;
+    let text = format!(
+        "{called} of {judged} pairs of twins that vary ({}) would have been called different by the rule of this page, each judged by the noise of the \
+         others: so many of the differences that it looked for may be found by chance.",
+        human::percent(share)
+    );
+    yes_if(share <= 1.0 - COVERAGE, text)
 }
 
 fn conditions<'a>(measured: &[&'a CaseRecord]) -> Vec<(&'a CaseRecord, &'a Conditions)> {

@@ -12,7 +12,7 @@ use crate::workload::{CacheState, Interned, Job, Params, ProbeName};
 const PART: &str = "of that, ";
 
 /// What is shown of each probe, in order, and what it is called.
-const SHOWN: [(ProbeName, Metric, &str); 19] = [
+const SHOWN: [(ProbeName, Metric, &str); 20] = [
     (ProbeName::Start, metric::START_NS, "start"),
     (ProbeName::Start, metric::MOUNT_NS, "of that, the mount"),
     (ProbeName::Start, metric::EXEC_NS, "of that, the program"),
@@ -27,6 +27,7 @@ const SHOWN: [(ProbeName, Metric, &str); 19] = [
     (ProbeName::PageCache, metric::WARM_READ_NS, "cached read of 4 KiB"),
     (ProbeName::PageCache, metric::RESIDENT_BYTES, "resident bytes"),
     (ProbeName::CopyUp, metric::FIRST_WRITE_NS, "first write"),
+    (ProbeName::CopyUp, metric::FIRST_CLOSE_NS, "close after it"),
     (ProbeName::CopyUp, metric::FIRST_DURABLE_NS, "first write until it is durable"),
     (ProbeName::CopyUp, metric::SECOND_WRITE_NS, "second write"),
     (ProbeName::Read, metric::READ_NS, "read of a whole file"),

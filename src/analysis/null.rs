@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::bootstrap::Interval;
-use super::compare::{Statistic, compare_statistic};
+use super::compare::{Comparison, Statistic, compare_statistic};
 use super::quantile::quantile;
 use super::results::{Group, GroupKey};
 use crate::record::{DriverInfo, Waits};
@@ -121,6 +121,27 @@ impl Null {
     /// one, else from those of drivers that wait for the disk as it does, else from all. And with files of its size, where at least five of those pairs
     /// have those. `None` when no pair was measured.
     pub fn noise(&self, statistic: Statistic, at: &GroupKey, metric: &str) -> Option<f64> {
+        self.noise_of(statistic, at, metric, None)
+    }
+
+    /// How many of the pairs would have been called different, and of how many: by the rule that finds differences between drivers, each judged by
+    /// the noise of all others. It is how many of the differences that are found chance may have made, however many were looked for.
+    pub fn called_different(&self) -> (usize, usize) {
+        let (mut called, mut judged) = (0, 0);
+        for pair in self.pairs.iter().filter(|pair| pair.interval.is_some() && pair.varies()) {
+            let at = GroupKey { driver: pair.of.clone(), ..pair.key.clone() };
+            let noise = self.noise_of(Statistic::Median, &at, &pair.metric, Some(pair));
+            if noise.is_some() {
+                judged += 1;
+                called += usize::from(Comparison::of(pair.ratio, pair.interval, noise).difference.is_found());
+            }
+        }
+        (called, judged)
+    }
+
+    /// As [`noise`](Null::noise), from all pairs but one.
+    fn noise_of(&self, statistic: Statistic, at: &GroupKey, metric: &str, without: Option<&Pair>) -> Option<f64> {
+        let others = || self.pairs.iter().filter(|pair| without.is_none_or(|without| !std::ptr::eq(*pair, without)));
         let alike =
             |key: &GroupKey| key.store == at.store && key.probe == at.probe && key.params.cache == at.params.cache;
         let of = |pair: &Pair| match statistic {
@@ -128,7 +149,7 @@ impl Null {
             Statistic::Spread => pair.spread,
             Statistic::Tail => pair.tail,
         };
-        let all: Vec<&Pair> = self.pairs.iter().filter(|pair| alike(&pair.key) && pair.metric == metric).collect();
+        let all: Vec<&Pair> = others().filter(|pair| pair.metric == metric && alike(&pair.key)).collect();
         let when = |label: &str| self.waits.get(label);
         let narrowest = |wanted: [&dyn Fn(&Pair) -> bool; 2]| {
             wanted.iter().find_map(|wanted| {
@@ -236,6 +257,24 @@ mod tests {
         let found = null(groups.collect());
         assert!((found.noise(Statistic::Median, &found.pairs[0].key, "ns").unwrap() - 1.38).abs() < 1e-9);
         assert_eq!(found.coverage().map(|c| (c.intervals, c.include_one, c.varying)), Some((41, 1, 40)));
+    }
+
+    #[test]
+    fn what_is_the_same_is_called_different_only_beyond_the_noise_of_all_others() {
+        let pair = |depth: u32, original: [u64; 2], twin: [u64; 2]| {
+            let of = |driver: &str, [one, two]: [u64; 2]| group(driver, depth, "ns", &[&[one, one], &[two, two]]);
+            [of("a", original), of("a (twin)", twin)]
+        };
+        // By 10 % in both blocks; by 30 % in both, which no other does; by 30 % up and down, of which the interval holds 1; not at all.
+        let pairs = [
+            pair(1, [100, 100], [110, 110]),
+            pair(2, [100, 100], [130, 130]),
+            pair(3, [100, 100], [70, 130]),
+            pair(4, [100, 100], [100, 100]),
+        ];
+        assert_eq!(null(pairs.into_iter().flatten().collect()).called_different(), (1, 3));
+        // Nobody else to say how much chance does.
+        assert_eq!(null(pair(1, [100, 100], [110, 110]).into()).called_different(), (0, 0));
     }
 
     #[test]

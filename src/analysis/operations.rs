@@ -44,9 +44,11 @@ pub fn operations<'a>(results: &'a ResultSet, store: &str) -> Vec<Operation<'a>>
             add(format!("first write, {}", where_(depth, size)), &view, depth, size);
         }
     }
-    if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric::SECOND_WRITE_NS.name, None) {
-        let (depth, size) = (view.shallow(), view.small());
-        add(format!("second write, {}", where_(depth, size)), &view, depth, size);
+    for (name, metric) in [("close after it", &metric::FIRST_CLOSE_NS), ("second write", &metric::SECOND_WRITE_NS)] {
+        if let Some(view) = View::of(results, store, ProbeName::CopyUp, &metric.name, None) {
+            let (depth, size) = (view.shallow(), view.small());
+            add(format!("{name}, {}", where_(depth, size)), &view, depth, size);
+        }
     }
     if let Some(view) = View::durable_write(results, store) {
         let sizes = view.small_and_large();

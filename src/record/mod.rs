@@ -190,6 +190,8 @@ pub mod metric {
     /// The trigger's operation (`params.trigger`; plainly open(O_WRONLY) and write of one byte) on a file that nobody wrote in this mount. One
     /// sample a file.
     pub const FIRST_WRITE_NS: Metric = ns("first_write_ns");
+    /// close(2) of the descriptor of the first operation, right behind it; absent where the operation leaves none open. One sample a file.
+    pub const FIRST_CLOSE_NS: Metric = ns("first_close_ns");
     /// The same operation again, on the same file, when the first has been done to all files: what is left when the copy_up is done.
     pub const SECOND_WRITE_NS: Metric = ns("second_write_ns");
     /// From the start of the first operation to the return of the fsync after it. One sample a file, where durability is `fsync`.

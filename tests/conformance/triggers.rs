@@ -97,6 +97,10 @@ fn every_trigger_does_what_it_is_for_and_verify_tells_when_it_did_not() {
                     assert!(measured.contains(&(name.name.to_string(), samples)), "{what}: {measured:?}");
                 }
                 assert!(!measured.iter().any(|(name, _)| name.contains("durable")), "{what}: {measured:?}");
+                let opens =
+                    matches!(trigger, Trigger::Write | Trigger::Append | Trigger::OpenTruncate | Trigger::OpenRdwr);
+                let closes = measured.iter().find(|(name, _)| *name == metric::FIRST_CLOSE_NS.name);
+                assert_eq!(closes.map(|(_, samples)| *samples), opens.then_some(2), "{what}");
                 probe.verify(trial).unwrap_or_else(|e| panic!("{what}: {e}"));
                 bed.assert_lowers_untouched();
 

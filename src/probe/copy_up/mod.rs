@@ -32,8 +32,9 @@ use trigger::{File, Held, Round, WorkingFolder, operation, other_names, seen, sy
 /// The probe.
 pub(super) struct CopyUp;
 
-static METRICS: [Metric; 7] = [
+static METRICS: [Metric; 8] = [
     metric::FIRST_WRITE_NS,
+    metric::FIRST_CLOSE_NS,
     metric::SECOND_WRITE_NS,
     metric::FIRST_DURABLE_NS,
     metric::SECOND_DURABLE_NS,
@@ -63,6 +64,7 @@ fn changed(byte: u8) -> u8 {
 struct Samples {
     span: Span,
     first: Vec<u64>,
+    first_close: Vec<u64>,
     second: Vec<u64>,
     first_durable: Vec<u64>,
     second_durable: Vec<u64>,
@@ -83,6 +85,7 @@ impl Work<'_> {
     fn on(&self, files: &[File], meeting: &mut Meeting) -> Result<Samples, String> {
         let mut samples = Samples {
             first: Vec::with_capacity(files.len()),
+            first_close: Vec::with_capacity(files.len()),
             second: Vec::with_capacity(files.len()),
             first_durable: Vec::with_capacity(files.len()),
             second_durable: Vec::with_capacity(files.len()),
@@ -90,10 +93,10 @@ impl Work<'_> {
         };
         meeting.begin()?;
         samples.span = Span::begin();
-        self.round(files, Round::First, &mut samples.first, &mut samples.first_durable)?;
+        self.round(files, Round::First, &mut samples.first, (&mut samples.first_durable, &mut samples.first_close))?;
         samples.span.end();
         meeting.halfway()?;
-        self.round(files, Round::Second, &mut samples.second, &mut samples.second_durable)?;
+        self.round(files, Round::Second, &mut samples.second, (&mut samples.second_durable, &mut Vec::new()))?;
         Ok(samples)
     }
 
@@ -102,7 +105,7 @@ impl Work<'_> {
         files: &[File],
         round: Round,
         samples: &mut Vec<u64>,
-        durable: &mut Vec<u64>,
+        (durable, close): (&mut Vec<u64>, &mut Vec<u64>),
     ) -> Result<(), String> {
         let operate = operation(self.trigger);
         let failed = |what: &str, file: &File, e: rustix::io::Errno| {
@@ -124,7 +127,11 @@ impl Work<'_> {
                 synced.map_err(|e| failed("fsync", file, e))?;
             }
             samples.push(nanoseconds(done));
-            drop(held);
+            if let Held::Open(fd) = held {
+                let start = Instant::now();
+                drop(fd);
+                close.push(nanoseconds(start.elapsed()));
+            }
         }
         Ok(())
     }
@@ -214,6 +221,10 @@ impl Probe for CopyUp {
             Observation::new(metric::FIRST_WRITE_NS, all(|s| &s.first)),
             Observation::new(metric::SECOND_WRITE_NS, all(|s| &s.second)),
         ];
+        let closes = all(|s| &s.first_close);
+        if !closes.is_empty() {
+            observations.push(Observation::new(metric::FIRST_CLOSE_NS, closes));
+        }
         if durability == Durability::Fsync {
             observations.push(Observation::new(metric::FIRST_DURABLE_NS, all(|s| &s.first_durable)));
             observations.push(Observation::new(metric::SECOND_DURABLE_NS, all(|s| &s.second_durable)));
