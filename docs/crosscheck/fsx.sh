@@ -3,7 +3,7 @@
 # million operations long, on a file that starts in a lower layer of the FUSE union: with passthrough and without, and on the file system below.
 # Needs root, loop devices, cargo, cc, and mkfs for each file system asked for: fsx.sh [FOLDER [FILE_SYSTEM...]]; FOLDER takes the tool, the
 # images and the logs (default ./crosscheck), the file systems are ext4, xfs and btrfs unless said otherwise. OPERATIONS and SEED may be set,
-# and URING=on, which has the union asked by io_uring.
+# URING=on, which has the union asked by io_uring, and OPENS=off, which has it asked at no open.
 # Prints a table; with a mismatch anywhere the exit status is 1, and the log tells of it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -45,7 +45,7 @@ one() { # FILE_SYSTEM WHERE LOG [PASSTHROUGH]: without the last word on the file
         head -c 262144 /dev/zero | tr '\0' '\245' > "$side/base/file"
         rm -rf "$side/upper" && mkdir -p "$side/upper" "$side/merged"
         if [ "$file" = "$side/merged/file" ]; then
-            "$bench" mount --driver fuse-union --option "passthrough=$4" --option "uring=${URING:-off}" --lower "$side/top:$side/base" \
+            "$bench" mount --driver fuse-union --option "passthrough=$4" --option "uring=${URING:-off}" ${OPENS:+--option "opens=$OPENS"} --lower "$side/top:$side/base" \
                 --upper "$side/upper" --work "$side/work" "$side/merged"
         fi
         result=passed

@@ -2,7 +2,7 @@
 # Runs pjdfstest, a POSIX test suite that nobody here wrote, on the FUSE union and on the file system below it, side by side.
 # Needs root, loop devices, cargo, and mkfs for each file system asked for: pjdfstest.sh [FOLDER [FILE_SYSTEM...]]; FOLDER takes the
 # tool, the images and the logs (default ./crosscheck), the file systems are ext4, xfs and btrfs unless said otherwise. URING=on has the
-# union asked by io_uring.
+# union asked by io_uring, OPENS=off asked at no open.
 # The union has two lowers and runs the suite in a directory that starts in the lower one. Prints a table, then what fails on the union
 # and not on the file system below: with anything there the exit status is 1.
 set -eu
@@ -77,7 +77,7 @@ for kind in "$@"; do
     for passthrough in on off; do
         at=$side/$passthrough
         mkdir -p "$at/top" "$at/base/here" "$at/upper" "$at/work" "$at/merged"
-        "$bench" mount --driver fuse-union --option "passthrough=$passthrough" --option "uring=${URING:-off}" --lower "$at/top:$at/base" \
+        "$bench" mount --driver fuse-union --option "passthrough=$passthrough" --option "uring=${URING:-off}" ${OPENS:+--option "opens=$OPENS"} --lower "$at/top:$at/base" \
             --upper "$at/upper" --work "$at/work" "$at/merged"
         suite "$at/merged/here" "$kind-$passthrough"
         "$bench" umount "$at/merged"

@@ -2,7 +2,7 @@
 # Runs the generic tests of xfstests, which nobody here wrote, on ext4 and on the FUSE union with ext4 below.
 # Needs root, loop devices, and a built tree of xfstests (git.kernel.org, fs/xfs/xfstests-dev; it says itself what it needs):
 # XFSTESTS=TREE xfstests.sh [FOLDER [ARGUMENT_OF_CHECK...]]; FOLDER takes the images and the logs (default ./crosscheck), the arguments
-# are "-g generic/quick -x dangerous,swap" unless said otherwise. Takes a quarter of an hour.
+# are "-g generic/quick -x dangerous,swap" unless said otherwise. OPENS=off has the union asked at no open. Takes a quarter of an hour.
 # Prints a table, then what fails on the union and not on ext4: with anything there the exit status is 1.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -84,8 +84,8 @@ mount "$device" store
 for at in test scratch; do mkdir -p "store/$at/lower" "store/$at/upper"; done
 cat > union.config <<END
 export FSTYP=fuse FUSE_SUBTYP=.fuse-union TEST_DEV=union1 TEST_DIR=$folder/test SCRATCH_DEV=union2 SCRATCH_MNT=$folder/scratch
-export TEST_FS_MOUNT_OPTS="-olowerdir=$folder/store/test/lower,upperdir=$folder/store/test/upper"
-export MOUNT_OPTIONS="-olowerdir=$folder/store/scratch/lower,upperdir=$folder/store/scratch/upper"
+export TEST_FS_MOUNT_OPTS="-olowerdir=$folder/store/test/lower,upperdir=$folder/store/test/upper${OPENS:+,opens=$OPENS}"
+export MOUNT_OPTIONS="-olowerdir=$folder/store/scratch/lower,upperdir=$folder/store/scratch/upper${OPENS:+,opens=$OPENS}"
 END
 suite union "$@"
 
