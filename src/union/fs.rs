@@ -364,12 +364,12 @@ impl fuser::Filesystem for Edge {
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req, Op::Unlink);
-        Self::empty(self.0.unlink(parent.0, name), reply);
+        Self::empty(self.0.unlink(parent.0, name, caller(req)), reply);
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turn(req, Op::Rmdir);
-        Self::empty(self.0.rmdir(parent.0, name), reply);
+        Self::empty(self.0.rmdir(parent.0, name, caller(req)), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, link_name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -388,7 +388,7 @@ impl fuser::Filesystem for Edge {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turn(req, Op::Rename);
-        Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags), reply);
+        Self::empty(self.0.rename((parent.0, name), (newparent.0, newname), flags, caller(req)), reply);
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {

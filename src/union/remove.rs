@@ -15,12 +15,14 @@ use super::hard_links::has_names;
 use super::layers::{self, Layer, UPPER};
 use super::node::{lock, write};
 use super::numbers::FileKey;
+use super::privileges::Caller;
 use super::state::Union;
 use super::{Errno, Res};
 
 impl Union {
-    pub(super) fn unlink(&self, parent: u64, name: &OsStr) -> Res<()> {
+    pub(super) fn unlink(&self, parent: u64, name: &OsStr, caller: Caller) -> Res<()> {
         layers::check_lookup(name)?;
+        self.room_for_what_is_removed(caller)?;
         let parent = self.inode(parent)?;
         self.copy_up(&parent, Data::Whole)?;
         let mut index = self.write_index(&parent)?;
@@ -50,14 +52,16 @@ impl Union {
         }
         index.take(name, hides);
         if inode.remove_name(&parent, name) {
+            self.reserve.note(&*last);
             place.orphan = Some(last);
         }
         self.name_gone(inode.kind, layer, &stat);
         Ok(())
     }
 
-    pub(super) fn rmdir(&self, parent: u64, name: &OsStr) -> Res<()> {
+    pub(super) fn rmdir(&self, parent: u64, name: &OsStr, caller: Caller) -> Res<()> {
         layers::check_lookup(name)?;
+        self.room_for_what_is_removed(caller)?;
         let parent = self.inode(parent)?;
         self.copy_up(&parent, Data::Whole)?;
         let _two = lock(&self.two_dirs);
@@ -88,6 +92,7 @@ impl Union {
         write(&state.lowers).clear();
         index.take(name, hides);
         inode.remove_name(&parent, name);
+        self.reserve.note(&*last);
         place.orphan = Some(last);
         state.drop_fds();
         self.name_gone(inode.kind, layer, &stat);

@@ -16,6 +16,7 @@ use super::index::Entry;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
 use super::numbers::FileKey;
+use super::privileges::Caller;
 use super::remove::open_path;
 use super::state::{IndexWrite, Union};
 use super::{Errno, Res};
@@ -38,7 +39,7 @@ struct Seen {
 }
 
 impl Union {
-    pub(super) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: RenameFlags) -> Res<()> {
+    pub(super) fn rename(&self, from: (u64, &OsStr), to: (u64, &OsStr), flags: RenameFlags, caller: Caller) -> Res<()> {
         if flags.contains(RenameFlags::RENAME_WHITEOUT) || (flags.bits() & !RenameFlags::all().bits()) != 0 {
             return Err(Errno::INVAL);
         }
@@ -81,6 +82,7 @@ impl Union {
                 (true, true) if !self.read_index(replaced)?.is_empty() => return Err(Errno::NOTEMPTY),
                 _ => {}
             }
+            self.room_for_what_is_removed(caller)?;
         }
         if kind == FileType::Directory && new.in_lower {
             // It must not merge with what the new name hides.
@@ -204,6 +206,7 @@ impl Union {
             if replaced.remove_name(&target.parent, target.name) {
                 let place = if replaced.ino < moved.ino { Some(&mut first) } else { second.as_mut() };
                 if let Some(place) = place {
+                    self.reserve.note(&last);
                     place.orphan = Some(Arc::new(last));
                 }
             }

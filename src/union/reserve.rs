@@ -2,7 +2,8 @@
 //!
 //! What all users of a mount have open takes descriptors of one process, this daemon. Whoever opened as many as it may have would keep everybody
 //! from so much as a listing. So some are left for what needs one for a moment, half of them for opens of root too; who opens a file then is
-//! answered with ENFILE, as where the whole system has too many. Before that, the files that are only kept are closed (see `kept`).
+//! answered with ENFILE, as where the whole system has too many. Before that, the files that are only kept are closed (see `kept`). Not all opens
+//! are told here, and what is removed takes a descriptor, too: who removes a file is answered so a little later.
 //!
 //! Nobody counts as long as there are enough: the kernel gives the least number that is free, so that only opens whose number is high make the next
 //! ones look.
@@ -53,18 +54,45 @@ impl Reserve {
 impl Union {
     /// ENFILE if the caller may not open one more file.
     pub(super) fn room_for_an_open(&self, caller: Caller) -> Res<()> {
+        self.room(caller, self.reserve.left)
+    }
+
+    /// ENFILE if the caller may not remove one more file, which takes a descriptor until the kernel forgets the file. Who has it open is not known:
+    /// nobody is told of the opens of directories and FIFOs, nor of those with O_PATH. Some can still be removed when none can be opened.
+    pub(super) fn room_for_what_is_removed(&self, caller: Caller) -> Res<()> {
+        self.room(caller, self.reserve.left / 2)
+    }
+
+    /// ENFILE if the caller would leave fewer than these; root may take half of them.
+    fn room(&self, caller: Caller, left: usize) -> Res<()> {
         let reserve = &self.reserve;
         if !reserve.short.load(Ordering::Relaxed) {
             return Ok(());
         }
         // Numbers below may be free again.
-        let free = reserve.limit.saturating_sub(in_use());
-        if free > reserve.left {
+        let free = || reserve.limit.saturating_sub(in_use());
+        let before = free();
+        if before > reserve.left {
             reserve.short.store(false, Ordering::Relaxed);
+        }
+        if before > left {
             return Ok(());
         }
-        let for_root = || caller.is_root() && free > reserve.left / 2;
-        if self.close_kept() || for_root() { Ok(()) } else { Err(Errno::NFILE) }
+        // What has been removed stays open although it is no longer kept.
+        while self.close_kept() {
+            if free() > before {
+                return Ok(());
+            }
+        }
+        if caller.is_root() && before > left / 2 { Ok(()) } else { Err(Errno::NFILE) }
+    }
+
+    /// For who reads or writes a file that nobody opened here: he is not refused, but nothing that is only kept is to be in his way.
+    pub(super) fn make_room(&self) {
+        let reserve = &self.reserve;
+        if reserve.short.load(Ordering::Relaxed) && reserve.limit.saturating_sub(in_use()) <= reserve.left {
+            self.close_kept();
+        }
     }
 }
 

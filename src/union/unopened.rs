@@ -104,6 +104,7 @@ impl Union {
         if let Some(file) = io.unopened(upper, write.is_some()) {
             return Ok(file);
         }
+        self.make_room();
         let open = |flags| self.target(inode, place.layer, place.orphan.as_ref())?.open(flags | OFlags::NONBLOCK);
         let (file, writable) = match fresh {
             Some(file) => (file, true),
@@ -116,13 +117,13 @@ impl Union {
         Ok(file)
     }
 
-    /// Keeps a file for the requests that name its node.
+    /// Keeps a file for the requests that name its node, unless descriptors are short: then it is open for this request alone.
     pub(super) fn keep_unopened(&self, node: &Node, mut io: MutexGuard<'_, NodeIo>, file: Unopened) {
         self.reserve.note(&*file.file);
         if file.upper {
             node.inode.opened(&file.file, false);
         }
-        if io.keep_unopened(file) {
+        if self.reserve.spares(&*file.file) && io.keep_unopened(file) {
             drop(io);
             self.keep(node.id);
         }

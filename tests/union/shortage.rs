@@ -2,8 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -49,9 +51,8 @@ fn a_write_that_finds_too_little_space_says_how_much_there_was() {
 }
 
 /// Serves a stack by a process that may have so many files open.
-fn mount_with_limit(s: &Stack, limit: u32) -> Mounted {
-    // Without opens files are open here only while they are kept.
-    let words = format!("opens=on,lowerdir={},upperdir={}", s.lower(0).display(), s.upper().display());
+fn mount_with_limit(s: &Stack, limit: u32, options: &str) -> Mounted {
+    let words = format!("lowerdir={},upperdir={},{options}", s.lower(0).display(), s.upper().display());
     let limited = format!("ulimit -n {limit}; exec \"$@\"");
     let program = ["sh", env!("CARGO_BIN_EXE_fuse-union"), "-o", &words, "union"];
     assert!(Command::new("sh").args(["-c", &limited]).args(program).arg(s.mnt()).status().unwrap().success());
@@ -73,7 +74,8 @@ fn who_has_all_files_open_that_the_daemon_may_have_keeps_nobody_from_anything_el
         for n in 0..600 {
             write_all(&s.lower(0), &[(&*format!("d/f{n:03}"), "content"), (&*format!("tree/{n}/file"), "")]);
         }
-        let _mounted = mount_with_limit(&s, 256);
+        // Without opens files are open here only while they are kept.
+        let _mounted = mount_with_limit(&s, 256, "opens=on");
         let (mnt, dir) = (s.mnt(), s.mnt().join("d"));
         // Lower files stay open for their next open, but only as long as nobody needs the room.
         for n in 500..600 {
@@ -106,5 +108,107 @@ fn who_has_all_files_open_that_the_daemon_may_have_keeps_nobody_from_anything_el
         rustix::fs::statvfs(&mnt).unwrap();
         drop(all);
         assert_eq!(text(mnt.join("folder/moved")), "content", "{case}");
+    }
+}
+
+/// Of some opens the kernel does not tell: whoever removes what he has open in this way takes the daemon's descriptors.
+#[test]
+fn who_removes_all_that_he_has_open_keeps_nobody_from_anything_else() {
+    if !here("shortage::who_removes_all_that_he_has_open_keeps_nobody_from_anything_else") {
+        return;
+    }
+    for (options, what) in [
+        ("opens=off", "lower file"),
+        ("opens=off", "read lower file"),
+        ("opens=off", "new file"),
+        ("opens=off", "replaced file"),
+        ("opens=off", "folder"),
+        ("passthrough=on", "folder"),
+        ("passthrough=on", "FIFO"),
+        ("opens=off", "replaced folder"),
+    ] {
+        let case = format!("{options}, {what}");
+        let s = Stack::new(1);
+        for n in 0..400 {
+            write_all(&s.lower(0), &[(&*format!("d/f{n:03}"), "content"), (&*format!("tree/{n}/file"), "content")]);
+        }
+        let _mounted = mount_with_limit(&s, 256, options);
+        let (mnt, dir) = (s.mnt(), s.mnt().join("d"));
+        fs::create_dir(mnt.join("new")).unwrap();
+        let remove = |n: usize| {
+            let (lower, new) = (numbered(&dir, n), numbered(&mnt.join("new"), n));
+            match what {
+                "lower file" => File::open(&lower).and_then(|file| fs::remove_file(&lower).map(|()| file)),
+                "read lower file" => {
+                    assert_eq!(text(&lower), "content", "{case}");
+                    File::open(&lower).and_then(|file| fs::remove_file(&lower).map(|()| file))
+                }
+                "new file" => {
+                    let mut file = File::options().read(true).write(true).create_new(true).open(&new)?;
+                    file.write_all(b"content")?;
+                    fs::remove_file(&new).map(|()| file)
+                }
+                "replaced file" => {
+                    let (file, other) = (File::open(&lower)?, mnt.join("other"));
+                    rustix::fs::mknodat(
+                        rustix::fs::CWD,
+                        &other,
+                        rustix::fs::FileType::RegularFile,
+                        rustix::fs::Mode::RWXU,
+                        0,
+                    )
+                    .or_else(|errno| if errno == rustix::io::Errno::EXIST { Ok(()) } else { Err(errno) })?;
+                    fs::rename(other, &lower).map(|()| file)
+                }
+                "FIFO" => {
+                    rustix::fs::mknodat(rustix::fs::CWD, &new, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)?;
+                    let file = File::options().read(true).write(true).open(&new)?;
+                    fs::remove_file(&new).map(|()| file)
+                }
+                "folder" => {
+                    fs::create_dir(&new)?;
+                    File::open(&new).and_then(|file| fs::remove_dir(&new).map(|()| file))
+                }
+                _ => {
+                    let (old, other) = (mnt.join("new/old"), mnt.join("new/other"));
+                    let _ = (fs::create_dir(&old), fs::create_dir(&other));
+                    File::open(&old).and_then(|file| fs::rename(&other, &old).map(|()| file))
+                }
+            }
+        };
+        let mut all = Vec::new();
+        let refused = loop {
+            match remove(all.len()) {
+                Ok(file) => all.push(file),
+                Err(error) => break error.raw_os_error(),
+            }
+        };
+        assert_eq!(refused, Some(libc::ENFILE), "{case}");
+        assert!(all.len() > 100, "{case}: no more than {}", all.len());
+        // What takes a descriptor for a moment.
+        for n in 0..400 {
+            let folder = mnt.join(format!("tree/{n}"));
+            assert_eq!(names(&folder), ["file"], "{case}");
+            if options == "opens=off" {
+                assert_eq!(text(folder.join("file")), "content", "{case}");
+            }
+        }
+        if options == "opens=off" {
+            fs::write(mnt.join("tree/7/file"), "more").unwrap();
+        }
+        if what.ends_with("file") {
+            for file in &all {
+                let mut seen = [0; 7];
+                file.read_exact_at(&mut seen, 0).unwrap();
+                assert_eq!(&seen, b"content", "{case}");
+            }
+        }
+        drop(all);
+        // The kernel has them forgotten a moment later.
+        let again = (256..400).any(|n| {
+            std::thread::sleep(Duration::from_millis(20));
+            remove(n).is_ok()
+        });
+        assert!(again, "{case}");
     }
 }
