@@ -47,6 +47,9 @@
 //! - Reading a lower file does not change its access time, as in overlay.
 //! - Flags of chattr(1) bind only in the upper: FS_IOC_GETFLAGS is ENOTTY, and a lower file that is immutable or append-only there is copied up
 //!   without that.
+//! - Without passthrough a read that the kernel serves from its own pages changes no access time.
+//! - Where the kernel asks at no open (`unopened`), an open for writing finds no error of the layers: of space or of chattr(1). The write does, and for
+//!   a shared mapping msync(2), fsync(2), or nobody: what it wrote is lost then.
 //! - With passthrough, F_SETFL of fcntl(2) that takes O_APPEND or O_DIRECT away has no effect on reads and writes: the kernel does them with the
 //!   flags of the open.
 //! - Where opens are left out, a file is copied up when it is written to, as in aufs, and a copy_up that fails is an error of the write.
