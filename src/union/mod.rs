@@ -48,11 +48,10 @@
 //! - Flags of chattr(1) bind only in the upper: FS_IOC_GETFLAGS is ENOTTY, and a lower file that is immutable or append-only there is copied up
 //!   without that.
 //! - Without passthrough a read that the kernel serves from its own pages changes no access time.
-//! - Where the kernel asks at no open (`unopened`), an open for writing finds no error of the layers: of space or of chattr(1). The write does, and for
-//!   a shared mapping msync(2), fsync(2), or nobody: what it wrote is lost then.
+//! - Where the kernel asks at no open (`unopened`), a file is copied up when it is written to, as in aufs, and an open for writing finds no error of the
+//!   layers: of space or of chattr(1). The write does, and for a shared mapping msync(2), fsync(2), or nobody: what it wrote is lost then.
 //! - With passthrough, F_SETFL of fcntl(2) that takes O_APPEND or O_DIRECT away has no effect on reads and writes: the kernel does them with the
 //!   flags of the open.
-//! - Where opens are left out, a file is copied up when it is written to, as in aufs, and a copy_up that fails is an error of the write.
 //! - Where they are not, an open with O_RDONLY|O_TRUNC of a file that somebody has open is ETXTBSY: POSIX does not say what it is to do, and it might be a program
 //!   that runs.
 //! - syncfs(2) flushes nothing: the kernel tells of it only virtiofs. fsync(2) does.
