@@ -47,32 +47,23 @@ fn the_page_of_io_uring_quotes_the_same_questions_on_a_prepared_machine_and_on_o
     committed(&plain, &render(&plain, &scratch.path().join("report")).unwrap());
 }
 
+#[test]
+fn the_page_of_the_union_says_which_way_of_serving_is_for_what() {
+    let (run, _) = quotes("docs/union.md", |run, _| {
+        let rows = side_by_side(run, ["fuse-union", "fuse-union opens=off"]);
+        let rows: String = rows.into_iter().map(|(label, figures)| format!("| {label} | {figures} |\n")).collect();
+        let head = "| | overlay2 volatile | passthrough | `opens=off` | ratio |\n| --- | ---: | ---: | ---: | ---: |\n";
+        format!("{head}{rows}")
+    });
+    let drivers = &run.manifest.drivers;
+    assert!(drivers.iter().any(|driver| driver.label == "fuse-union" && driver.availability.is_available()));
+}
+
 /// A line for each question: what /dev/fuse takes, what io_uring takes, and the second to the first, on both machines.
 fn by_io_uring(prepared: &Run, plain: &Run) -> String {
-    let lines = [prepared, plain].map(|run| {
-        let set = &ResultSet::of(run);
-        let store = set.stores.first().unwrap();
-        let parallel = ParallelView::all(set, store).into_iter().flat_map(|view| {
-            let label = view.label;
-            view.points
-                .into_iter()
-                .map(move |(_, point)| Operation { label: format!("{label}, {}", point.label), ..point })
-        });
-        let jobs = JobView::of(set, store).into_iter().flat_map(|view| view.jobs.into_iter().map(|(_, job)| job));
-        let line = |operation: Operation| {
-            let of = |label: &str| operation.of(label).unwrap_or_else(|| panic!("{}: no {label}", operation.label));
-            let (device, ring) = (of("fuse-union uring=off"), of("fuse-union uring=on"));
-            let compared = compare(ring, device).unwrap();
-            let ratio = human::ratio(compared.ratio);
-            let shown = if compared.difference.is_found() { format!("**{ratio}**") } else { ratio };
-            let overlay = human::ns(of("overlay2 volatile").p50());
-            let text = format!("{overlay} | {} | {} | {shown}", human::ns(device.p50()), human::ns(ring.p50()));
-            (operation.label, text)
-        };
-        operations(set, store).into_iter().chain(parallel).chain(jobs).map(line).collect::<Vec<_>>()
-    });
+    let [prepared, plain] =
+        [prepared, plain].map(|run| side_by_side(run, ["fuse-union uring=off", "fuse-union uring=on"]));
     let head = "overlay2 volatile | /dev/fuse | io_uring | ratio";
-    let [prepared, plain] = lines;
     assert_eq!(prepared.len(), plain.len());
     let rows = prepared.into_iter().zip(plain).map(|((label, prepared), (same, plain))| {
         assert_eq!(label, same);
@@ -82,6 +73,28 @@ fn by_io_uring(prepared: &Run, plain: &Run) -> String {
         "| | prepared: {head} | as it is: {head} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{}",
         rows.collect::<String>()
     )
+}
+
+/// Each question, with what overlay2 takes, what two variants take, and the second of these to the first.
+fn side_by_side(run: &Run, variants: [&str; 2]) -> Vec<(String, String)> {
+    let set = &ResultSet::of(run);
+    let store = set.stores.first().unwrap();
+    let parallel = ParallelView::all(set, store).into_iter().flat_map(|view| {
+        let label = view.label;
+        view.points.into_iter().map(move |(_, point)| Operation { label: format!("{label}, {}", point.label), ..point })
+    });
+    let jobs = JobView::of(set, store).into_iter().flat_map(|view| view.jobs.into_iter().map(|(_, job)| job));
+    let line = |operation: Operation| {
+        let of = |label: &str| operation.of(label).unwrap_or_else(|| panic!("{}: no {label}", operation.label));
+        let [one, other] = variants.map(of);
+        let compared = compare(other, one).unwrap();
+        let ratio = human::ratio(compared.ratio);
+        let shown = if compared.difference.is_found() { format!("**{ratio}**") } else { ratio };
+        let overlay = operation.of("overlay2 volatile").map_or_else(|| "–".to_owned(), |data| human::ns(data.p50()));
+        let text = format!("{overlay} | {} | {} | {shown}", human::ns(one.p50()), human::ns(other.p50()));
+        (operation.label, text)
+    };
+    operations(set, store).into_iter().chain(parallel).chain(jobs).map(line).collect()
 }
 
 #[test]

@@ -176,7 +176,8 @@ fn durability(results: &ResultSet) -> Option<String> {
         ));
     }
     if !asked.is_empty() {
-        said.push(format!("{}: it waits only when the program asks, with fsync", human::list(&asked)));
+        let what = if waits.is_empty() { "a first write" } else { "it" };
+        said.push(format!("{}: {what} waits only when the program asks, with fsync", human::list(&asked)));
     }
     if !never.is_empty() {
         said.push(format!(
