@@ -54,7 +54,7 @@ const STRANGERS: [RGBColor; 2] = [RGBColor(102, 76, 40), RGBColor(110, 80, 170)]
 
 /// How the variants that workloads ship with are drawn: driver, variant, which of the driver's colours, which dash, marker. A figure of them reads alike in
 /// every run; black and white suffice, since no two markers are alike in a run of one variant a driver and `volatile`.
-const KNOWN: [(&str, &str, usize, usize, Marker); 11] = [
+const KNOWN: [(&str, &str, usize, usize, Marker); 12] = [
     ("bind", "", 0, 0, Marker::Circle),
     ("overlay2", "", 0, 0, Marker::Square),
     ("overlay2", "volatile", 1, 1, Marker::Diamond),
@@ -62,6 +62,7 @@ const KNOWN: [(&str, &str, usize, usize, Marker); 11] = [
     ("overlay2", "metacopy=on", 0, 2, Marker::Star),
     ("aufs", "", 0, 3, Marker::Plus),
     ("fuse-union", "", 0, 0, Marker::Triangle),
+    ("fuse-union", "opens=off", 1, 3, Marker::Cross),
     ("fuse-union", "uring=on", 1, 1, Marker::Cross),
     ("fuse-union", "uring=off", 0, 2, Marker::Triangle),
     ("fuse-union", "(no passthrough)", 1, 4, Marker::Star),

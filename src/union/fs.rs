@@ -2,6 +2,7 @@
 //!
 //! Whoever replies holds no node any more: the kernel may have it forgotten at once, and a node that somebody holds stays.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
@@ -449,12 +450,19 @@ impl fuser::Filesystem for Edge {
     ) {
         let _turn = self.turn(req, Op::Read);
         let _away = (size as usize > MOMENT).then(|| self.0.crew.away());
-        let mut buffer = vec![0; size as usize];
-        let got = self.0.via(ino.0, fh.0).and_then(|via| self.0.read(&via, &mut buffer, offset));
-        match got {
-            Ok(got) => reply.data(buffer.get(..got).unwrap_or_default()),
-            Err(errno) => reply.error(code(errno)),
-        }
+        // Memory that this thread has had before: to get it anew, and of zeros, takes as long as to read into it.
+        thread_local!(static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            let room = buffer.get_mut(..size).unwrap_or_default();
+            match self.0.via(ino.0, fh.0).and_then(|via| self.0.read(&via, room, offset)) {
+                Ok(got) => reply.data(room.get(..got).unwrap_or_default()),
+                Err(errno) => reply.error(code(errno)),
+            }
+        });
     }
 
     fn write(
