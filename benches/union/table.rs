@@ -33,7 +33,7 @@ impl Table {
         let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
         let range = format!("{ratio:.2} ({low:.2}-{high:.2})");
         let show = |turns: &Turns| format!("{:.1} {unit}", median(&mut turns.clone()));
-        let question = format!("{question}{}", self.mode);
+        let question = self.named(question);
         println!("{question:<66} {:>12} {:>12} {range:>22}  {}", show(ours), show(theirs), verdict(ratio, wanted));
     }
 
@@ -42,7 +42,7 @@ impl Table {
         let value = median(&mut turns.clone());
         println!(
             "{:<66} {:>12} {:>12} {:>22}  {}",
-            format!("{question}{}", self.mode),
+            self.named(question),
             format!("{value:.1} {unit}"),
             "",
             "",
@@ -51,7 +51,11 @@ impl Table {
     }
 
     pub fn skipped(&mut self, question: &str, reason: &str) {
-        println!("{:<66} skipped: {reason}", format!("{question}{}", self.mode));
+        println!("{:<66} skipped: {reason}", self.named(question));
+    }
+
+    fn named(&self, question: &str) -> String {
+        format!("{question}{}", self.mode)
     }
 }
 

@@ -43,6 +43,11 @@ impl Reserve {
         usize::try_from(fd.as_fd().as_raw_fd()).is_ok_and(|number| number < self.limit - self.left)
     }
 
+    /// How many there are to be had.
+    fn free(&self) -> usize {
+        self.limit.saturating_sub(in_use())
+    }
+
     /// Notes the descriptor of a file that somebody has opened.
     pub(super) fn note(&self, fd: impl AsFd) {
         if !self.spares(fd) {
@@ -70,8 +75,7 @@ impl Union {
             return Ok(());
         }
         // Numbers below may be free again.
-        let free = || reserve.limit.saturating_sub(in_use());
-        let before = free();
+        let before = reserve.free();
         if before > reserve.left {
             reserve.short.store(false, Ordering::Relaxed);
         }
@@ -80,7 +84,7 @@ impl Union {
         }
         // What has been removed stays open although it is no longer kept.
         while self.close_kept() {
-            if free() > before {
+            if reserve.free() > before {
                 return Ok(());
             }
         }
@@ -90,7 +94,7 @@ impl Union {
     /// For who reads or writes a file that nobody opened here: he is not refused, but nothing that is only kept is to be in his way.
     pub(super) fn make_room(&self) {
         let reserve = &self.reserve;
-        if reserve.short.load(Ordering::Relaxed) && reserve.limit.saturating_sub(in_use()) <= reserve.left {
+        if reserve.short.load(Ordering::Relaxed) && reserve.free() <= reserve.left {
             self.close_kept();
         }
     }

@@ -105,12 +105,13 @@ impl Union {
             return Ok(file);
         }
         self.make_room();
-        let open = |flags| self.target(inode, place.layer, place.orphan.as_ref())?.open(flags | OFlags::NONBLOCK);
+        let target = || self.target(inode, place.layer, place.orphan.as_ref());
+        let open = |flags| target()?.open(flags | OFlags::NONBLOCK);
         let (file, writable) = match fresh {
             Some(file) => (file, true),
             None if upper && write.is_some() => (Arc::new(open(OFlags::RDWR)?), true),
             None if upper => (Arc::new(open(OFlags::RDONLY)?), false),
-            None => (Arc::new(open_quietly(&self.target(inode, place.layer, place.orphan.as_ref())?)?), false),
+            None => (Arc::new(open_quietly(&target()?)?), false),
         };
         drop(place);
         self.keep_unopened(node, io, Unopened { file: Arc::clone(&file), upper, writable });

@@ -601,15 +601,25 @@ fn an_open_that_is_refused_truncates_nothing() {
         &MODES,
         "open::an_open_that_is_refused_truncates_nothing",
         1,
-        |s| write_all(&s.lower(0), &[("f", "content")]),
+        |s| {
+            write_all(&s.lower(0), &[("f", "content")]);
+            assert!(fs::copy("/bin/sleep", s.lower(0).join("program")).unwrap() > 0);
+        },
         |s| {
             let path = s.mnt().join("f");
             let reader = File::open(&path).unwrap();
+            let flags = OFlags::RDONLY | OFlags::TRUNC;
             if !s.mounted().asks_at_opens() {
                 // Nobody is asked before the kernel itself has looked whether it is a program that runs.
+                let program = s.mnt().join("program");
+                let mut running = Command::new(&program).arg("60").spawn().unwrap();
+                let refused = rustix::fs::open(&program, flags, Mode::empty());
+                running.kill().unwrap();
+                running.wait().unwrap();
+                assert_eq!(refused.unwrap_err(), rustix::io::Errno::TXTBSY);
+                assert!(fs::read(&program).unwrap() == fs::read(s.lower(0).join("program")).unwrap());
                 return;
             }
-            let flags = OFlags::RDONLY | OFlags::TRUNC;
             assert_eq!(rustix::fs::open(&path, flags, Mode::empty()).unwrap_err(), rustix::io::Errno::TXTBSY);
             assert_eq!((text(&path), fs::metadata(&path).unwrap().len()), ("content".into(), 7));
             drop(reader);
