@@ -22,7 +22,7 @@ use super::target::Target;
 use super::{Errno, Res};
 
 /// The bits of a mode that chmod(2) sets.
-const PERMISSIONS: u32 = 0o7777;
+pub(super) const PERMISSIONS: u32 = 0o7777;
 
 /// How much of a file's data is wanted in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 
-use super::copy_up::Data;
+use super::copy_up::{Data, PERMISSIONS};
 use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
@@ -79,7 +79,7 @@ impl Union {
             self.keep_unopened(&found.node, lock(&found.node.io), Unopened { file, upper: true, writable: true });
             return Ok((found, Opened::NOT));
         }
-        let writer = Writer::of(flags, maker.caller, &file, &self.options.owners);
+        let writer = Writer::of(flags, maker.caller, || Some(found.stat), &self.options.owners);
         let serve = lock(&found.node.io).open(&file, true, writer, &self.passthrough);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),
@@ -100,17 +100,16 @@ impl Union {
         }
         let whiteout = index.get(name).is_some_and(|entry| entry.whiteout);
         let dir = self.dir_fd(&parent, UPPER)?;
-        let file = if whiteout && matches!(new, New::Directory) {
+        let (file, stat) = if whiteout && matches!(new, New::Directory) {
             self.make_opaque_directory(&dir, name, maker)?;
-            None
+            (None, rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
         } else {
-            let file = self.make_at(&dir, dir.as_fd(), name, maker, new)?;
+            let made = self.make_at(&dir, dir.as_fd(), name, maker, new)?;
             if whiteout {
                 remove_whiteout(dir.as_fd(), name);
             }
-            file
+            made
         };
-        let stat = rustix::fs::statat(&*dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let own_name = Some((Arc::clone(&parent), name.to_os_string()));
         let number = self.table.numbers.for_name(&parent, name);
         // An inode of this number is an older file.
@@ -164,7 +163,8 @@ impl Union {
         Ok(())
     }
 
-    /// Makes a file in `place` with the owner and mode it would get in `parent`, whose upper directory is `parent_fd`.
+    /// Makes a file in `place` with the owner and mode it would get in `parent`, whose upper directory is `parent_fd`. Returns its attributes, and a
+    /// regular one itself.
     fn make_at(
         &self,
         parent_fd: &Arc<OwnedFd>,
@@ -172,10 +172,9 @@ impl Union {
         name: &OsStr,
         maker: Maker,
         new: New<'_>,
-    ) -> Res<Option<OwnedFd>> {
+    ) -> Res<(Option<OwnedFd>, Stat)> {
         let parent_stat = rustix::fs::statat(&**parent_fd, ".", AtFlags::SYMLINK_NOFOLLOW)?;
-        let mode = maker.mode & 0o7777;
-        let raw = Mode::from_raw_mode(mode);
+        let raw = Mode::from_raw_mode(maker.mode & PERMISSIONS);
         // The file system below applies the umask, or the default ACL of the directory in its stead.
         set_umask(maker.umask)?;
         let mut file = None;
@@ -188,45 +187,57 @@ impl Union {
             New::Symlink(target) => rustix::fs::symlinkat(target, place, name)?,
             New::Special(kind, device) => rustix::fs::mknodat(place, name, kind, raw, device)?,
         }
-        let owned = self.give(&parent_stat, place, name, maker, mode, new);
-        if let Err(errno) = owned {
-            // Nothing half-made may stay visible; the error that matters is the first one.
-            let _ = layers::remove_tree(place, name, new.kind());
-            return Err(errno);
+        match self.give(&parent_stat, place, name, (file.as_ref(), new), maker) {
+            Ok(stat) => Ok((file, stat)),
+            Err(errno) => {
+                // Nothing half-made may stay visible; the error that matters is the first one.
+                let _ = layers::remove_tree(place, name, new.kind());
+                Err(errno)
+            }
         }
-        Ok(file)
     }
 
-    /// Owner and set-id bits as the kernel gives them to a file made by `maker` (inode_init_owner in fs/inode.c).
+    /// Owner and set-id bits as the kernel gives them to a file made by `maker` (inode_init_owner in fs/inode.c). Returns the attributes that it has
+    /// then.
     fn give(
         &self,
         parent: &Stat,
         place: BorrowedFd<'_>,
         name: &OsStr,
+        (file, new): (Option<&OwnedFd>, New<'_>),
         maker: Maker,
-        mode: u32,
-        new: New<'_>,
-    ) -> Res<()> {
+    ) -> Res<Stat> {
         let inherits_group = parent.st_mode & SET_GID != 0;
         let gid = if inherits_group { parent.st_gid } else { maker.gid };
-        let now = rustix::fs::statat(place, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let target =
-            Target::At(Arc::new(place.try_clone_to_owned().map_err(super::state::errno)?), name.to_os_string());
-        if (now.st_uid, now.st_gid) != (maker.uid, gid) {
-            target.chown(Some(maker.uid), Some(gid))?;
-        }
-        match new {
+        let look = || match file {
+            Some(file) => rustix::fs::fstat(file),
+            None => rustix::fs::statat(place, name, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let now = look()?;
+        let owner = (now.st_uid, now.st_gid) != (maker.uid, gid);
+        let mode = match new {
             New::Directory => {
                 let wanted = now.st_mode & 0o5777 | if inherits_group { SET_GID } else { 0 };
-                if wanted != now.st_mode & 0o7777 {
-                    target.chmod(wanted)?;
-                }
+                (wanted != now.st_mode & PERMISSIONS).then_some(wanted)
             }
             // chown has cleared them.
-            New::File | New::Special(..) if mode & SET_ID != 0 => target.chmod(now.st_mode & 0o1777 | mode & SET_ID)?,
-            _ => {}
+            New::File | New::Special(..) if maker.mode & SET_ID != 0 => {
+                Some(now.st_mode & 0o1777 | maker.mode & SET_ID)
+            }
+            _ => None,
+        };
+        if !owner && mode.is_none() {
+            return Ok(now);
         }
-        Ok(())
+        let target =
+            Target::At(Arc::new(place.try_clone_to_owned().map_err(super::state::errno)?), name.to_os_string());
+        if owner {
+            target.chown(Some(maker.uid), Some(gid))?;
+        }
+        if let Some(mode) = mode {
+            target.chmod(mode)?;
+        }
+        look()
     }
 }
 

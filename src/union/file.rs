@@ -122,7 +122,7 @@ impl Union {
                 }
             },
         };
-        let writer = Writer::of(flags, caller, &file, &self.options.owners);
+        let writer = Writer::of(flags, caller, || rustix::fs::fstat(&file).ok(), &self.options.owners);
         let serve = io.open(&file, upper, writer, &self.passthrough);
         let backing = match serve {
             Serve::Kernel(id) => Some(id),

@@ -5,7 +5,7 @@
 //! therefore cannot be opened again under the same node: the open is answered with ESTALE, the kernel looks the name up again and
 //! gets another node for the same inode. The node with the old opens then only serves them.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, Stat};
@@ -57,12 +57,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// The writer that an open of `file` with these flags makes of `caller`, if it does.
-    pub(super) fn of(flags: OFlags, caller: Caller, file: impl AsFd, owners: &Owners) -> Option<Writer> {
+    /// The writer that an open with these flags makes of `caller`, if it does. `stat` tells the attributes of the file, if it can.
+    pub(super) fn of(
+        flags: OFlags,
+        caller: Caller,
+        stat: impl FnOnce() -> Option<Stat>,
+        owners: &Owners,
+    ) -> Option<Writer> {
         if !may_write(flags) {
             return None;
         }
-        let stat = rustix::fs::fstat(file).ok();
+        let stat = stat();
         let member = |stat: &Stat| caller.keeps_set_gid(stat.st_mode, owners.show(*stat).st_gid);
         Some(Writer {
             root: caller.is_root(),
