@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use layerbench::analysis::{Answer, ResultSet, Verdict, checklist, claims, human};
 use layerbench::chart;
-use layerbench::record::{Conditions, DamagedLine, Instrument, Observation, Outcome, Run, RunWriter, metric};
+use layerbench::record::{Conditions, DamagedLine, Feature, Instrument, Observation, Outcome, Run, RunWriter, metric};
 use layerbench::report::{ReportError, render};
 use layerbench::workload::{CacheState, Interned, ProbeName};
 
@@ -670,6 +670,24 @@ fn numbers_of_processes_stand_side_by_side_where_a_run_has_several_and_nowhere_e
     let markdown = pages(&synthetic::run(&Spec { processes: vec![2, 8], ..small() })).markdown;
     let (_, section) = markdown.split_once("## In parallel").unwrap();
     assert!(section.split("### read").nth(1).unwrap().contains("| 2 processes | **3.00 ms** | **3.00 ms** |"));
+}
+
+#[test]
+fn a_run_whose_processors_could_sleep_says_so_in_front_and_how_to_keep_them_awake() {
+    let mut run = synthetic::run(&small());
+    let said = |run: &Run| {
+        let pages = pages(run);
+        let found = pages.markdown.find("Processors could sleep (nobody may)");
+        found.map(|at| {
+            (at < pages.markdown.find("## In short").unwrap(), pages.html.contains("keep processors awake: be root."))
+        })
+    };
+    for (awake, expected) in
+        [(Feature::missing("nobody may", "be root"), Some((true, true))), (Feature::available("held"), None)]
+    {
+        run.manifest.instrument.as_mut().unwrap().awake = awake;
+        assert_eq!(said(&run), expected);
+    }
 }
 
 #[test]

@@ -329,6 +329,7 @@ fn the_shipped_workloads_parse_and_cover_what_they_promise() {
             "parallel",
             "parents",
             "quick",
+            "rootless",
             "start",
             "study",
             "triggers",

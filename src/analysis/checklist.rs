@@ -391,12 +391,12 @@ fn degradations(results: &ResultSet) -> (Answer, String) {
     yes_if(silent.is_empty(), format!("{shown} measured and shown, {told} named as not here{without}."))
 }
 
-/// Key figures stand beside their ratios by the way the report is built; findings have to bring both values along.
+/// Key figures stand beside their ratios by the way the report is built; findings have to bring both values along. Of what depth adds, for one, they
+/// may be below zero.
 fn absolute(results: &ResultSet) -> (Answer, String) {
     let effects: Vec<_> =
         claims(results).into_iter().flat_map(|claim| claim.findings).filter_map(|finding| finding.effect).collect();
-    let with =
-        effects.iter().filter(|effect| effect.absolute.iter().all(|value| value.is_finite() && *value >= 0.0)).count();
+    let with = effects.iter().filter(|effect| effect.absolute.iter().all(|value| value.is_finite())).count();
     match effects.len() {
         0 => not_known("Nothing was compared."),
         all => yes_if(with == all, format!("{with} of {all} findings with a ratio name both values.")),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::driver;
 use crate::guest::{self, Disk, GuestMachine};
 use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
+use crate::runner::can_keep_awake;
 use crate::{host, medium};
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +57,8 @@ fn in_guest(kernel: PathBuf, modules: Option<PathBuf>, json: bool) -> anyhow::Re
 struct Findings {
     layerbench_version: &'static str,
     host: Host,
+    /// Whether processors can be kept from sleeping while a run lasts.
+    awake: Feature,
     drivers: Vec<DriverInfo>,
     /// Programs of others that something here needs, with what for.
     programs: Vec<(&'static str, Feature)>,
@@ -85,8 +88,9 @@ pub(super) fn run(args: DoctorArgs) -> anyhow::Result<()> {
         store.medium = Some(medium::medium_of(&store));
         stores.push(store);
     }
+    let awake = can_keep_awake();
     let findings =
-        Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, drivers, programs: programs(), stores };
+        Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, awake, drivers, programs: programs(), stores };
     if args.json {
         return super::print(&(serde_json::to_string_pretty(&findings)? + "\n"));
     }
@@ -139,6 +143,7 @@ fn describe(findings: &Findings) -> Result<String, std::fmt::Error> {
         .into_iter()
         .chain(c.fuse_uring.as_ref().map(|state| ("FUSE by io_uring", state)))
         .chain([("cachestat", &c.cachestat), ("drop_caches", &c.drop_caches), ("page frames", &c.pagemap)])
+        .chain([("stay awake", &findings.awake)])
     {
         feature(&mut text, name, state)?;
     }

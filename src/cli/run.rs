@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::list::workload_files;
 use crate::analysis::human;
 use crate::driver::Registry;
-use crate::record::{CaseRecord, Outcome};
+use crate::record::{CaseRecord, Feature, Outcome};
 use crate::runner::{self, CONTROL, Plan, PlannedCase, Progress, RunError, RunRequest, RunSummary, Standing};
 use crate::workload::{self, Scale, Workload, WorkloadError, count, nearest};
 
@@ -243,6 +243,14 @@ impl Progress for Display {
         match self.bar {
             Some(_) => self.show(done, of, format!("stack of {what}")),
             None => eprintln!("stack {}/{of}: {what}", done + 1),
+        }
+    }
+
+    fn asleep(&self, awake: &Feature) {
+        if let Feature::Missing { reason, remedy } = awake {
+            eprintln!(
+                "processors: they may sleep, which makes FUSE several times as slow: {reason}\n  to keep them awake: {remedy}"
+            );
         }
     }
 

@@ -12,7 +12,7 @@ use rustix::mount::{MountFlags, mount};
 
 use super::orders::{Answer, Disk, Job, ORDERS, Orders, PORT};
 use crate::driver::Registry;
-use crate::record::CaseRecord;
+use crate::record::{CaseRecord, Feature};
 use crate::runner::{self, Plan, PlannedCase, Progress, RunRequest, Standing};
 use crate::workload::{self, Scale};
 
@@ -217,6 +217,8 @@ impl Progress for Follow<'_> {
     fn stack(&self, done: usize, of: usize, what: &str) {
         self.port.say(&Answer::Text(format!("stack {}/{of}: {what}", done + 1)));
     }
+
+    fn asleep(&self, _: &Feature) {}
 
     fn memory(&self, _: u64) {}
 

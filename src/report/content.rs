@@ -156,6 +156,14 @@ fn warnings(run: &Run) -> Vec<Block> {
             human::count(tally.measured, "case")
         ));
     }
+    if let Some(Feature::Missing { reason, remedy }) = run.manifest.instrument.as_ref().map(|i| &i.awake)
+        && run.manifest.guest.is_none()
+    {
+        warnings.push(format!(
+            "Processors could sleep ({reason}), so that whatever asks another process also waits for a processor to wake up: with FUSE every request, which \
+             can make it several times as slow. Drivers in the kernel hardly notice. To keep processors awake: {remedy}."
+        ));
+    }
     if tally.measured == 0 {
         let skipped = human::count(tally.skipped, "case");
         warnings.push(format!("Nothing was measured in this run: {skipped} skipped, {} failed.", tally.failed));

@@ -36,15 +36,7 @@ impl Setup {
         let (file, awake) = match prepare.then(keep_awake) {
             None => (None, Feature::missing("not asked for", "do without --unprepared")),
             Some(Ok(file)) => (Some(file), Feature::available(format!("{LATENCY} held at 0 us"))),
-            Some(Err(e)) => {
-                let remedy = match e.kind() {
-                    std::io::ErrorKind::NotFound => {
-                        "a kernel with CPU power management; a virtual machine may do without"
-                    }
-                    _ => "run as root",
-                };
-                (None, Feature::missing(format!("{LATENCY}: {e}"), remedy))
-            }
+            Some(Err(missing)) => (None, missing),
         };
         let (probe_cpu, daemon_cpus) = if prepare { divide(&allowed_cpus()) } else { (None, Vec::new()) };
         Setup {
@@ -68,10 +60,28 @@ impl Setup {
     }
 }
 
-fn keep_awake() -> std::io::Result<File> {
-    let mut file = OpenOptions::new().write(true).open(LATENCY)?;
-    file.write_all(&0i32.to_ne_bytes())?;
-    Ok(file)
+/// Whether this process may keep processors awake.
+pub fn can_keep_awake() -> Feature {
+    match keep_awake() {
+        Ok(_) => Feature::available(LATENCY),
+        Err(missing) => missing,
+    }
+}
+
+/// Keeps them awake while the file is open.
+fn keep_awake() -> Result<File, Feature> {
+    let open = OpenOptions::new().write(true).open(LATENCY);
+    open.and_then(|mut file| file.write_all(&0i32.to_ne_bytes()).map(|()| file)).map_err(|e| {
+        let remedy = match e.kind() {
+            std::io::ErrorKind::NotFound => "a kernel with CPU power management; a virtual machine may do without",
+            // The kernel asks for nothing but to be able to write (cpu_latency_qos_open in kernel/power/qos.c).
+            std::io::ErrorKind::PermissionDenied => {
+                "run as root; or, as root, once before: chmod a+w /dev/cpu_dma_latency"
+            }
+            _ => "run as root",
+        };
+        Feature::missing(format!("{LATENCY}: {e}"), remedy)
+    })
 }
 
 /// CPUs that this process may run on, ascending.

@@ -13,7 +13,7 @@ mod steps;
 mod store;
 
 pub use case::{CaseJob, CaseResult, run_job};
-pub use instrument::Setup;
+pub use instrument::{Setup, can_keep_awake};
 pub use plan::{CONTROL, Plan, PlanError, PlannedCase, Readiness};
 pub use standing::{Standing, end_in_order, on_signal, take_signals};
 pub use store::{Keep, Leftovers, Store, StoreError, clean};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use crate::medium;
 use crate::record::{
-    CaseRecord, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
+    CaseRecord, Feature, Instrument, Outcome, RecordError, Run, RunManifest, RunWriter, SCHEMA_VERSION, StoreInfo,
 };
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{Case, Interned, ProbeName, count};
@@ -63,6 +63,8 @@ pub struct RunRequest<'a> {
 pub trait Progress {
     /// A stack is about to be built: how many are done, of how many, and which.
     fn stack(&self, done: usize, of: usize, what: &str);
+    /// Processors may sleep while it is measured, since this is missing.
+    fn asleep(&self, awake: &Feature);
     /// Memory is about to be fetched, so many bytes.
     fn memory(&self, bytes: u64);
     /// A case is about to run.
@@ -160,6 +162,9 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         .standing
         .begin(plan.cases.len(), roots, || RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now)))?;
     let mut setup = Setup::new(request.prepare);
+    if request.prepare && !request.smoke && !setup.instrument.awake.is_available() {
+        progress.asleep(&setup.instrument.awake);
+    }
     if request.prepare && !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
         setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
     }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::driver;
 use crate::host::{self, HostError};
-use crate::record::{DriverInfo, Feature, Host, StoreInfo};
+use crate::record::{DriverInfo, Feature, Host, Privileges, StoreInfo};
 use crate::stack::{self, FileTotals};
 use crate::workload::{
-    CacheState, Case, DriverVariant, Params, ProbeName, Workload, case_id, count, expand, format_size, hint, shuffle,
+    CacheState, Case, DriverVariant, Job, Params, ProbeName, Workload, case_id, count, expand, format_size, hint,
+    shuffle,
 };
 
 use super::StackKey;
@@ -256,17 +257,21 @@ fn select(workloads: &[Workload], only: &[String]) -> Result<Vec<Workload>, Plan
     Ok(selected)
 }
 
-/// A workload as this host can measure it: variants that the host turns into others have their names. What becomes one that the workload has
-/// already is left out.
+/// A workload as this host can measure it: variants that the host turns into others have their names, also as twins. What becomes one that the
+/// workload has already is left out.
 fn on_host(workload: &Workload, host: &Host) -> Workload {
     let mut here = workload.clone();
     here.drivers.retain_mut(|variant| {
         let Ok(driver) = driver::by_name(&variant.driver) else { return true };
         let made = driver.variant_on(host, variant);
         let is_there = |other: &&DriverVariant| other.driver == made.driver && other.options == made.options;
-        let keep = made == *variant || !workload.drivers.iter().any(|other| is_there(&other));
+        let there = workload.drivers.iter().find(is_there).filter(|_| made != *variant);
+        let twin = here.twins.iter_mut().find(|label| **label == variant.label);
+        if let Some(label) = twin {
+            label.clone_from(&there.unwrap_or(&made).label);
+        }
         *variant = made;
-        keep
+        there.is_none()
     });
     here
 }
@@ -341,6 +346,9 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host, store: Op
             "use a smaller depth with this driver",
         );
     }
+    if case.params.job == Some(Job::Chown) && host.privileges != Privileges::Root {
+        return skipped("chown to another user is for root alone".to_owned(), "run as root, or leave out that job");
+    }
     if case.params.cache == CacheState::Cold
         && case.probe != ProbeName::PageCache
         && let Feature::Missing { reason, remedy } = &host.capabilities.drop_caches
@@ -359,4 +367,72 @@ fn readiness(case: &Case, availability: Option<&Feature>, host: &Host, store: Op
 /// Bytes as people read them, for messages.
 pub(super) fn human(bytes: u64) -> String {
     if bytes < 10 << 20 { format_size(bytes) } else { format!("{} MiB", bytes >> 20) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Registry;
+    use crate::workload::{Scale, parse};
+
+    const TEXT: &str = r#"
+title = "t"
+why = "w"
+twin = ["overlay2", "fuse-union"]
+[[driver]]
+use = "bind"
+[[driver]]
+use = "overlay2"
+[[driver]]
+use = "fuse-union"
+[[measure]]
+probe = "jobs"
+why = "w"
+depth = 1
+file_size = "4 KiB"
+files = 1
+job = ["tar", "chown"]
+"#;
+
+    fn host() -> Host {
+        let mut host = crate::host::fingerprint();
+        host.privileges = Privileges::UserNamespace;
+        host.capabilities.fuse = Feature::available("/dev/fuse");
+        host.capabilities.mount_api = Feature::available("fsopen");
+        host.capabilities.fuse_passthrough = Feature::missing("refused", "be root");
+        host
+    }
+
+    #[test]
+    fn a_variant_that_the_host_renames_keeps_its_twin() {
+        let host = host();
+        let workload = parse("t", "t.toml", TEXT, Scale::Real, &Registry).unwrap();
+        let here = with_twins(on_host(&workload, &host), &host);
+        let twins: Vec<_> = here.drivers.iter().filter_map(|variant| variant.twin_of.as_deref()).collect();
+        assert!(twins.contains(&"fuse-union (no passthrough)"), "{twins:?}");
+        // Where the workload has that variant already, it is the one that is there twice.
+        let both = TEXT.replace(
+            "[[measure]]",
+            "[[driver]]\nuse = \"fuse-union\"\noptions = [\"passthrough=off\"]\nlabel = \"served\"\n[[measure]]",
+        );
+        let workload = parse("t", "t.toml", &both, Scale::Real, &Registry).unwrap();
+        let here = with_twins(on_host(&workload, &host), &host);
+        let of_union: Vec<_> = here.drivers.iter().filter(|variant| variant.driver == "fuse-union").collect();
+        let labels: Vec<_> = of_union.iter().map(|variant| variant.label.as_str()).collect();
+        assert_eq!(labels, ["served", "served (twin)"]);
+    }
+
+    #[test]
+    fn what_root_alone_may_do_is_skipped_by_the_plan() {
+        let mut host = host();
+        let workload = parse("t", "t.toml", TEXT, Scale::Real, &Registry).unwrap();
+        let cases = crate::workload::expand(&workload, &["store".into()]);
+        let skipped = |host: &Host| {
+            let skipped = |case: &&Case| readiness(case, None, host, None) != Readiness::Ready;
+            cases.iter().filter(skipped).map(|case| case.params.job).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(skipped(&host), BTreeSet::from([Some(Job::Chown)]));
+        host.privileges = Privileges::Root;
+        assert_eq!(skipped(&host), BTreeSet::new());
+    }
 }

@@ -43,8 +43,9 @@ enum Of {
     More(Place),
 }
 
-/// So many bytes are read or written sooner than another thread is awake.
-const MOMENT: usize = 64 << 10;
+/// So many bytes are read or written sooner than another thread is awake, where they are in memory. Where they come from a disk, one of those that
+/// rest sees that this thread is held up: see `crew`.
+const MOMENT: usize = 256 << 10;
 
 /// Node ids are never used twice, so that one generation is enough.
 const GENERATION: Generation = Generation(0);

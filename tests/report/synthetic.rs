@@ -120,7 +120,7 @@ pub fn run(spec: &Spec) -> Run {
         workloads: vec![workload],
         guest: None,
         host: host(),
-        instrument: Some(Instrument { mounts_alone: true, ..Instrument::default() }),
+        instrument: Some(Instrument { awake: Feature::available("held"), mounts_alone: true, ..Instrument::default() }),
         stores: spec.stores.iter().enumerate().map(|(i, label)| store(label, i)).collect(),
         drivers: drivers.iter().map(|driver| info(spec, driver)).collect(),
         planned_cases: records.len() as u32,
