@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use layerbench::analysis::{
     Claim, Finding, JobView, Operation, ParallelView, ResultSet, Test, Verdict, claims, compare, human, operations,
 };
-use layerbench::record::{MediumClass, Run, list_runs};
+use layerbench::record::{MediumClass, Privileges, Run, list_runs};
 use layerbench::report::{RenderedReport, render};
 
 /// Where the quoted figures begin and end.
@@ -50,13 +50,19 @@ fn the_page_of_io_uring_quotes_the_same_questions_on_a_prepared_machine_and_on_o
 #[test]
 fn the_page_of_the_union_says_which_way_of_serving_is_for_what() {
     let (run, _) = quotes("docs/union.md", |run, _| {
-        let rows = side_by_side(run, ["fuse-union", "fuse-union opens=off"]);
-        let rows: String = rows.into_iter().map(|(label, figures)| format!("| {label} | {figures} |\n")).collect();
-        let head = "| | overlay2 volatile | passthrough | `opens=off` | ratio |\n| --- | ---: | ---: | ---: | ---: |\n";
-        format!("{head}{rows}")
+        table_of_two(run, [("fuse-union", "passthrough"), ("fuse-union opens=off", "`opens=off`")])
     });
     let drivers = &run.manifest.drivers;
     assert!(drivers.iter().any(|driver| driver.label == "fuse-union" && driver.availability.is_available()));
+}
+
+#[test]
+fn the_page_for_ordinary_users_quotes_a_run_of_one_whose_processors_stayed_awake() {
+    let (run, _) = quotes("docs/rootless.md", |run, _| {
+        table_of_two(run, [("fuse-overlayfs", "fuse-overlayfs"), ("fuse-union (no passthrough)", "fuse-union")])
+    });
+    assert_eq!(run.manifest.host.privileges, Privileges::UserNamespace);
+    assert!(run.manifest.instrument.is_some_and(|instrument| instrument.awake.is_available()));
 }
 
 /// A line for each question: what /dev/fuse takes, what io_uring takes, and the second to the first, on both machines.
@@ -73,6 +79,14 @@ fn by_io_uring(prepared: &Run, plain: &Run) -> String {
         "| | prepared: {head} | as it is: {head} |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n{}",
         rows.collect::<String>()
     )
+}
+
+/// [`side_by_side`] as a table, in which two variants are called otherwise.
+fn table_of_two(run: &Run, variants: [(&str, &str); 2]) -> String {
+    let [one, other] = variants.map(|(_, shown)| shown);
+    let rows = side_by_side(run, variants.map(|(label, _)| label));
+    let rows: String = rows.into_iter().map(|(label, figures)| format!("| {label} | {figures} |\n")).collect();
+    format!("| | overlay2 volatile | {one} | {other} | ratio |\n| --- | ---: | ---: | ---: | ---: |\n{rows}")
 }
 
 /// Each question, with what overlay2 takes, what two variants take, and the second of these to the first.
