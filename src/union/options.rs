@@ -328,7 +328,11 @@ impl UnionConfig {
                 // mount(8) and its users keep notes in these.
                 _ if all && (key.starts_with("x-") || key.starts_with("X-")) => Ok(()),
                 "allow_root" if all => Err(error("not supported: use allow_other", None)),
-                _ => Err(error("no such option", nearest(&key, &valid).map(str::to_owned))),
+                _ => Err(match nearest(&key, &valid) {
+                    Some(near) => error("no such option", Some(near.to_owned())),
+                    None if all => error("no such option (fuse-union --help lists them)", None),
+                    None => error(&format!("no such option (options: {})", valid.join(", ")), None),
+                }),
             };
         };
         if !known(*class) {
@@ -554,7 +558,7 @@ mod tests {
             ("threads", "needs a number from 1 to 64"),
             ("lowerdir=/a", "not an option of the driver"),
             ("metacopy=on", "not an option of the driver"),
-            ("x-what", "no such option"),
+            ("x-what", "no such option (options: threads, linger, "),
         ] {
             let message = UnionOptions::parse([word]).unwrap_err().to_string();
             assert!(message.contains(hint) && message.contains(word), "{message}");
@@ -574,7 +578,7 @@ mod tests {
             ("xattr_permissions=2", "not supported"),
             ("allow_root", "use allow_other"),
             ("remount=1", "takes no value"),
-            ("=", "no such option"),
+            ("=", "no such option (fuse-union --help lists them)"),
         ] {
             let message = UnionConfig::parse([format!("lowerdir=/l,{word}")]).unwrap_err().to_string();
             assert!(message.contains(hint), "{word}: {message}");
