@@ -677,7 +677,7 @@ fn a_run_whose_processors_could_sleep_says_so_in_front_and_how_to_keep_them_awak
     let mut run = synthetic::run(&small());
     let said = |run: &Run| {
         let pages = pages(run);
-        let found = pages.markdown.find("Processors could sleep (nobody may)");
+        let found = pages.markdown.find("Nothing kept processors awake (nobody may)");
         found.map(|at| {
             (at < pages.markdown.find("## In short").unwrap(), pages.html.contains("keep processors awake: be root."))
         })

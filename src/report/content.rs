@@ -160,7 +160,7 @@ fn warnings(run: &Run) -> Vec<Block> {
         && run.manifest.guest.is_none()
     {
         warnings.push(format!(
-            "Processors could sleep ({reason}), so that whatever asks another process also waits for a processor to wake up: with FUSE every request, which \
+            "Nothing kept processors awake ({reason}), so that whatever asks another process also waits for a processor to wake up: with FUSE every request, which \
              can make it several times as slow. Drivers in the kernel hardly notice. To keep processors awake: {remedy}."
         ));
     }
