@@ -332,7 +332,7 @@ impl Union {
             Err(Errno::OPNOTSUPP) => return Ok(false),
             Err(errno) => return Err(errno),
         };
-        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !layers::is_of_overlay(name)) {
             let name = OsStr::from_bytes(name);
             let Some(value) = source.xattr(name)? else { continue };
             match to.set_xattr(name, &value, XattrFlags::empty()) {

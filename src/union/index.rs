@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::Bound;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::FileType;
+use rustix::fs::{AtFlags, FileType};
 
 use super::Res;
-use super::layers::{Layer, Meaning, UPPER, file_type_at, meaning, read_opened};
+use super::create::{make_whiteout, mark_opaque};
+use super::layers::{Layer, Meaning, UPPER, is_overlay_opaque, is_overlay_whiteout, meaning, read_opened};
+use super::target::Target;
 
 /// What the lowers hold under a name, whiteouts between them already applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,29 +102,64 @@ pub(super) struct DirIndex {
 pub(super) struct Listing {
     real: Vec<(Arc<OsStr>, FileType)>,
     whiteouts: Vec<OsString>,
+    /// Those of them that the kernel's overlay made.
+    of_overlay: Vec<OsString>,
     opaque: bool,
+    opaque_of_overlay: bool,
 }
 
 impl Listing {
     /// Reads a directory that is open for reading.
-    pub(super) fn read(dir: BorrowedFd<'_>) -> Res<Listing> {
+    pub(super) fn read(dir: &Arc<OwnedFd>) -> Res<Listing> {
         let mut listing = Listing::default();
-        read_opened(dir, |name, kind, _| match meaning(name) {
+        read_opened(dir.as_fd(), |name, kind, _| match meaning(name) {
             Meaning::Real => listing.real.push((Arc::from(name), kind)),
             Meaning::Whiteout(hidden) => listing.whiteouts.push(hidden.to_os_string()),
             Meaning::Opaque => listing.opaque = true,
             Meaning::Reserved => {}
         })?;
-        for (name, kind) in &mut listing.real {
-            if *kind == FileType::Unknown {
-                *kind = file_type_at(dir, name)?;
+        let Listing { real, of_overlay, .. } = &mut listing;
+        let mut failed = Ok(());
+        real.retain_mut(|(name, kind)| {
+            if !matches!(kind, FileType::Unknown | FileType::CharacterDevice) || failed.is_err() {
+                return true;
             }
-        }
+            match rustix::fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_overlay_whiteout(&stat) => {
+                    of_overlay.push(name.to_os_string());
+                    return false;
+                }
+                Ok(stat) => *kind = FileType::from_raw_mode(stat.st_mode),
+                // A device of which nothing can be had is listed like any other file of that sort.
+                Err(errno) if *kind == FileType::Unknown => failed = Err(errno),
+                Err(_) => {}
+            }
+            true
+        });
+        failed?;
+        listing.whiteouts.extend(listing.of_overlay.iter().cloned());
+        listing.opaque_of_overlay = !listing.opaque && is_overlay_opaque(&Target::Open(Arc::clone(dir)));
+        listing.opaque |= listing.opaque_of_overlay;
         Ok(listing)
     }
 
     pub(super) fn is_opaque(&self) -> bool {
         self.opaque
+    }
+
+    /// Whether the kernel's overlay wrote to the directory.
+    pub(super) fn has_overlays_marks(&self) -> bool {
+        self.opaque_of_overlay || !self.of_overlay.is_empty()
+    }
+
+    /// Makes of the upper's directory what aufs would have made of it: whiteouts of the kernel's overlay have the names that they hide, and nothing
+    /// could be made in their place.
+    pub(super) fn convert(&self, dir: BorrowedFd<'_>) -> Res<()> {
+        for name in &self.of_overlay {
+            make_whiteout(dir, name)?;
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        }
+        if self.opaque_of_overlay { mark_opaque(dir) } else { Ok(()) }
     }
 
     /// How many names there are.
@@ -138,7 +175,7 @@ impl DirIndex {
         // Names that end in a layer above, by a whiteout or by a file: nothing further down adds to them.
         let mut sealed: HashSet<OsString> = HashSet::new();
         let mut used = 0;
-        for (layer, Listing { real, whiteouts, opaque }) in layers {
+        for (layer, Listing { real, whiteouts, opaque, .. }) in layers {
             used += 1;
             for (name, kind) in real {
                 if layer == UPPER {

@@ -424,6 +424,28 @@ pub(super) fn file_type_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<FileType> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
+/// Whether this is how the kernel's overlay hides a name: a character device without a number ("whiteouts" in
+/// Documentation/filesystems/overlayfs.rst).
+pub(super) fn is_overlay_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Whether the kernel's overlay keeps this attribute for itself, in a layer of root's or of a user namespace's. It says something of the place that the
+/// file is in, and nothing of the file.
+pub(super) fn is_of_overlay(attribute: &[u8]) -> bool {
+    attribute.starts_with(b"trusted.overlay.") || attribute.starts_with(b"user.overlay.")
+}
+
+/// Whether the kernel's overlay has marked a directory as opaque: as root, or in a user namespace.
+pub(super) fn is_overlay_opaque(dir: &Target) -> bool {
+    // Few directories have any attribute: one call does for most. Where they have none at all, they have not this one.
+    let names = dir.list_xattrs().unwrap_or_default();
+    ["trusted.overlay.opaque", "user.overlay.opaque"].into_iter().any(|name| {
+        names.split(|byte| *byte == 0).any(|there| there == name.as_bytes())
+            && dir.xattr(OsStr::new(name)).is_ok_and(|value| value.as_deref() == Some(b"y"))
+    })
+}
+
 /// Removes everything below `dir`, which stays.
 pub(super) fn empty_dir(dir: BorrowedFd<'_>) -> Res<()> {
     let mut names = Vec::new();

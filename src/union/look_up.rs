@@ -1,6 +1,6 @@
 //! Looking a name up: from a directory and a name to the inode.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,6 +14,7 @@ use super::layers::{self, Layer, UPPER};
 use super::node::{Inode, Node, read, write};
 use super::numbers::FileKey;
 use super::state::Union;
+use super::target::Target;
 use super::{Errno, Res};
 
 /// In how many layers a directory may be for its names to be asked of each.
@@ -74,6 +75,7 @@ impl Union {
                         break;
                     }
                 }
+                Some(stat) if layers::is_overlay_whiteout(&stat) => break,
                 Some(stat) => {
                     // Below a directory it is hidden by it, and hides what is further down.
                     top.get_or_insert((*layer, stat));
@@ -164,7 +166,12 @@ impl Union {
     fn names_to_ask_for(&self, inode: &Inode, layers: &[Layer]) -> Res<u32> {
         let mut large = 0;
         for layer in layers {
-            let size = rustix::fs::fstat(&*self.dir_fd(inode, *layer)?)?.st_size;
+            let fd = self.dir_fd(inode, *layer)?;
+            let size = rustix::fs::fstat(&*fd)?.st_size;
+            if layers::is_overlay_opaque(&Target::At(fd, OsString::from("."))) {
+                // To be asked again for each name would take longer than to read it.
+                return Ok(0);
+            }
             large += u64::try_from(size).unwrap_or(0).saturating_sub(SMALL);
         }
         let each = BYTES_PER_QUESTION * u64::try_from(layers.len()).unwrap_or(u64::MAX);

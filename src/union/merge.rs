@@ -4,7 +4,7 @@
 //! directories at a time.
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::Res;
+use super::copy_up::keeping_times;
 use super::index::{DirIndex, Listing};
-use super::layers::{self, Layer};
+use super::layers::{self, Layer, UPPER};
 use super::node::{DirState, Inode, write};
 use super::state::Union;
 
@@ -102,16 +103,27 @@ impl Union {
             let parent_fd = self.dir_fd(&parent, layer)?;
             let place = (&*parent, parent_fd.as_fd());
             if let Some(fd) = self.open_named(inode, place, &name, layers::open_to_read)? {
-                let listing = Listing::read(fd.as_fd())?;
+                let fd = Arc::new(fd);
+                let listing = read_listing(inode, &fd, layer)?;
                 // One descriptor is enough for both, where the kernel keeps little of what was read with it.
                 if listing.len() <= MOST_NAMES_KEPT {
-                    self.keep_fd(inode, layer, &Arc::new(fd));
+                    self.keep_fd(inode, layer, &fd);
                 }
                 return Ok(listing);
             }
         }
-        Listing::read(layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?.as_fd())
+        let fd = layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?;
+        read_listing(inode, &Arc::new(fd), layer)
     }
+}
+
+fn read_listing(inode: &Inode, fd: &Arc<OwnedFd>, layer: Layer) -> Res<Listing> {
+    let listing = Listing::read(fd)?;
+    if layer == UPPER && listing.has_overlays_marks() {
+        // Where that cannot be done nothing is lost: the names are hidden either way, and whoever makes one of them anew is told what is in his way.
+        let _ = keeping_times(inode, Arc::clone(fd), |dir| listing.convert(dir));
+    }
+    Ok(listing)
 }
 
 /// How often this thread has had to wait for something.

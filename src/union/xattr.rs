@@ -7,7 +7,7 @@ use rustix::fs::XattrFlags;
 use super::Errno;
 use super::Res;
 use super::copy_up::Data;
-use super::layers::ACCESS_ACL;
+use super::layers::{ACCESS_ACL, is_of_overlay};
 use super::node::{Node, read};
 use super::privileges::Caller;
 use super::state::Union;
@@ -26,10 +26,10 @@ impl Union {
         let place = read(&node.inode.place);
         let target = self.target_of_attributes(&node.inode, &place)?;
         let mut names = target.list_xattrs()?;
-        let trusted = |name: &[u8]| name.starts_with(TRUSTED);
         // The file system below shows them to this daemon. Few files have any.
-        if names.split_inclusive(|byte| *byte == 0).any(trusted) && !caller.is_administrator() {
-            names = names.split_inclusive(|byte| *byte == 0).filter(|name| !trusted(name)).flatten().copied().collect();
+        let hidden = |name: &[u8]| is_of_overlay(name) || name.starts_with(TRUSTED) && !caller.is_administrator();
+        if names.split_inclusive(|byte| *byte == 0).any(hidden) {
+            names = names.split_inclusive(|byte| *byte == 0).filter(|name| !hidden(name)).flatten().copied().collect();
         }
         Ok(names)
     }

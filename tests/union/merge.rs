@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, listxattr, mknodat, setxattr};
 
 use layerbench::union::{UnionConfig, UnionError, UnionOptions, mount_background};
 
@@ -62,6 +65,67 @@ fn whiteouts_and_opaque_directories_of_lowers_hide_what_is_below_and_nothing_els
             for hidden in ["gone", "o/old", ".wh.gone", ".wh..wh.aufs", ".wh..wh.plnk", "o/.wh..wh..opq"] {
                 assert_eq!(errno(fs::symlink_metadata(mnt.join(hidden))), libc::ENOENT, "{hidden}");
             }
+        },
+    );
+}
+
+/// Hides a name as the kernel's overlay does.
+fn overlay_whiteout(path: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+}
+
+/// Hides what is below a directory as the kernel's overlay does in a user namespace.
+fn overlay_opaque(path: &Path) {
+    setxattr(path, "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+}
+
+#[test]
+fn what_the_kernels_overlay_has_hidden_is_hidden_and_stays_so_when_it_is_written_to() {
+    each_mode(
+        "merge::what_the_kernels_overlay_has_hidden_is_hidden_and_stays_so_when_it_is_written_to",
+        2,
+        |s| {
+            let below = ["gone", "d/gone", "d/stays", "o/old", "o/sub/old", "dir/x", "above", "again", "p/old"];
+            write_all(&s.lower(1), &below.map(|name| (name, "1")));
+            for name in ["gone", "d/gone", "dir"] {
+                overlay_whiteout(&s.lower(0).join(name));
+            }
+            write_all(&s.lower(0), &[("o/new", "0"), ("p/middle", "0")]);
+            overlay_opaque(&s.lower(0).join("o"));
+            // It mounted this upper before.
+            write_all(&s.upper(), &[("p/mine", "u")]);
+            overlay_opaque(&s.upper().join("p"));
+            overlay_whiteout(&s.upper().join("above"));
+            overlay_whiteout(&s.upper().join("again"));
+        },
+        |s| {
+            let (mnt, upper) = (s.mnt(), s.upper());
+            let hidden = ["gone", "d/gone", "dir", "dir/x", "o/old", "o/sub", "above", "again", "p/old", "p/middle"];
+            for name in hidden {
+                assert_eq!(errno(fs::symlink_metadata(mnt.join(name))), libc::ENOENT, "{name}");
+            }
+            let shown = |s: &Stack| ["", "d", "o", "p"].map(|dir| names(&s.mnt().join(dir)));
+            let expected = [vec!["d", "o", "p"], vec!["stays"], vec!["new"], vec!["mine"]];
+            assert_eq!(shown(s), expected);
+            // What it keeps beside a file is nobody else's, and says nothing of the copy.
+            let listed = |path: &Path| listxattr(path, &mut [0; 256][..]).unwrap();
+            assert_eq!(listed(&mnt.join("o")), 0);
+            fs::write(mnt.join("o/new"), "written").unwrap();
+            fs::write(mnt.join("d/stays"), "written").unwrap();
+            assert_eq!(listed(&upper.join("o")), 0);
+            fs::write(mnt.join("again"), "new").unwrap();
+            assert!(fs::symlink_metadata(upper.join("again")).unwrap().is_file());
+            assert_eq!(
+                errno(mknodat(CWD, mnt.join("c"), FileType::CharacterDevice, Mode::empty(), 0).map_err(Into::into)),
+                libc::EPERM
+            );
+            s.unmount();
+            assert_eq!(names(&upper.join("p")), [".wh..wh..opq", "mine"], "as aufs writes it");
+            s.mount("");
+            let expected = [vec!["again", "d", "o", "p"], vec!["stays"], vec!["new"], vec!["mine"]];
+            assert_eq!(shown(s), expected);
+            assert_eq!((text(mnt.join("o/new")), text(mnt.join("again"))), ("written".into(), "new".into()));
         },
     );
 }
