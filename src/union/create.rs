@@ -92,10 +92,6 @@ impl Union {
 
     fn make_with(&self, parent: u64, name: &OsStr, maker: Maker, new: New<'_>) -> Res<(Found, Option<OwnedFd>)> {
         layers::check_create(name)?;
-        if let New::Special(FileType::CharacterDevice, 0) = new {
-            // It would hide what is below it from the kernel's overlay, which refuses it as well, and from the next mount.
-            return Err(Errno::PERM);
-        }
         let parent = self.inode(parent)?;
         self.copy_up(&parent, Data::Whole)?;
         let mut index = self.write_index(&parent)?;

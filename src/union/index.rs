@@ -110,7 +110,7 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Reads a directory that is open for reading.
-    pub(super) fn read(dir: &Arc<OwnedFd>) -> Res<Listing> {
+    pub(super) fn read(layer: Layer, dir: &Arc<OwnedFd>) -> Res<Listing> {
         let mut listing = Listing::default();
         read_opened(dir.as_fd(), |name, kind, _| match meaning(name) {
             Meaning::Real => listing.real.push((Arc::from(name), kind)),
@@ -125,7 +125,7 @@ impl Listing {
                 return true;
             }
             match rustix::fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if is_overlay_whiteout(&stat) => {
+                Ok(stat) if is_overlay_whiteout(layer, &stat) => {
                     of_overlay.push(name.to_os_string());
                     return false;
                 }

@@ -424,10 +424,13 @@ pub(super) fn file_type_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<FileType> {
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-/// Whether this is how the kernel's overlay hides a name: a character device without a number ("whiteouts" in
-/// Documentation/filesystems/overlayfs.rst).
-pub(super) fn is_overlay_whiteout(stat: &Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+/// Whether this is how the kernel's overlay hides a name in a layer: a character device without a number ("whiteouts" in
+/// Documentation/filesystems/overlayfs.rst). In the upper, where anybody may make such a device here, only one that has the mode which overlay gives
+/// them (WHITEOUT_MODE in include/linux/fs.h).
+pub(super) fn is_overlay_whiteout(layer: Layer, stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+        && stat.st_rdev == 0
+        && (layer != UPPER || stat.st_mode & 0o7777 == 0)
 }
 
 /// Whether the kernel's overlay keeps this attribute for itself, in a layer of root's or of a user namespace's. It says something of the place that the

@@ -75,7 +75,7 @@ impl Union {
                         break;
                     }
                 }
-                Some(stat) if layers::is_overlay_whiteout(&stat) => break,
+                Some(stat) if layers::is_overlay_whiteout(*layer, &stat) => break,
                 Some(stat) => {
                     // Below a directory it is hidden by it, and hides what is further down.
                     top.get_or_insert((*layer, stat));

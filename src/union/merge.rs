@@ -118,7 +118,7 @@ impl Union {
 }
 
 fn read_listing(inode: &Inode, fd: &Arc<OwnedFd>, layer: Layer) -> Res<Listing> {
-    let listing = Listing::read(fd)?;
+    let listing = Listing::read(layer, fd)?;
     if layer == UPPER && listing.has_overlays_marks() {
         // Where that cannot be done nothing is lost: the names are hidden either way, and whoever makes one of them anew is told what is in his way.
         let _ = keeping_times(inode, Arc::clone(fd), |dir| listing.convert(dir));

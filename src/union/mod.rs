@@ -29,8 +29,8 @@
 //! the same layer (the whiteout then only hides what is below), which makes every step crash-safe without a journal.
 //!
 //! What the kernel's overlay has hidden in a layer is hidden as well: the two share the stores of Podman. It hides a name by a character device
-//! without a number, and what is below a directory by an attribute (`trusted.overlay.opaque`, `user.overlay.opaque`). In the upper both are turned
-//! into aufs's form when the directory is read. Its other attributes (`redirect`, `metacopy`, whiteouts by attribute) are not understood; Docker and
+//! without a number, and what is below a directory by an attribute (`trusted.overlay.opaque`, `user.overlay.opaque`). In the upper both (of devices
+//! those of mode 0, as overlay makes them) are turned into aufs's form when the directory is read. Its other attributes (`redirect`, `metacopy`, whiteouts by attribute) are not understood; Docker and
 //! Podman do not use them. None of them is copied up or listed.
 //!
 //! # What differs from a plain file system
@@ -64,8 +64,8 @@
 //! - FUSE has no request for FICLONE and FIDEDUPERANGE, the fallocate(2) modes that shift data (collapse, insert), or the time of birth in statx(2).
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
-//! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs), nor can character devices without a number (EPERM, as in
-//!   overlay).
+//! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
+//! - A character device without a number can be made, other than in overlay, and hides what is below it once its layer is a lower.
 
 mod attr;
 mod behind;
