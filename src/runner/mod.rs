@@ -162,11 +162,13 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         .standing
         .begin(plan.cases.len(), roots, || RunWriter::reserve(request.results, now.get(..10).unwrap_or(&now)))?;
     let mut setup = Setup::new(request.prepare);
-    if request.prepare && !request.smoke && !setup.instrument.awake.is_available() {
-        progress.asleep(&setup.instrument.awake);
-    }
-    if request.prepare && !request.smoke && plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
-        setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
+    if request.prepare && !request.smoke {
+        if !setup.instrument.awake.is_available() {
+            progress.asleep(&setup.instrument.awake);
+        }
+        if plan.cases.iter().any(|planned| planned.readiness == Readiness::Ready) {
+            setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
+        }
     }
     let manifest = RunManifest {
         schema_version: SCHEMA_VERSION,

@@ -16,13 +16,10 @@ use super::create::set_umask;
 use super::hard_links::has_names;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
-use super::privileges::SET_ID;
+use super::privileges::{PERMISSIONS, SET_ID};
 use super::state::Union;
 use super::target::Target;
 use super::{Errno, Res};
-
-/// The bits of a mode that chmod(2) sets.
-pub(super) const PERMISSIONS: u32 = 0o7777;
 
 /// How much of a file's data is wanted in the upper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

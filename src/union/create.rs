@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 
-use super::copy_up::{Data, PERMISSIONS};
+use super::copy_up::Data;
 use super::file::Opened;
 use super::index::DirIndex;
 use super::layers::{self, DEFAULT_ACL, UPPER};
@@ -17,7 +17,7 @@ use super::look_up::Found;
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
 use super::passthrough::{Serve, Writer};
-use super::privileges::{Caller, SET_GID, SET_ID};
+use super::privileges::{Caller, PERMISSIONS, SET_GID, SET_ID};
 use super::state::Union;
 use super::target::Target;
 use super::unopened::Unopened;

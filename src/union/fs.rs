@@ -27,7 +27,7 @@ use super::list::{LookedUp, Room};
 use super::look_up::Found;
 use super::more::Place;
 use super::node::{Node, lock};
-use super::privileges::Caller;
+use super::privileges::{Caller, PERMISSIONS};
 use super::state::Union;
 
 /// What fuser calls.
@@ -102,7 +102,7 @@ fn attributes(ino: u64, stat: &Stat) -> FileAttr {
         ctime: time(stat.st_ctime, stat.st_ctime_nsec),
         crtime: UNIX_EPOCH,
         kind: file_type(Kind::from_raw_mode(stat.st_mode)),
-        perm: (stat.st_mode & 0o7777) as u16,
+        perm: (stat.st_mode & PERMISSIONS) as u16,
         nlink: stat.st_nlink as u32,
         uid: stat.st_uid,
         gid: stat.st_gid,

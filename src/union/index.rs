@@ -1,7 +1,7 @@
 //! The merged content of one directory: which names there are, and which layer each comes from.
 //!
 //! Built once per directory by reading it in every layer that has it; kept true afterwards by the operations, since lowers are
-//! immutable and the upper is ours. No system call here but the reading of directories.
+//! immutable and the upper is ours. No system call here but those of a listing, which reads a directory of one layer.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};

@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RawDir, S
 use rustix::io::Errno;
 
 use super::overlap::{self, Given};
+use super::privileges::PERMISSIONS;
 use super::target::Target;
 use super::{Res, UnionConfig, UnionError};
 use crate::sys::mount_copy::{AccessTimes, private_copy};
@@ -430,7 +431,7 @@ pub(super) fn file_type_at(dir: BorrowedFd<'_>, name: &OsStr) -> Res<FileType> {
 pub(super) fn is_overlay_whiteout(layer: Layer, stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && stat.st_rdev == 0
-        && (layer != UPPER || stat.st_mode & 0o7777 == 0)
+        && (layer != UPPER || stat.st_mode & PERMISSIONS == 0)
 }
 
 /// Whether the kernel's overlay keeps this attribute for itself, in a layer of root's or of a user namespace's. It says something of the place that the

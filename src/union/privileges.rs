@@ -21,6 +21,8 @@ use super::target::Target;
 
 const SET_UID: u32 = 0o4000;
 pub(super) const SET_GID: u32 = 0o2000;
+/// The bits of a mode that chmod(2) sets.
+pub(super) const PERMISSIONS: u32 = 0o7777;
 /// The bits that let a program run as its owner or group.
 pub(super) const SET_ID: u32 = SET_UID | SET_GID;
 const GROUP_EXECUTE: u32 = 0o0010;
@@ -122,7 +124,7 @@ impl Union {
         }
         let kept = after_write(mode, caller.keeps_set_gid(mode, stat.st_gid));
         if kept != mode {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(kept & 0o7777))?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(kept & PERMISSIONS))?;
             self.attributes_changed(node);
         }
         Ok(())

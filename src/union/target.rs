@@ -11,6 +11,7 @@ use rustix::fs::{
     lsetxattr, removexattr, setxattr,
 };
 
+use super::privileges::PERMISSIONS;
 use super::{Errno, Res};
 
 /// The longest value of an extended attribute, and the longest list of names, that Linux knows (include/uapi/linux/limits.h).
@@ -123,7 +124,7 @@ impl Target {
 
     /// Not for symbolic links: they have no mode.
     pub(super) fn chmod(&self, mode: u32) -> Res<()> {
-        let mode = Mode::from_raw_mode(mode & 0o7777);
+        let mode = Mode::from_raw_mode(mode & PERMISSIONS);
         match self {
             Target::At(dir, name) => rustix::fs::chmodat(&**dir, name, mode, AtFlags::empty()),
             Target::Open(fd) => rustix::fs::fchmod(&**fd, mode),
