@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +20,7 @@ use super::privileges::{Caller, PERMISSIONS, SET_GID, SET_ID};
 use super::state::Union;
 use super::target::Target;
 use super::unopened::Unopened;
+use super::whiteout::remove_whiteout;
 use super::{Errno, Res};
 
 /// Who makes a file, and with which mode.
@@ -152,7 +152,7 @@ impl Union {
             if !more.is_empty() {
                 rustix::fs::chmodat(nest, name, mode | more, AtFlags::empty())?;
             }
-            mark_opaque(made.as_fd())?;
+            self.layers.make_opaque(made.as_fd())?;
             rustix::fs::renameat(&**nest, name, &**dir, name)?;
             if more.is_empty() { Ok(()) } else { rustix::fs::chmodat(dir, name, mode, AtFlags::empty()) }
         });
@@ -256,32 +256,4 @@ pub(super) fn set_umask(mask: u32) -> Res<()> {
     rustix::process::umask(Mode::from_raw_mode(mask));
     OWN.set(Some(mask));
     Ok(())
-}
-
-/// Makes a directory of the upper opaque.
-pub(super) fn mark_opaque(dir: BorrowedFd<'_>) -> Res<()> {
-    make_marker(dir, OsStr::from_bytes(layers::OPAQUE))
-}
-
-/// Hides `name` in the layers below.
-pub(super) fn make_whiteout(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
-    make_marker(dir, &layers::whiteout_name(name)?)
-}
-
-fn make_marker(dir: BorrowedFd<'_>, name: &OsStr) -> Res<()> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // The mode that aufs gives them, whoever asks.
-    set_umask(0)?;
-    match rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH) {
-        Ok(_) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Removes the whiteout of a name that the upper has by now. A failure does no harm: a real entry wins over a whiteout.
-pub(super) fn remove_whiteout(dir: BorrowedFd<'_>, name: &OsStr) {
-    if let Ok(whiteout) = layers::whiteout_name(name) {
-        // A stale whiteout beside a real entry hides nothing: the caller's operation has succeeded.
-        let _ = rustix::fs::unlinkat(dir, whiteout, AtFlags::empty());
-    }
 }

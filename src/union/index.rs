@@ -13,8 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType};
 
 use super::Res;
-use super::create::{make_whiteout, mark_opaque};
-use super::layers::{Layer, Meaning, UPPER, is_overlay_opaque, is_overlay_whiteout, meaning, read_opened};
+use super::layers::{Layer, Layers, Meaning, UPPER, is_overlay_opaque, is_overlay_whiteout, meaning, read_opened};
 use super::target::Target;
 
 /// What the lowers hold under a name, whiteouts between them already applied.
@@ -154,12 +153,12 @@ impl Listing {
 
     /// Makes of the upper's directory what aufs would have made of it: whiteouts of the kernel's overlay have the names that they hide, and nothing
     /// could be made in their place.
-    pub(super) fn convert(&self, dir: BorrowedFd<'_>) -> Res<()> {
+    pub(super) fn convert(&self, layers: &Layers, dir: BorrowedFd<'_>) -> Res<()> {
         for name in &self.of_overlay {
-            make_whiteout(dir, name)?;
+            layers.hide(dir, name)?;
             rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         }
-        if self.opaque_of_overlay { mark_opaque(dir) } else { Ok(()) }
+        if self.opaque_of_overlay { layers.make_opaque(dir) } else { Ok(()) }
     }
 
     /// How many names there are.

@@ -4,7 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::overlap::{self, Given};
 use super::privileges::PERMISSIONS;
 use super::target::Target;
+use super::whiteout::make_base;
 use super::{Res, UnionConfig, UnionError};
 use crate::sys::mount_copy::{AccessTimes, private_copy};
 
@@ -36,7 +37,7 @@ pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
 /// Where temporary files are in the work directory: a name that nobody has given to anything else, since all that is in there is removed.
 pub(super) const SCRATCH: &str = "fuse-union-scratch";
 /// Longest name of a file, in bytes.
-const NAME_MAX: usize = 255;
+pub(super) const NAME_MAX: usize = 255;
 
 /// What a name found in a layer stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,14 +64,6 @@ pub(super) fn meaning(name: &OsStr) -> Meaning<'_> {
     } else {
         Meaning::Real
     }
-}
-
-/// The name of the whiteout that hides `name`. ENAMETOOLONG where no file system could store it.
-pub(super) fn whiteout_name(name: &OsStr) -> Res<OsString> {
-    let mut bytes = Vec::with_capacity(WHITEOUT.len() + name.len());
-    bytes.extend_from_slice(WHITEOUT);
-    bytes.extend_from_slice(name.as_bytes());
-    if bytes.len() > NAME_MAX { Err(Errno::NAMETOOLONG) } else { Ok(OsString::from_vec(bytes)) }
 }
 
 /// Whether a name may be looked up: EPERM is not for look-ups, reserved names simply are not there.
@@ -261,7 +254,8 @@ impl Writable {
         let [upper, work] = own.unwrap_or([upper, work]);
         let scratch =
             prepare_scratch(&work).map_err(|errno| UnionError::io("prepare", work_path.join(SCRATCH), errno))?;
-        if forbids_whiteouts(&scratch) {
+        // As unions answer: this one and aufs, or fuse-overlayfs. What else can be wrong (no space) keeps nobody from reading.
+        if make_base(&scratch).is_err_and(|errno| matches!(errno, Errno::PERM | Errno::INVAL)) {
             // The error that matters is the first one.
             let _ = rustix::fs::unlinkat(&work, SCRATCH, AtFlags::REMOVEDIR);
             return Err(UnionError::Config(format!(
@@ -303,18 +297,6 @@ fn lock_holder(dir: &OwnedFd) -> Option<u32> {
             _ => None,
         }
     })
-}
-
-/// Whether the file system of the upper takes no names of whiteouts. It is tried in the scratch directory; what else can be wrong (no space)
-/// keeps nobody from reading.
-fn forbids_whiteouts(scratch: &OwnedFd) -> bool {
-    let name = [WHITEOUT, b"name"].concat();
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(scratch, &*name, flags, Mode::RUSR);
-    // What stays in scratch is removed by the next mount.
-    let _ = rustix::fs::unlinkat(scratch, &*name, AtFlags::empty());
-    // As unions answer: this one and aufs, or fuse-overlayfs.
-    made.is_err_and(|errno| matches!(errno, Errno::PERM | Errno::INVAL))
 }
 
 /// The directory for temporary files, empty.
@@ -486,13 +468,6 @@ mod tests {
         assert_eq!(meaning(OsStr::new(".wh..wh.aufs")), Meaning::Reserved);
         assert_eq!(meaning(OsStr::new(".wh..wh.plnk")), Meaning::Reserved);
         assert_eq!(meaning(OsStr::new(".wh.")), Meaning::Reserved);
-    }
-
-    #[test]
-    fn a_whiteout_that_would_not_fit_is_an_error() {
-        assert_eq!(whiteout_name(OsStr::new("a")).unwrap(), ".wh.a");
-        assert!(whiteout_name(OsStr::new(&"a".repeat(251))).is_ok());
-        assert_eq!(whiteout_name(OsStr::new(&"a".repeat(252))).unwrap_err(), Errno::NAMETOOLONG);
     }
 
     #[test]

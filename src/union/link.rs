@@ -7,13 +7,13 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType};
 
 use super::copy_up::Data;
-use super::create::remove_whiteout;
 use super::layers::{self, UPPER};
 use super::look_up::Found;
 use super::node::{Node, read};
 use super::numbers::FileKey;
 use super::state::Union;
 use super::target::Target;
+use super::whiteout::remove_whiteout;
 use super::{Errno, Res};
 
 impl Union {

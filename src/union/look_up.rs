@@ -15,6 +15,7 @@ use super::node::{Inode, Node, read, write};
 use super::numbers::FileKey;
 use super::state::Union;
 use super::target::Target;
+use super::whiteout::whiteout_name;
 use super::{Errno, Res};
 
 /// In how many layers a directory may be for its names to be asked of each.
@@ -202,7 +203,7 @@ fn is_opaque(parent: BorrowedFd<'_>, name: &OsStr) -> Res<bool> {
 /// Whether a directory of one layer hides what those below have under this name.
 fn hides(dir: BorrowedFd<'_>, name: &OsStr) -> Res<bool> {
     // There is no whiteout for a name that is too long for one.
-    let whiteout = layers::whiteout_name(name).map(|whiteout| stat_if_there(dir, &whiteout));
+    let whiteout = whiteout_name(name).map(|whiteout| stat_if_there(dir, &whiteout));
     Ok(whiteout.unwrap_or(Ok(None))?.is_some() || stat_if_there(dir, OsStr::from_bytes(layers::OPAQUE))?.is_some())
 }
 

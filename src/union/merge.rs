@@ -104,7 +104,7 @@ impl Union {
             let place = (&*parent, parent_fd.as_fd());
             if let Some(fd) = self.open_named(inode, place, &name, layers::open_to_read)? {
                 let fd = Arc::new(fd);
-                let listing = read_listing(inode, &fd, layer)?;
+                let listing = self.read_listing(inode, &fd, layer)?;
                 // One descriptor is enough for both, where the kernel keeps little of what was read with it.
                 if listing.len() <= MOST_NAMES_KEPT {
                     self.keep_fd(inode, layer, &fd);
@@ -113,17 +113,17 @@ impl Union {
             }
         }
         let fd = layers::open_to_read(self.dir_fd(inode, layer)?.as_fd(), OsStr::new("."))?;
-        read_listing(inode, &Arc::new(fd), layer)
+        self.read_listing(inode, &Arc::new(fd), layer)
     }
-}
 
-fn read_listing(inode: &Inode, fd: &Arc<OwnedFd>, layer: Layer) -> Res<Listing> {
-    let listing = Listing::read(layer, fd)?;
-    if layer == UPPER && listing.has_overlays_marks() {
-        // Where that cannot be done nothing is lost: the names are hidden either way, and whoever makes one of them anew is told what is in his way.
-        let _ = keeping_times(inode, Arc::clone(fd), |dir| listing.convert(dir));
+    fn read_listing(&self, inode: &Inode, fd: &Arc<OwnedFd>, layer: Layer) -> Res<Listing> {
+        let listing = Listing::read(layer, fd)?;
+        if layer == UPPER && listing.has_overlays_marks() {
+            // Where that cannot be done nothing is lost: the names are hidden either way, and whoever makes one of them anew is told what is in his way.
+            let _ = keeping_times(inode, Arc::clone(fd), |dir| listing.convert(&self.layers, dir));
+        }
+        Ok(listing)
     }
-    Ok(listing)
 }
 
 /// How often this thread has had to wait for something.

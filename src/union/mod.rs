@@ -13,7 +13,7 @@
 //! - `copy_up`: a lower file becomes an upper one, made complete before it gets its name; `copy_data`: its bytes.
 //!   `spare`: a file made ready for the next one.
 //! - `hard_links`: finds all names of a lower file, and gives them to its copy.
-//! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations.
+//! - `attr`, `create`, `remove`, `rename`, `link`, `file`, `list`, `xattr`: the operations. `whiteout`: what hides names below.
 //! - `passthrough`: which file the kernel reads and writes by itself for a node. `unopened`: reading and writing where it is asked at no open.
 //!   `kept`: files that stay open for who needs them next. `reserve`: descriptors that are left for others.
 //! - `privileges`: set-id bits, which a write takes away.
@@ -27,6 +27,7 @@
 //! The upper is a valid read-write branch of aufs. A copied-up file is a plain file, a removed lower name is an empty regular file
 //! `.wh.<name>`, a directory that replaces a removed one holds `.wh..wh..opq`. A real entry wins over a whiteout of the same name in
 //! the same layer (the whiteout then only hides what is below), which makes every step crash-safe without a journal.
+//! All whiteouts and markers are hard links of one empty file, as aufs's are, so that they take no inodes; one that is a file of its own means the same.
 //!
 //! What the kernel's overlay has hidden in a layer is hidden as well: the two share the stores of Podman. It hides a name by a character device
 //! without a number, and what is below a directory by an attribute (`trusted.overlay.opaque`, `user.overlay.opaque`). In the upper both (of devices
@@ -104,6 +105,7 @@ mod spare;
 mod state;
 mod target;
 mod unopened;
+mod whiteout;
 mod xattr;
 
 use std::path::PathBuf;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use super::copy_up::Data;
-use super::create::{make_whiteout, remove_whiteout};
 use super::hard_links::has_names;
 use super::layers::{self, Layer, UPPER};
 use super::node::{lock, write};
 use super::numbers::FileKey;
 use super::privileges::Caller;
 use super::state::Union;
+use super::whiteout::remove_whiteout;
 use super::{Errno, Res};
 
 impl Union {
@@ -42,7 +42,7 @@ impl Union {
         };
         let dir = self.dir_fd(&parent, UPPER)?;
         if hides {
-            make_whiteout(dir.as_fd(), name)?;
+            self.layers.hide(dir.as_fd(), name)?;
         }
         if in_upper && let Err(errno) = rustix::fs::unlinkat(&*dir, name, AtFlags::empty()) {
             if hides && !hidden {
@@ -80,7 +80,7 @@ impl Union {
         let last = self.dir_fd(&inode, layer)?;
         let dir = self.dir_fd(&parent, UPPER)?;
         if hides {
-            make_whiteout(dir.as_fd(), name)?;
+            self.layers.hide(dir.as_fd(), name)?;
         }
         if in_upper && let Err(errno) = self.remove_upper_dir(dir.as_fd(), name) {
             if hides && !hidden {

@@ -11,7 +11,6 @@ use fuser::RenameFlags;
 use rustix::fs::{FileType, RenameFlags as Renameat};
 
 use super::copy_up::Data;
-use super::create::{make_whiteout, mark_opaque, remove_whiteout};
 use super::index::Entry;
 use super::layers::{self, UPPER};
 use super::node::{Inode, lock, read, write};
@@ -19,6 +18,7 @@ use super::numbers::FileKey;
 use super::privileges::Caller;
 use super::remove::open_path;
 use super::state::{IndexWrite, Union};
+use super::whiteout::remove_whiteout;
 use super::{Errno, Res};
 
 /// One end of a rename: a directory and a name in it.
@@ -86,14 +86,14 @@ impl Union {
         }
         if kind == FileType::Directory && new.in_lower {
             // It must not merge with what the new name hides.
-            mark_opaque(self.dir_fd(&moved, UPPER)?.as_fd())?;
+            self.layers.make_opaque(self.dir_fd(&moved, UPPER)?.as_fd())?;
         }
         let last = match &replaced {
             None => None,
             Some((inode, _)) => Some(self.last_way(&target, inode)?),
         };
         if old.in_lower {
-            make_whiteout(source.fd.as_fd(), source.name)?;
+            self.layers.hide(source.fd.as_fd(), source.name)?;
         }
         let loses = replaced.as_ref().zip(last).map(|((inode, _), last)| (inode, last));
         if let Err(errno) = self.move_upper(&source, &target, (old, new), &moved, loses) {
@@ -144,7 +144,7 @@ impl Union {
                 if !index.lower_is_empty() {
                     return Err(Errno::XDEV);
                 }
-                mark_opaque(self.dir_fd(&inode, UPPER)?.as_fd())?;
+                self.layers.make_opaque(self.dir_fd(&inode, UPPER)?.as_fd())?;
                 index.drop_lowers();
                 lowers.clear();
             }
@@ -186,7 +186,7 @@ impl Union {
                 // The directory that is replaced holds whiteouts: it changes places, so that it is there until the other one is. For a moment it
                 // has the old name, where after a crash it must not show what lies below that.
                 if let Some(dir) = to_mark {
-                    mark_opaque(dir.as_fd())?;
+                    self.layers.make_opaque(dir.as_fd())?;
                 }
                 let exchange = || {
                     rustix::fs::renameat_with(&*source.fd, source.name, &*target.fd, target.name, Renameat::EXCHANGE)
@@ -235,7 +235,7 @@ impl Union {
         }
         for (inode, hides) in [(moved, new.in_lower), (&other, old.in_lower)] {
             if inode.dir.is_some() && hides {
-                mark_opaque(self.dir_fd(inode, UPPER)?.as_fd())?;
+                self.layers.make_opaque(self.dir_fd(inode, UPPER)?.as_fd())?;
             }
         }
         {

@@ -317,7 +317,7 @@ os.execv(sys.argv[1], sys.argv[1:])
         assert_eq!((text(&written), text(&truncated)), ("oldnew".into(), "short".into()));
         assert_eq!(text(s.upper().join("d/f")), "oldnew");
         assert_eq!(text(s.upper().join("d/g")), "short");
-        assert_eq!(names(&s.scratch_dir()), Vec::<String>::new(), "left in scratch");
+        assert_eq!(s.left_in_scratch(), Vec::<String>::new());
     }
 }
 

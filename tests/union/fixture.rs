@@ -86,6 +86,11 @@ impl Stack {
         self.dir.path().join("upper.work/fuse-union-scratch")
     }
 
+    /// What is in there but for the file that all whiteouts are.
+    pub fn left_in_scratch(&self) -> Vec<String> {
+        names(&self.scratch_dir()).into_iter().filter(|name| name != ".wh..wh.aufs").collect()
+    }
+
     pub fn config(&self, options: &str) -> UnionConfig {
         UnionConfig {
             lower: (0..self.lowers).map(|n| self.lower(n)).collect(),
@@ -122,7 +127,7 @@ impl Stack {
     /// Unmounts; what copy_up left in its scratch directory is a failure.
     pub fn unmount(&mut self) {
         self.mount.take().unwrap().unmount().unwrap();
-        assert_eq!(names(&self.scratch_dir()), Vec::<String>::new(), "left in scratch");
+        assert_eq!(self.left_in_scratch(), Vec::<String>::new());
     }
 }
 

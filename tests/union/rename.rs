@@ -178,7 +178,7 @@ fn a_directory_that_cannot_be_replaced_stays_and_so_does_the_other() {
             fs::remove_file(new.join("below")).unwrap();
             fs::write(new.join("data"), "precious").unwrap();
             // Where the replaced directory goes with its whiteouts there is no place any more.
-            fs::remove_dir(s.scratch_dir()).unwrap();
+            fs::remove_dir_all(s.scratch_dir()).unwrap();
             assert_eq!(errno(fs::rename(&new, &old)), libc::ENOENT);
             for root in [s.mnt(), s.upper()] {
                 assert_eq!(text(root.join("new/data")), "precious");

@@ -11,7 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use layerbench::union::UnionConfig;
 
-use crate::fixture::{Stack, errno, here, names, text, write_all};
+use crate::fixture::{Stack, errno, here, ino, names, real_root, text, write_all};
 
 /// A mount that goes with its test.
 struct Mounted(PathBuf);
@@ -211,4 +211,55 @@ fn who_removes_all_that_he_has_open_keeps_nobody_from_anything_else() {
         });
         assert!(again, "{case}");
     }
+}
+
+/// Whiteouts are names of one file, which takes no inode for each.
+#[test]
+fn what_is_below_can_be_removed_where_no_inode_is_left() {
+    if !here("shortage::what_is_below_can_be_removed_where_no_inode_is_left") {
+        return;
+    }
+    if !real_root() {
+        return eprintln!("skipped: a file system of few inodes takes root");
+    }
+    let mut s = Stack::new(1);
+    write_all(&s.lower(0), &[("file", "lower"), ("moved", "lower"), ("folder/file", "lower"), ("kept", "lower")]);
+    let (image, at) = (s.mnt().with_file_name("image"), s.mnt().with_file_name("small"));
+    File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    fs::create_dir(&at).unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).args([&image]).output().is_ok_and(|output| output.status.success())
+    };
+    if !run("mkfs.ext4", &["-q", "-N", "64"]) {
+        return eprintln!("skipped: no mkfs.ext4");
+    }
+    let mounting = Command::new("mount").args(["-o", "loop"]).args([&image, &at]).output().unwrap();
+    if !mounting.status.success() {
+        return eprintln!("skipped: no loop device: {}", String::from_utf8_lossy(&mounting.stderr));
+    }
+    let small = Mounted(at);
+    for name in ["upper", "work"] {
+        fs::create_dir(small.0.join(name)).unwrap();
+    }
+    let config = UnionConfig { upper: Some(small.0.join("upper")), work: Some(small.0.join("work")), ..s.config("") };
+    s.mount_with(config.clone());
+    let mnt = s.mnt();
+    fs::write(mnt.join("moved"), "copied up").unwrap();
+    fs::rename(mnt.join("folder/file"), mnt.join("folder/new")).unwrap();
+    let mut filling = (0..).map(|n| mnt.join(format!("filling{n}")));
+    let full = filling.find_map(|path| File::create(path).err()).unwrap();
+    assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+    assert_eq!(rustix::fs::statvfs(&small.0).unwrap().f_ffree, 0);
+    fs::remove_file(mnt.join("file")).unwrap();
+    fs::rename(mnt.join("moved"), mnt.join("filling0")).unwrap();
+    fs::remove_dir_all(mnt.join("folder")).unwrap();
+    let left: Vec<String> = names(&mnt).into_iter().filter(|name| !name.starts_with("filling")).collect();
+    assert_eq!(left, ["kept"]);
+    assert_eq!(text(mnt.join("filling0")), "copied up");
+    let all = names(&mnt);
+    s.mount_with(config);
+    assert_eq!(names(&mnt), all, "for a daemon that reads them from the disk");
+    // One file, whoever looks at it.
+    let whiteouts = [".wh.file", ".wh.moved", ".wh.folder"].map(|name| ino(small.0.join("upper").join(name)));
+    assert_eq!(whiteouts, [whiteouts[0]; 3]);
 }

@@ -1,11 +1,11 @@
 //! What removing and replacing leaves in the upper.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use layerbench::union::{UnionConfig, mount_background};
 
-use crate::fixture::{Stack, each_mode, errno, names, text, write_all};
+use crate::fixture::{Stack, each_mode, errno, ino, names, text, write_all};
 
 #[test]
 fn removing_a_lower_file_leaves_a_whiteout_and_creating_it_again_removes_that() {
@@ -208,7 +208,7 @@ fn a_directory_that_cannot_be_removed_goes_on_hiding_what_is_below() {
             let dir = s.mnt().join("d");
             assert_eq!(names(&dir), Vec::<String>::new());
             // Where it goes with its whiteouts there is no place any more.
-            fs::remove_dir(s.scratch_dir()).unwrap();
+            fs::remove_dir_all(s.scratch_dir()).unwrap();
             assert_eq!(errno(fs::remove_dir(&dir)), libc::ENOENT);
             fs::create_dir(s.scratch_dir()).unwrap();
             s.unmount();
@@ -216,6 +216,35 @@ fn a_directory_that_cannot_be_removed_goes_on_hiding_what_is_below() {
             assert_eq!(names(&dir), Vec::<String>::new());
             fs::remove_dir(&dir).unwrap();
             assert_eq!(names(&s.mnt()), Vec::<String>::new());
+        },
+    );
+}
+
+#[test]
+fn whiteouts_and_opaque_markers_are_names_of_one_file() {
+    each_mode(
+        "whiteout::whiteouts_and_opaque_markers_are_names_of_one_file",
+        1,
+        |s| write_all(&s.lower(0), &[("a", ""), ("b", ""), ("c", ""), ("d/f", ""), ("e", "")]),
+        |s| {
+            let (mnt, upper) = (s.mnt(), s.upper());
+            let marker = |name: &str| ino(upper.join(name));
+            for name in ["a", "b"] {
+                fs::remove_file(mnt.join(name)).unwrap();
+            }
+            fs::remove_dir_all(mnt.join("d")).unwrap();
+            fs::create_dir(mnt.join("d")).unwrap();
+            assert_eq!([marker(".wh.b"), marker("d/.wh..wh..opq")], [marker(".wh.a"); 2]);
+            let permissions = fs::metadata(upper.join(".wh.a")).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o7777, 0o444);
+            // Where that file has gone, the next one takes its place.
+            fs::remove_file(s.scratch_dir().join(".wh..wh.aufs")).unwrap();
+            for name in ["c", "e"] {
+                fs::remove_file(mnt.join(name)).unwrap();
+            }
+            assert_ne!(marker(".wh.c"), marker(".wh.a"));
+            assert_eq!(marker(".wh.e"), marker(".wh.c"));
+            assert_eq!(names(&mnt), ["d"]);
         },
     );
 }
