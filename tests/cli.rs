@@ -344,6 +344,46 @@ fn a_smoke_run_of_every_workload_is_measured_verified_and_reported() {
 
 /// Drivers that keep a page cache of their own in each mount, and those that cannot.
 #[test]
+fn each_block_has_stacks_of_its_own_and_each_run_an_order_of_its_own() {
+    if !can_mount() {
+        return;
+    }
+    let folder = scratch();
+    let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'bind'\n[[driver]]\nuse = 'overlay2'\n[[driver]]\nuse = 'fuse-union'\n\
+        [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = [1, 2]\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 2\n";
+    fs::write(folder.path().join("blocks.toml"), text).unwrap();
+    let mut run = |order: &[&str]| {
+        let (code, out, err) =
+            output(layerbench().args(["run", "blocks.toml", "--unprepared"]).args(order).current_dir(folder.path()));
+        assert_eq!(code, 0, "{out}\n{err}");
+        // Two stacks in each of two blocks; those of the first are found by later runs.
+        assert_eq!(err.lines().filter(|line| line.starts_with("stack ")).count(), 4, "{err}");
+        assert!(!folder.path().join("store/scratch").exists());
+        assert_eq!(
+            fs::read_dir(folder.path().join("store/stacks")).unwrap().flatten().filter(|e| e.path().is_dir()).count(),
+            2
+        );
+        Run::load(&layerbench::record::list_runs(&folder.path().join("results")).unwrap().last().unwrap()).unwrap()
+    };
+    let runs = [run(&[]), run(&["--order", "7"]), run(&["--order", "7"]), run(&["--order", "8"])];
+    let order = |run: &Run| run.last_attempts().map(|record| record.case.id.clone()).collect::<Vec<_>>();
+    assert!(runs.iter().all(|run| run.manifest.stacks_each_block && run.manifest.seed == runs[0].manifest.seed));
+    assert!(runs[0].manifest.order_seed.is_some());
+    assert_eq!((runs[1].manifest.order_seed, order(&runs[1])), (Some(7), order(&runs[2])));
+    assert_ne!(order(&runs[2]), order(&runs[3]));
+    for record in runs.iter().flat_map(Run::last_attempts) {
+        let Outcome::Measured { observations, mount_options, .. } = &record.outcome else {
+            eprintln!("skipped: {}: {:?}", record.case.id, record.outcome);
+            continue;
+        };
+        assert!(!mount_options.contains(&*folder.path().to_string_lossy()), "{mount_options}");
+        let spent = observations.iter().find(|o| o.metric.name == "first_processor_ns").unwrap();
+        assert!(matches!(spent.samples[..], [ns] if ns > 0), "{:?}", spent.samples);
+    }
+    wait_until_gone(folder.path());
+}
+
+#[test]
 fn pages_are_shared_and_charged_as_each_driver_has_them() {
     if !can_mount() {
         return;

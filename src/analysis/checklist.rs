@@ -76,6 +76,7 @@ pub fn checklist(run: &Run, results: &ResultSet) -> Vec<Item> {
         item("blocks", "Was everything measured in at least five blocks?", blocks(results)),
         item("interleaved", "Were drivers shuffled within each block, and anew for each?", interleaved(run)),
         item("alike", "Did every block hold the same cases?", alike(&measured)),
+        item("places", "Did each block have layers of its own, each at another place of the disk?", places(run)),
         item(
             "steady",
             "Did the drivers keep their distances from the first half of the run to the second?",
@@ -120,6 +121,19 @@ fn complete(run: &Run) -> (Answer, String) {
     let planned = run.manifest.planned_cases as usize;
     let cut = if run.truncated { "; the last line was cut off" } else { "" };
     yes_if(!run.truncated && executed.len() >= planned, format!("{} of {}{cut}.", executed.len(), cases(planned)))
+}
+
+fn places(run: &Run) -> (Answer, String) {
+    let each = run.manifest.stacks_each_block;
+    let evidence = match each {
+        true => {
+            "Stacks were built anew for each block: what a place on the disk does to a file is in the intervals. Imported images lie where they lie."
+        }
+        false => {
+            "All blocks used the same stacks: what a place on the disk does to a file, to large ones most of all, is chance that no interval knows of.              It concerns figures of different files (sizes, depths), not drivers on the same ones."
+        }
+    };
+    yes_if(each, evidence.to_owned())
 }
 
 fn samples(measured: &[&CaseRecord]) -> (Answer, String) {
@@ -504,6 +518,8 @@ mod tests {
             started: String::new(),
             command: vec![],
             seed: 1,
+            order_seed: None,
+            stacks_each_block: false,
             smoke: false,
             workloads: vec![],
             guest: None,

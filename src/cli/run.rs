@@ -32,7 +32,7 @@ pub(super) struct StudyArgs {
     /// Folder of results: each run makes a folder of its own in it
     #[arg(long, value_name = "DIR", default_value = super::RESULTS)]
     pub(super) out: PathBuf,
-    /// Seed of file contents and of the order of cases
+    /// Seed of file contents
     #[arg(long, default_value_t = SEED, allow_negative_numbers = true)]
     pub(super) seed: u64,
     /// Use the workloads' smoke values: proves that everything works, measures nothing worth quoting
@@ -103,6 +103,9 @@ pub(super) struct RunArgs {
     /// Measure the machine as it comes: processors may sleep, the probe has none for itself, and memory is not fetched in advance
     #[arg(long)]
     unprepared: bool,
+    /// Seed of the order of cases; unless given each run has another order
+    #[arg(long, value_name = "SEED")]
+    order: Option<u64>,
     /// Print every case and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -115,7 +118,9 @@ pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     for (_, path) in &stores {
         super::is_folder_or_free("--store", path)?;
     }
-    let plan = Plan::new(&workloads, &stores, &study.driver, study.seed).map_err(super::bad_input)?;
+    // Short enough to be typed again.
+    let order = args.order.unwrap_or_else(|| u64::from(rand::random::<u16>()));
+    let plan = Plan::new(&workloads, &stores, &study.driver, study.seed, order).map_err(super::bad_input)?;
     if args.dry_run {
         super::print(&plan.describe())?;
         return Ok(ExitCode::SUCCESS);

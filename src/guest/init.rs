@@ -105,7 +105,7 @@ fn obey(port: &Port) -> anyhow::Result<()> {
                 .iter()
                 .map(|path| workload::load(Path::new(path), scale, &Registry))
                 .collect::<Result<Vec<_>, _>>()?;
-            let plan = Plan::new(&workloads, &stores, &drivers, seed)?;
+            let plan = Plan::new(&workloads, &stores, &drivers, seed, seed)?;
             let results = PathBuf::from("/run/results");
             let request = RunRequest {
                 plan: &plan,

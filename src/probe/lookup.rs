@@ -355,6 +355,7 @@ mod tests {
             volume: None,
             params: &case.params,
             privileges: Privileges::None,
+            daemons: Vec::new(),
             mount_ns: Vec::new(),
             notes: Vec::new(),
         };

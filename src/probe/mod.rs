@@ -35,6 +35,7 @@ use crate::workload::{CacheState, Params, ProbeName};
 pub use copy_up::first_write;
 pub use lookup::{list_folder, open_name, stat_name};
 pub use page_cache::{WARM_READ_BYTES, read_whole, warm_read};
+pub use processes::processor_ns;
 pub use start::program_of;
 
 /// Size of the buffer with which files are read.
@@ -113,6 +114,8 @@ pub struct Trial<'a> {
     pub params: &'a Params,
     /// Who runs.
     pub privileges: Privileges,
+    /// The processes that serve the mounts; none where the kernel does.
+    pub daemons: Vec<u32>,
     /// How long each container's mount took, from the request until it answered, in nanoseconds.
     pub mount_ns: Vec<u64>,
     /// What a reader of the record should know.
@@ -496,6 +499,7 @@ mod tests {
                 volume,
                 params: &params,
                 privileges: Privileges::None,
+                daemons: Vec::new(),
                 mount_ns: Vec::new(),
                 notes: Vec::new(),
             };

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 
+use nix::sys::time::TimeValLike as _;
+use nix::unistd::Pid;
 use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
@@ -70,7 +72,26 @@ pub(super) fn wall_ns(spans: impl Iterator<Item = Span> + Clone) -> u64 {
 }
 
 fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+    clock_ns(ClockId::Monotonic)
+}
+
+/// Processor time that this process has had, in nanoseconds.
+pub(super) fn own_processor_ns() -> u64 {
+    clock_ns(ClockId::ProcessCPUTime)
+}
+
+/// Processor time that these processes have had, in nanoseconds, without what those had that are gone.
+pub fn processor_ns(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| {
+        let pid = Pid::from_raw(i32::try_from(*pid).ok()?);
+        let spent = nix::time::clock_getcpuclockid(pid).and_then(|clock| clock.now()).ok()?;
+        u64::try_from(spent.num_nanoseconds()).ok()
+    };
+    pids.iter().filter_map(of).sum()
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     let (seconds, rest) = (u64::try_from(now.tv_sec).unwrap_or(0), u64::try_from(now.tv_nsec).unwrap_or(0));
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }

@@ -294,6 +294,7 @@ mod tests {
             volume: Some(&volume),
             params: &params,
             privileges: Privileges::None,
+            daemons: Vec::new(),
             mount_ns: Vec::new(),
             notes: Vec::new(),
         };

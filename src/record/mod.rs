@@ -41,8 +41,15 @@ pub struct RunManifest {
     pub started: String,
     /// The command line, as given.
     pub command: Vec<String>,
-    /// Seed of file contents and of the order of cases.
+    /// Seed of file contents.
     pub seed: u64,
+    /// Seed of the order of cases; `None` in a record from before it was drawn anew for each run: then it is that of the contents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_seed: Option<u64>,
+    /// Whether each block had stacks of its own, built for it, so that no figure rests on one place that a file has on the disk. Not so in a record from
+    /// before this was done, and where the disk has no room for two sets of stacks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stacks_each_block: bool,
     /// Whether smoke values were used: such a run proves that the harness works and measures nothing worth quoting.
     pub smoke: bool,
     /// The workloads, resolved: no smoke/real alternatives are left in them.
@@ -192,6 +199,9 @@ pub mod metric {
     pub const FIRST_WRITE_NS: Metric = ns("first_write_ns");
     /// close(2) of the descriptor of the first operation, right behind it; absent where the operation leaves none open. One sample a file.
     pub const FIRST_CLOSE_NS: Metric = ns("first_close_ns");
+    /// Processor time that the caller and the daemons spent on the first operations and the closes behind them, divided by the number of files. One sample
+    /// a case of one process. What threads of the kernel do for either is not in it.
+    pub const FIRST_PROCESSOR_NS: Metric = ns("first_processor_ns");
     /// The same operation again, on the same file, when the first has been done to all files: what is left when the copy_up is done.
     pub const SECOND_WRITE_NS: Metric = ns("second_write_ns");
     /// From the start of the first operation to the return of the fsync after it. One sample a file, where durability is `fsync`.

@@ -17,7 +17,7 @@ pub(super) fn page(run: &Run, results: &ResultSet, plates: Vec<Plate>) -> Page {
     let mut blocks = vec![Block::Text(plain(measured(run, results)))];
     blocks.extend(warnings(run));
     blocks.push(section("in-short", "In short"));
-    blocks.extend(headline::blocks(run, results));
+    blocks.extend(headline::blocks(results));
     let claims = claims(results);
     blocks.extend(advice::blocks(results, &claims));
     blocks.extend(main);

@@ -38,7 +38,7 @@ pub(super) fn counts<'a>(
         count(Difference::Higher),
         count(Difference::Lower)
     );
-    Some(Row { question, answer, cells: all.iter().map(cell).collect() })
+    Some(Row { question, answer, cells: all.iter().map(cell).collect(), compared: 0 })
 }
 
 /// As [`counts`], of operations against the same on a volume.

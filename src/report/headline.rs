@@ -5,9 +5,9 @@ use super::counts::{counts, images, jobs, parallel};
 use super::page::{Block, Span, Spans, Table, marked, plain};
 use super::stores::TITLE as STORES;
 use crate::analysis::{
-    Comparison, Data, Difference, JobView, ONCE, Operation, PageView, ProcessorTimes, ResultSet, View, compare, human,
+    Comparison, Data, Difference, Interval, JobView, ONCE, Operation, PageView, ResultSet, View, compare, human,
 };
-use crate::record::{Metric, Run, Waits, metric, uses_kernel_threads};
+use crate::record::{Metric, Waits, metric, uses_kernel_threads};
 use crate::workload::{CacheState, ProbeName};
 
 /// A question, its answer, and what each driver gave.
@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub answer: String,
     /// By label of the driver: a figure, and what it is of that which the question names.
     pub cells: Vec<(String, Spans)>,
+    /// How many of the figures are compared with another.
+    pub compared: usize,
 }
 
 /// A driver that is asked about, and what it is of that which the question names.
@@ -32,7 +34,7 @@ const OPEN: &str = "?";
 impl Row {
     /// What has no figures.
     fn said(question: impl Into<String>, answer: impl Into<String>) -> Row {
-        Row { question: question.into(), answer: answer.into(), cells: Vec::new() }
+        Row { question: question.into(), answer: answer.into(), cells: Vec::new(), compared: 0 }
     }
 
     /// Drivers with a median each, and each but the control with what it is of something else; `None` without any driver that is asked about. The answer
@@ -54,6 +56,7 @@ impl Row {
             question: question.into(),
             answer: answer(&asked),
             cells: figures.iter().map(cell).collect(),
+            compared: figures.iter().filter(|(.., c)| c.is_some_and(|c| c.difference != Difference::Unknown)).count(),
         })
     }
 }
@@ -61,33 +64,54 @@ impl Row {
 fn ratio(c: &Comparison) -> String {
     match c.difference {
         Difference::Higher | Difference::Lower => human::ratio(c.ratio),
-        Difference::WithinInterval | Difference::WithinNoise => ALIKE.to_owned(),
+        // How much it says that none shows: one thing as long as the other, or anything between half and twice as long.
+        Difference::WithinInterval | Difference::WithinNoise => match c.interval {
+            Some(Interval { low, high }) => {
+                format!("{ALIKE} {}–{}", human::ratio(low).trim_end_matches('×'), human::ratio(high))
+            }
+            None => ALIKE.to_owned(),
+        },
         Difference::Unknown => OPEN.to_owned(),
     }
 }
 
 /// The section's tables: of several stores first what they differ by, then each by itself; of one store, and where nothing was measured in any, there is no
 /// heading.
-pub(super) fn blocks(run: &Run, results: &ResultSet) -> Vec<Block> {
+pub(super) fn blocks(results: &ResultSet) -> Vec<Block> {
     if results.groups.iter().all(|group| group.metrics.is_empty()) {
         return vec![table(results, vec![Row::said("What was found?", "Nothing was measured in this run.")])];
     }
     let heading = |store: &String| results.several_stores().then(|| format!("Store {store}"));
-    let processors = ProcessorTimes::of(run, results);
-    let each = results.stores.iter().map(|store| (heading(store), of_store(results, &processors, store)));
+    let each = results.stores.iter().map(|store| (heading(store), of_store(results, store)));
     let across = across_stores(results);
     let across = (!across.is_empty()).then(|| (Some(STORES.to_owned()), across));
+    let tables: Vec<(Option<String>, Vec<Row>)> = across.into_iter().chain(each).collect();
     let mut blocks = Vec::new();
     blocks.extend(durability(results).map(|text| Block::Text(marked(&text))));
     blocks.push(Block::Text(plain(format!(
-        "Medians; × is what they are of that which the question names. {ALIKE} no difference shows: the interval of the ratio holds 1, or two measurements \
-         of the same thing differ by as much. {OPEN} there are too few blocks to say.",
+        "Medians; × is what they are of that which the question names. {ALIKE} no difference shows: the interval of the ratio, which stands behind it, holds \
+         1, or two measurements of the same thing differ by as much. {OPEN} there are too few blocks to say.{}",
+        by_chance(results, tables.iter().flat_map(|(_, rows)| rows).map(|row| row.compared).sum())
     ))));
-    for (heading, rows) in across.into_iter().chain(each) {
+    for (heading, rows) in tables {
         blocks.extend(heading.map(Block::Heading));
         blocks.push(table(results, rows));
     }
     blocks
+}
+
+/// How many of so many comparisons find a difference where there is none, if they do as those of one thing with itself; nothing where those say nothing.
+fn by_chance(results: &ResultSet, comparisons: usize) -> String {
+    let (called, judged) = results.null.called_different();
+    if called == 0 || comparisons == 0 {
+        return String::new();
+    }
+    let share = called as f64 / judged as f64;
+    format!(
+        " Of {judged} comparisons of one thing with itself {called} would be called different: of the {comparisons} here about {:.1}, and rather several \
+         at once than one by one, since many rest on the same cases.",
+        share * comparisons as f64
+    )
 }
 
 /// The rows, with a column for each driver that has something in one of them.
@@ -188,13 +212,13 @@ fn durability(results: &ResultSet) -> Option<String> {
     (said.len() > 1).then(|| format!("Drivers differ in what a crash of the machine may take. {}.", said.join(". ")))
 }
 
-fn of_store(results: &ResultSet, processors: &ProcessorTimes, store: &str) -> Vec<Row> {
+fn of_store(results: &ResultSet, store: &str) -> Vec<Row> {
     let writes = View::first_write(results, store);
     let mut said: Vec<Row> = Vec::new();
     if let Some(view) = &writes {
         said.extend(first_write(results, view));
         said.extend(durable(results, store));
-        said.extend(processor_time(results, processors, store, view));
+        said.extend(processor_time(results, store, view));
         said.extend(by_size(results, view));
         said.extend(by_depth(results, store, view));
     }
@@ -333,21 +357,21 @@ fn durable(results: &ResultSet, store: &str) -> Vec<Row> {
     view.small_and_large().into_iter().filter_map(row).collect()
 }
 
-/// What the first write and the next one take of processors, caller and daemon together: a volume takes some of it too. Nothing is said of drivers
-/// whose copy_up is a kernel thread's.
-fn processor_time(results: &ResultSet, processors: &ProcessorTimes, store: &str, view: &View) -> Option<Row> {
-    let (bind, depth, bytes) = (results.baseline()?, view.shallow(), view.small());
-    let at = |driver| processors.at(view, store, driver, depth, bytes);
-    let base = at(bind)?;
-    let charged = |driver: &&str| !results.drivers.iter().any(|i| i.label == *driver && uses_kernel_threads(&i.driver));
-    let figures = figures(view.drivers.iter().copied().filter(charged).collect(), |driver| {
-        let data = at(driver)?;
-        Some((data, (driver != bind).then(|| compare(data, base)).flatten()))
+/// What the first write takes of processors, caller and daemon together: a volume takes some of it too. Nothing is said of drivers whose copy_up is a
+/// kernel thread's.
+fn processor_time(results: &ResultSet, store: &str, writes: &View) -> Option<Row> {
+    let spent = &metric::FIRST_PROCESSOR_NS.name;
+    let view = View::of(results, store, ProbeName::CopyUp, spent, Some(writes.cache))?;
+    let (bind, at) = (results.baseline()?, (writes.shallow(), writes.small()));
+    view.at(bind, at.0, at.1)?;
+    let mut figures = on_volume(results, &view, at);
+    figures.retain(|(driver, ..)| {
+        !results.drivers.iter().any(|info| info.label == *driver && uses_kernel_threads(&info.driver))
     });
     let question = format!(
-        "What processor time do the first write and the next one take? ({}, {}; caller and daemon; × of {bind})",
-        size(bytes),
-        layers(depth)
+        "What processor time does it take, with the close? ({}, {}; caller and daemon; × of {bind})",
+        size(at.1),
+        layers(at.0)
     );
     Row::of(results, question, &figures, |items| match longer(items).strip_prefix("Yes, ") {
         Some(times) => format!("More than on a volume, {times}"),
@@ -392,7 +416,8 @@ fn by_depth(results: &ResultSet, store: &str, view: &View) -> Vec<Row> {
 /// The deepest stack against the one of the fewest layers. The question is cut off where the numbers of layers begin.
 fn deeper(results: &ResultSet, view: &View, bytes: u64, question: String) -> Option<Row> {
     let (shallow, deep) = (view.shallow(), view.deep());
-    let figures = figures(view.layered(results), |driver| {
+    // A volume has no layers, but its name is looked up among as many others.
+    let figures = figures(view.drivers.clone(), |driver| {
         let data = view.at(driver, deep, bytes)?;
         let compared = || compare(data, view.at(driver, shallow, bytes)?);
         Some((data, (shallow != deep).then(compared).flatten()))
@@ -432,7 +457,7 @@ fn page_cache(results: &ResultSet, store: &str) -> Option<Row> {
     };
     let cell = |(driver, copies): &(&str, f64)| ((*driver).to_owned(), vec![Span::Strong(human::ratio(*copies))]);
     let question = format!("{question} (memory of {n} that read the same files; × of the files’ size)");
-    Some(Row { question, answer, cells: copies.iter().map(cell).collect() })
+    Some(Row { question, answer, cells: copies.iter().map(cell).collect(), compared: 0 })
 }
 
 /// The first look-up in a directory and the next one, with nothing in memory and as a container usually finds it; a name that is known costs the same

@@ -212,7 +212,7 @@ pub(super) fn again(run: &Run) -> Vec<Block> {
             ("Run", vec![Span::Code(m.run.clone())]),
             ("Started (UTC)", plain(m.started.clone())),
             ("Workloads", plain(human::list(&workloads))),
-            ("Seed", vec![Span::Code(m.seed.to_string())]),
+            ("Seeds, of contents and of the order", plain(format!("{} and {}", m.seed, order(run)))),
             ("Cases executed of planned", plain(format!("{} of {}", run.last_attempts().count(), m.planned_cases))),
             (
                 "layerbench",
@@ -220,7 +220,7 @@ pub(super) fn again(run: &Run) -> Vec<Block> {
             ),
         ]),
     ];
-    blocks.push(Block::Text(plain("Measure again, with the same seed:")));
+    blocks.push(Block::Text(plain("Measure again, in the same order:")));
     blocks.push(Block::Verbatim(command(run)));
     blocks.push(Block::Text(marked(
         "Render this page again from the raw data, with no measurement: the same records give the same bytes.",
@@ -229,12 +229,22 @@ pub(super) fn again(run: &Run) -> Vec<Block> {
     blocks
 }
 
-/// The command line as given, quoted for a shell, with the seed that was used if it does not name one.
+/// The seed of the order.
+fn order(run: &Run) -> u64 {
+    run.manifest.order_seed.unwrap_or(run.manifest.seed)
+}
+
+/// The command line as given, quoted for a shell, with the seeds that were used if it does not name them.
 fn command(run: &Run) -> String {
     let command = &run.manifest.command;
     let mut words: Vec<String> = command.iter().map(|word| quote(word)).collect();
     if !command.iter().any(|word| word == "--seed" || word.starts_with("--seed=")) {
         words.push(format!("--seed {}", run.manifest.seed));
+    }
+    // In a guest the order is that of the one seed.
+    let names_order = command.iter().any(|word| word == "--order" || word.starts_with("--order="));
+    if run.manifest.guest.is_none() && !names_order {
+        words.push(format!("--order {}", order(run)));
     }
     words.join(" ")
 }

@@ -22,8 +22,8 @@ pub struct CaseJob {
     pub case: Case,
     /// Root of its stack.
     pub stack: PathBuf,
-    /// Root of its store.
-    pub store: PathBuf,
+    /// Where its stack lies and where its scratch: what paths of mount options begin with.
+    pub stores: Vec<PathBuf>,
     /// Folder for uppers and mount points: made here, removed by the parent.
     pub scratch: PathBuf,
     /// Who runs.
@@ -106,6 +106,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
         volume: places.volume.as_deref(),
         params: &case.params,
         privileges: job.privileges,
+        daemons: Vec::new(),
         mount_ns: Vec::new(),
         notes: selected.into_iter().collect(),
     };
@@ -145,11 +146,11 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
 
     let cpus: Vec<u32> = job.probe_cpu.filter(|_| alone).into_iter().collect();
     confine(&cpus).map_err(|e| anyhow::anyhow!("confine the probe to CPUs {cpus:?}: {e}"))?;
-    let daemons = mounts.iter().filter_map(driver::Mount::daemon_pid).collect();
+    trial.daemons = mounts.iter().filter_map(driver::Mount::daemon_pid).collect();
 
     probe.prepare(&mut trial)?;
     probe.settle(&mut trial)?;
-    let meter = Meter::begin(daemons, uses_kernel_threads(&case.driver.driver), job.memory)
+    let meter = Meter::begin(trial.daemons.clone(), uses_kernel_threads(&case.driver.driver), job.memory)
         .map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
     let mut observations = probe.measure(&mut trial)?;
     let conditions = meter.end().map_err(|e| anyhow::anyhow!("read the machine's counters: {e}"))?;
@@ -175,7 +176,7 @@ fn try_run(job: &CaseJob) -> anyhow::Result<CaseResult> {
     if case.probe == ProbeName::CopyUp {
         observations.extend(steps::read(&counters));
     }
-    let outcome = Outcome::Measured { mount_options: hide_store(&options, &job.store), observations, notes };
+    let outcome = Outcome::Measured { mount_options: hide_stores(&options, &job.stores), observations, notes };
     Ok(CaseResult { outcome, conditions: Some(conditions) })
 }
 
@@ -259,9 +260,9 @@ fn check_caches(case: &Case, conditions: &Conditions) -> Result<(), ProbeError> 
     Ok(())
 }
 
-/// The store's path says nothing to a reader elsewhere.
-fn hide_store(options: &str, store: &Path) -> String {
-    options.replace(&*store.to_string_lossy(), "$STORE")
+/// The store's path says nothing to a reader elsewhere. A path within another stands before it.
+fn hide_stores(options: &str, stores: &[PathBuf]) -> String {
+    stores.iter().fold(options.to_owned(), |options, store| options.replace(&*store.to_string_lossy(), "$STORE"))
 }
 
 /// Folders of a case.

@@ -56,7 +56,14 @@ impl Setup {
             tell(bytes);
             memory::fetch(bytes).ok()
         });
-        self.instrument.memory = self.at_hand.as_ref().map(|at_hand| at_hand.fetched);
+        let before = self.instrument.memory;
+        self.instrument.memory = before.or(self.at_hand.as_ref().map(|at_hand| at_hand.fetched));
+    }
+
+    /// Whether memory that was at hand has to be waited for by now.
+    pub fn memory_is_away(&self) -> bool {
+        let fetched = self.at_hand.as_ref().and(self.instrument.memory);
+        fetched.is_some_and(|fetched| memory::ns_per_mib().is_ok_and(|ns| fetched.is_away(ns)))
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use nix::unistd::Pid;
 
 use super::memory;
+use crate::probe;
 use crate::record::{Conditions, FetchedMemory};
 
 /// Share of the processors' time in the section that others may take, the hypervisor's other guests included. What is shorter than two
@@ -150,13 +150,8 @@ impl Reading {
             swapped_pages: field(&vmstat, "pswpin").unwrap_or(0) + field(&vmstat, "pswpout").unwrap_or(0),
             ..Reading::default()
         };
+        reading.daemon_ns = probe::processor_ns(daemons);
         for pid in daemons {
-            // A daemon that is gone shows up as a failed operation, not here.
-            if let Ok(clock) = nix::time::clock_getcpuclockid(Pid::from_raw(i32::try_from(*pid).unwrap_or(0)))
-                && let Ok(time) = clock.now()
-            {
-                reading.daemon_ns += u64::try_from(time.num_nanoseconds()).unwrap_or(0);
-            }
             reading.add_io(&format!("/proc/{pid}/io"));
         }
         reading.add_io("/proc/self/io");

@@ -37,7 +37,8 @@ const CASE_LIMIT: Duration = Duration::from_secs(600);
 const REPEATS_MAX: u32 = 2;
 /// The same of one that has no figure at all, because its caches did not stay as asked: somebody dropped them, or the kernel did.
 const REPEATS_WITHOUT_FIGURE_MAX: u32 = 5;
-/// Of how many planned cases one may be repeated, at most: on a machine that is never quiet the others are marked and left at that.
+/// Of how many cases of a block one may be repeated, at most: on a machine that is never quiet the others are marked and left at that, in each block
+/// alike.
 const REPEATED_SHARE: usize = 10;
 
 /// What a run is asked to do.
@@ -155,7 +156,8 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     for info in &plan.stores {
         stores.insert(info.label.clone(), Store::lock(Path::new(&info.path))?);
     }
-    plan.check_space(&stores)?;
+    let has_room = plan.check_space(&stores)?;
+    let stacks_each_block = has_room && !request.smoke;
     let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
     let roots = stores.values().map(|store| store.root().to_owned()).collect();
     let (name, folder) = request
@@ -178,6 +180,8 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
         started: now,
         command: request.command.clone(),
         seed: plan.seed,
+        order_seed: Some(plan.order_seed),
+        stacks_each_block,
         smoke: request.smoke,
         workloads: plan.workloads.clone(),
         host: plan.host.clone(),
@@ -195,53 +199,40 @@ pub fn run(request: &RunRequest, progress: &dyn Progress) -> Result<RunSummary, 
     let mut summary = RunSummary { folder, ..RunSummary::default() };
 
     let start = Instant::now();
-    let stacks = build_stacks(plan, &stores, progress);
-    summary.building = start.elapsed();
-    let measuring = Instant::now();
-    let mut repeats_left = plan.cases.len() / REPEATED_SHARE;
-    let runs = Runs { request, stores: &stores, stacks: &stacks, instrument: setup.instrument.clone() };
-    for (index, planned) in plan.cases.iter().enumerate() {
-        progress.begin(index, plan.cases.len(), planned);
-        let mut attempt = 1;
-        loop {
-            let _turn = take_turn()?;
-            let begun = Instant::now();
-            let CaseResult { outcome, conditions } = runs.case(index, planned, attempt)?;
-            let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
-            // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
-            let nothing = matches!(outcome, Outcome::Failed { .. });
-            let more = if nothing {
-                attempt <= REPEATS_WITHOUT_FIGURE_MAX
-            } else {
-                attempt <= REPEATS_MAX && repeats_left > 0
-            };
-            let superseded = disturbed && more;
-            let record = CaseRecord {
-                case: planned.case.clone(),
-                order: u32::try_from(index + 1).unwrap_or(u32::MAX),
-                started_ms: millis(begun.duration_since(start)),
-                elapsed_ms: millis(begun.elapsed()),
-                attempt,
-                superseded,
-                conditions,
-                outcome,
-            };
-            request.standing.record(!superseded, || writer.append(&record))?;
-            if !superseded {
-                summary.disturbed += usize::from(disturbed);
-                summary.count(&record);
-                progress.end(index + 1, plan.cases.len(), &record);
-                break;
+    let mut places: Places = stores.iter().map(|(label, store)| (label.as_str(), store.root().to_owned())).collect();
+    let mut stacks = BTreeMap::new();
+    let mut index = 0;
+    for (position, block) in plan.blocks().enumerate() {
+        if position == 0 || stacks_each_block {
+            let building = Instant::now();
+            if let Some(first) = block.first().filter(|_| position > 0) {
+                for (label, place) in &mut places {
+                    let Some(store) = stores.get(*label) else { continue };
+                    if *place != store.root() {
+                        store.retire_scratch(place, None)?;
+                    }
+                    *place = store.of_block(first.case.block);
+                }
             }
-            attempt += 1;
-            repeats_left = repeats_left.saturating_sub(1);
-            summary.repeated += 1;
+            // Those of the first block stay for other runs, and what is left of other runs is used.
+            let keys = if stacks_each_block { keys_of(block) } else { keys_of(&plan.cases) };
+            stacks = build_stacks(keys, plan.seed, &places, &stores, progress);
+            summary.building += building.elapsed();
+        }
+        if position > 0 && setup.memory_is_away() {
+            setup.have_memory(plan.memory_bytes(), |bytes| progress.memory(bytes));
+        }
+        let runs = Runs { request, stores: &stores, places: &places, stacks: &stacks, instrument: &setup.instrument };
+        let mut repeats_left = block.len() / REPEATED_SHARE;
+        for planned in block {
+            runs.to_the_end(index, planned, start, &mut writer, &mut repeats_left, (&mut summary, progress))?;
+            index += 1;
         }
     }
     for store in stores.values() {
         store.remove_all_scratch()?;
     }
-    summary.measuring = measuring.elapsed();
+    summary.measuring = start.elapsed().saturating_sub(summary.building);
     Ok(summary)
 }
 
@@ -267,15 +258,68 @@ fn take_turn() -> Result<File, RunError> {
     Ok(folder)
 }
 
-/// What every case of a run needs.
+/// Where the stacks of a block lie, by label of the store.
+type Places<'a> = BTreeMap<&'a str, PathBuf>;
+
+/// What every case of a block needs.
 struct Runs<'a> {
     request: &'a RunRequest<'a>,
     stores: &'a BTreeMap<String, Store>,
+    places: &'a Places<'a>,
     stacks: &'a BTreeMap<StackKey, Result<PathBuf, String>>,
-    instrument: Instrument,
+    instrument: &'a Instrument,
 }
 
 impl Runs<'_> {
+    /// Runs a case, again while it is disturbed and may be repeated, and records all of it.
+    fn to_the_end(
+        &self,
+        index: usize,
+        planned: &PlannedCase,
+        start: Instant,
+        writer: &mut RunWriter,
+        repeats_left: &mut usize,
+        (summary, progress): (&mut RunSummary, &dyn Progress),
+    ) -> Result<(), RunError> {
+        let (plan, standing) = (self.request.plan, self.request.standing);
+        progress.begin(index, plan.cases.len(), planned);
+        let mut attempt = 1;
+        loop {
+            let _turn = take_turn()?;
+            let begun = Instant::now();
+            let CaseResult { outcome, conditions } = self.case(index, planned, attempt)?;
+            let disturbed = conditions.as_ref().is_some_and(|c| !c.disturbed.is_empty());
+            // A case whose caches did not stay as asked has no figure at all: it is worth another attempt on any machine.
+            let nothing = matches!(outcome, Outcome::Failed { .. });
+            let more = if nothing {
+                attempt <= REPEATS_WITHOUT_FIGURE_MAX
+            } else {
+                attempt <= REPEATS_MAX && *repeats_left > 0
+            };
+            let superseded = disturbed && more;
+            let record = CaseRecord {
+                case: planned.case.clone(),
+                order: u32::try_from(index + 1).unwrap_or(u32::MAX),
+                started_ms: millis(begun.duration_since(start)),
+                elapsed_ms: millis(begun.elapsed()),
+                attempt,
+                superseded,
+                conditions,
+                outcome,
+            };
+            standing.record(!superseded, || writer.append(&record))?;
+            if !superseded {
+                summary.disturbed += usize::from(disturbed);
+                summary.count(&record);
+                progress.end(index + 1, plan.cases.len(), &record);
+                return Ok(());
+            }
+            attempt += 1;
+            *repeats_left = repeats_left.saturating_sub(1);
+            summary.repeated += 1;
+        }
+    }
+
     /// Runs a case once. Only what concerns the whole run is an error.
     fn case(&self, index: usize, planned: &PlannedCase, attempt: u32) -> Result<CaseResult, RunError> {
         let case = &planned.case;
@@ -296,7 +340,7 @@ impl Runs<'_> {
         let job = CaseJob {
             case: case.clone(),
             stack,
-            store: store.root().to_owned(),
+            stores: self.places.get(&*case.store).into_iter().cloned().chain([store.root().to_owned()]).collect(),
             scratch: store.scratch(index, attempt),
             privileges: self.request.plan.host.privileges,
             layerbench: self.request.layerbench.clone(),
@@ -311,7 +355,7 @@ impl Runs<'_> {
             // Nobody will find it, and without its name what is one error for many cases is one text.
             *error = error.replace(&*job.scratch.to_string_lossy(), "$SCRATCH");
         }
-        store.retire_scratch(&job.scratch)?;
+        store.retire_scratch(&job.scratch, self.places.get(&*case.store).map(PathBuf::as_path))?;
         Ok(result)
     }
 }
@@ -366,14 +410,19 @@ impl StackKey {
     }
 }
 
-/// Builds or reuses every stack that some ready case needs. A stack that cannot be built fails its cases and no others.
+/// The stacks that the ready ones of these cases need.
+fn keys_of(cases: &[PlannedCase]) -> BTreeSet<StackKey> {
+    cases.iter().filter(|p| p.readiness == Readiness::Ready).map(|planned| StackKey::of(&planned.case)).collect()
+}
+
+/// Builds, or finds in its place, every one of these stacks. A stack that cannot be built fails its cases and no others.
 fn build_stacks(
-    plan: &Plan,
+    needed: BTreeSet<StackKey>,
+    seed: u64,
+    places: &Places,
     stores: &BTreeMap<String, Store>,
     progress: &dyn Progress,
 ) -> BTreeMap<StackKey, Result<PathBuf, String>> {
-    let ready = plan.cases.iter().filter(|p| matches!(p.readiness, Readiness::Ready));
-    let needed: BTreeSet<StackKey> = ready.map(|planned| StackKey::of(&planned.case)).collect();
     let total = needed.len();
     let mut stacks = BTreeMap::new();
     for (done, key) in needed.into_iter().enumerate() {
@@ -398,9 +447,9 @@ fn build_stacks(
             key.store
         );
         progress.stack(done, total, &what);
-        let built = match stores.get(&key.store) {
+        let built = match places.get(&*key.store) {
             None => Err(format!("no store is labelled {:?}", key.store)),
-            Some(store) => LayerStack::ensure(store.root(), &key.definition(), plan.seed, &|_| ())
+            Some(place) => LayerStack::ensure(place, &key.definition(), seed, &|_| ())
                 .map(|stack| stack.root().to_owned())
                 .map_err(|e| format!("build a stack of {what}: {e}")),
         };

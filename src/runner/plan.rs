@@ -54,8 +54,10 @@ pub struct Plan {
     pub drivers: Vec<DriverInfo>,
     /// The cases.
     pub cases: Vec<PlannedCase>,
-    /// Seed of contents and order.
+    /// Seed of contents.
     pub seed: u64,
+    /// Seed of the order.
+    pub order_seed: u64,
     /// Bytes of the files of imported images, by store and name.
     image_bytes: BTreeMap<(String, String), u64>,
 }
@@ -101,6 +103,7 @@ impl Plan {
         stores: &[(String, PathBuf)],
         only: &[String],
         seed: u64,
+        order_seed: u64,
     ) -> Result<Plan, PlanError> {
         let mut labels = BTreeSet::new();
         let mut infos = Vec::new();
@@ -119,7 +122,7 @@ impl Plan {
             drivers.iter().map(|info| (info.label.as_str(), &info.availability)).collect();
         let labels: Vec<String> = labels.into_iter().collect();
         let mut cases: Vec<Case> = workloads.iter().flat_map(|workload| expand(workload, &labels)).collect();
-        shuffle(&mut cases, seed);
+        shuffle(&mut cases, order_seed);
         let folders: BTreeMap<&str, &Path> =
             stores.iter().map(|(label, path)| (label.as_str(), path.as_path())).collect();
         // Opening an image takes a while, and many cases are about the same one.
@@ -148,30 +151,44 @@ impl Plan {
             .collect();
         let image_bytes =
             images.into_iter().map(|((store, name), files)| ((store, name.to_owned()), files.bytes)).collect();
-        Ok(Plan { host, stores: infos, workloads, drivers, cases, seed, image_bytes })
+        Ok(Plan { host, stores: infos, workloads, drivers, cases, seed, order_seed, image_bytes })
     }
 
-    /// Bytes that the stacks of ready cases need and that are not there yet, per store, plus the largest case's scratch.
-    pub(super) fn check_space(&self, stores: &BTreeMap<String, Store>) -> Result<(), StoreError> {
+    /// The cases of each block, one after the other.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = &[PlannedCase]> {
+        self.cases.chunk_by(|a, b| a.case.block == b.case.block)
+    }
+
+    /// Looks for room for the stacks of ready cases, as far as they are not there yet, and the largest case's scratch. Returns whether there is room for
+    /// another set of stacks, which a later block has.
+    pub(super) fn check_space(&self, stores: &BTreeMap<String, Store>) -> Result<bool, StoreError> {
+        let mut another = true;
         for (label, store) in stores {
             let mut seen = BTreeSet::new();
             let mut stacks = 0u64;
+            let mut all = 0u64;
             let mut scratch = 0u64;
             for planned in self.cases.iter().filter(|p| p.case.store == *label && p.readiness == Readiness::Ready) {
                 let p = &planned.case.params;
                 let key = StackKey::of(&planned.case);
                 if !seen.contains(&key) {
                     let definition = key.definition();
-                    if p.stack.is_none() && !store.has_stack(&definition, self.seed) {
-                        stacks = stacks.saturating_add(definition.total_bytes());
+                    if p.stack.is_none() {
+                        let bytes = definition.total_bytes();
+                        all = all.saturating_add(bytes);
+                        if !store.has_stack(&definition, self.seed) {
+                            stacks = stacks.saturating_add(bytes);
+                        }
                     }
                     seen.insert(key);
                 }
                 scratch = scratch.max(self.made_bytes(&planned.case));
             }
-            store.check_space(stacks.saturating_add(scratch))?;
+            let needed = stacks.saturating_add(scratch);
+            store.check_space(needed)?;
+            another &= store.check_space(needed.saturating_add(all)).is_ok();
         }
-        Ok(())
+        Ok(another)
     }
 
     /// Page cache that the ready cases fill, in bytes: all stacks, and what the largest case makes, twice, since it is not gone at once.

@@ -151,7 +151,12 @@ impl Store {
         &self.root
     }
 
-    /// The scratch folder of an attempt of a case of this process.
+    /// The folder for the stacks of a block of this process that are its alone: scratch, of an attempt that there is not.
+    pub(super) fn of_block(&self, block: u32) -> PathBuf {
+        self.scratch(usize::try_from(block).unwrap_or(usize::MAX), 0)
+    }
+
+    /// The scratch folder of an attempt, from 1, of a case of this process.
     pub fn scratch(&self, case: usize, attempt: u32) -> PathBuf {
         self.root.join(SCRATCH).join(format!("{}-{case}-{attempt}", std::process::id()))
     }
@@ -164,13 +169,14 @@ impl Store {
     /// Frees the space of a scratch folder and leaves its empty files until the run ends, or until the file system is nearly full. Deleting
     /// thousands of files between cases would disturb what follows: ext4 without a journal passes over inodes that were deleted in the last
     /// minutes, one by one, at every creation (fs/ext4/ialloc.c, `recently_deleted`), and a 4 KiB copy_up then takes several times as long.
-    pub(super) fn retire_scratch(&self, path: &Path) -> Result<(), StoreError> {
+    /// What is in use stays in any case.
+    pub(super) fn retire_scratch(&self, path: &Path, in_use: Option<&Path>) -> Result<(), StoreError> {
         detach_mounts(path)?;
         if empty_files(path).is_err() {
             return self.remove_scratch(path);
         }
         // A disturbed case is better than one without room.
-        if self.is_nearly_full()? { self.remove_all_scratch() } else { Ok(()) }
+        if self.is_nearly_full()? { remove_scratch_but(&self.root, in_use) } else { Ok(()) }
     }
 
     /// Whether what is left may be too little for the next case.
@@ -291,9 +297,15 @@ fn is_scratch(path: &Path) -> bool {
 
 /// Removes the scratch of all cases of a store that this process has locked.
 pub(super) fn remove_scratch_in(root: &Path) -> Result<(), StoreError> {
+    remove_scratch_but(root, None)
+}
+
+fn remove_scratch_but(root: &Path, kept: Option<&Path>) -> Result<(), StoreError> {
     let scratch = root.join(SCRATCH);
-    for folder in children(&scratch).map_err(at("list", &scratch))?.iter().filter(|path| is_scratch(path)) {
-        remove(folder)?;
+    for folder in children(&scratch).map_err(at("list", &scratch))? {
+        if is_scratch(&folder) && kept != Some(&*folder) {
+            remove(&folder)?;
+        }
     }
     remove_if_empty(&scratch).map(drop)
 }

@@ -71,6 +71,7 @@ pub fn with_case_of(
         volume: volume.as_deref(),
         params,
         privileges: host::fingerprint().privileges,
+        daemons: Vec::new(),
         mount_ns: Vec::new(),
         notes: Vec::new(),
     };

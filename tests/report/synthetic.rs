@@ -116,6 +116,8 @@ pub fn run(spec: &Spec) -> Run {
         started: "2026-01-02T03:04:05Z".to_owned(),
         command: ["layerbench", "run", "workloads/synthetic.toml"].map(str::to_owned).to_vec(),
         seed: 42,
+        order_seed: None,
+        stacks_each_block: true,
         smoke: spec.smoke,
         workloads: vec![workload],
         guest: None,

@@ -22,7 +22,7 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::processes::{self, Meeting, Span};
+use super::processes::{self, Meeting, Span, own_processor_ns, processor_ns};
 use super::{Probe, ProbeError, Trial, at, c_name, nanoseconds, open_folder, pool};
 use crate::record::{Metric, Observation, metric};
 use crate::stack::FileFact;
@@ -32,9 +32,10 @@ use trigger::{File, Held, Round, WorkingFolder, operation, other_names, seen, sy
 /// The probe.
 pub(super) struct CopyUp;
 
-static METRICS: [Metric; 8] = [
+static METRICS: [Metric; 9] = [
     metric::FIRST_WRITE_NS,
     metric::FIRST_CLOSE_NS,
+    metric::FIRST_PROCESSOR_NS,
     metric::SECOND_WRITE_NS,
     metric::FIRST_DURABLE_NS,
     metric::SECOND_DURABLE_NS,
@@ -65,6 +66,8 @@ struct Samples {
     span: Span,
     first: Vec<u64>,
     first_close: Vec<u64>,
+    /// Processor time of the process and the daemons in all first operations.
+    processor_ns: u64,
     second: Vec<u64>,
     first_durable: Vec<u64>,
     second_durable: Vec<u64>,
@@ -77,6 +80,7 @@ struct Work<'a> {
     merged: &'a Path,
     trigger: Trigger,
     durability: Durability,
+    daemons: &'a [u32],
 }
 
 impl Work<'_> {
@@ -89,12 +93,17 @@ impl Work<'_> {
             second: Vec::with_capacity(files.len()),
             first_durable: Vec::with_capacity(files.len()),
             second_durable: Vec::with_capacity(files.len()),
+            processor_ns: 0,
             span: Span::default(),
         };
         meeting.begin()?;
+        let daemons_ns = processor_ns(self.daemons);
+        let own_ns = own_processor_ns();
         samples.span = Span::begin();
         self.round(files, Round::First, &mut samples.first, (&mut samples.first_durable, &mut samples.first_close))?;
         samples.span.end();
+        samples.processor_ns = own_processor_ns().saturating_sub(own_ns);
+        samples.processor_ns += processor_ns(self.daemons).saturating_sub(daemons_ns);
         meeting.halfway()?;
         self.round(files, Round::Second, &mut samples.second, (&mut samples.second_durable, &mut Vec::new()))?;
         Ok(samples)
@@ -208,7 +217,7 @@ impl Probe for CopyUp {
         let before = usage(&container.upper).map_err(at("walk", &container.upper))?;
         let fd = open_folder(&merged)?;
         let (trigger, durability) = (trial.params.trigger, trial.params.durability);
-        let work = Work { folder: fd.as_fd(), merged: &merged, trigger, durability };
+        let work = Work { folder: fd.as_fd(), merged: &merged, trigger, durability, daemons: &trial.daemons };
         let samples = {
             let _inside = WorkingFolder::enter(fd.as_fd()).map_err(at("enter", &merged))?;
             processes::on_parts(trial, &files, |files, meeting| work.on(files, meeting))?
@@ -224,6 +233,11 @@ impl Probe for CopyUp {
         let closes = all(|s| &s.first_close);
         if !closes.is_empty() {
             observations.push(Observation::new(metric::FIRST_CLOSE_NS, closes));
+        }
+        // Several processes share the daemons, whose time is nobody's then.
+        if let [alone] = &samples[..] {
+            let each = alone.processor_ns / (alone.first.len() as u64).max(1);
+            observations.push(Observation::new(metric::FIRST_PROCESSOR_NS, vec![each]));
         }
         if durability == Durability::Fsync {
             observations.push(Observation::new(metric::FIRST_DURABLE_NS, all(|s| &s.first_durable)));
