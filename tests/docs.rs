@@ -103,7 +103,12 @@ fn side_by_side(run: &Run, variants: [&str; 2]) -> Vec<(String, String)> {
         let [one, other] = variants.map(of);
         let compared = compare(other, one).unwrap();
         let ratio = human::ratio(compared.ratio);
-        let shown = if compared.difference.is_found() { format!("**{ratio}**") } else { ratio };
+        // How much it says that no difference shows.
+        let shown = match compared.interval {
+            _ if compared.difference.is_found() => format!("**{ratio}**"),
+            Some(interval) => format!("{ratio} ({})", human::interval(Some(interval), human::ratio)),
+            None => ratio,
+        };
         let overlay = operation.of("overlay2 volatile").map_or_else(|| "–".to_owned(), |data| human::ns(data.p50()));
         let text = format!("{overlay} | {} | {} | {shown}", human::ns(one.p50()), human::ns(other.p50()));
         (operation.label, text)

@@ -130,7 +130,8 @@ fn places(run: &Run) -> (Answer, String) {
             "Stacks were built anew for each block: what a place on the disk does to a file is in the intervals. Imported images lie where they lie."
         }
         false => {
-            "All blocks used the same stacks: what a place on the disk does to a file, to large ones most of all, is chance that no interval knows of.              It concerns figures of different files (sizes, depths), not drivers on the same ones."
+            "All blocks used the same stacks: what a place on the disk does to a file, to large ones most of all, is chance that no interval knows of. \
+             It concerns figures of different files (sizes, depths), not drivers on the same ones."
         }
     };
     yes_if(each, evidence.to_owned())
