@@ -886,6 +886,26 @@ fn umount_leaves_what_layerbench_did_not_mount() {
 }
 
 #[test]
+fn umount_takes_a_bind_mount_away() {
+    let folder = scratch();
+    for name in ["up", "mnt"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    fs::write(folder.path().join("up/file"), "").unwrap();
+    let run = |words: &[&str]| output(layerbench().args(words).current_dir(folder.path()));
+    let (code, _, err) = run(&["mount", "--driver", "bind", "--upper", "up", "mnt"]);
+    if code != 0 {
+        eprintln!("skipped: {err}");
+        return;
+    }
+    assert!(folder.path().join("mnt/file").exists());
+    let (code, _, err) = run(&["umount", "mnt"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!folder.path().join("mnt/file").exists() && folder.path().join("up/file").exists());
+    assert_eq!(run(&["umount", "mnt"]).0, 2, "nothing is mounted there any more");
+}
+
+#[test]
 fn a_layer_without_a_name_is_refused() {
     let folder = scratch();
     for name in ["top", "base", "up", "mnt"] {

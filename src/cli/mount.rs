@@ -16,7 +16,7 @@ pub(super) struct MountArgs {
     /// Read-only layers, the top one first, separated by colons; may be given several times. A colon in a path is written \:
     #[arg(long, value_name = "A:B:C")]
     lower: Vec<OsString>,
-    /// The writable layer
+    /// The writable layer; with bind the folder that is shown
     #[arg(long, value_name = "DIR")]
     upper: PathBuf,
     /// An empty folder in upper's file system; made beside upper when it is not given
@@ -28,7 +28,7 @@ pub(super) struct MountArgs {
     /// Serve in the foreground until unmounted (FUSE drivers)
     #[arg(long)]
     foreground: bool,
-    /// Where to mount
+    /// Where to mount; `layerbench umount` takes it away
     mountpoint: PathBuf,
 }
 

@@ -6,7 +6,7 @@ use crate::driver;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct UmountArgs {
-    /// Where it is mounted
+    /// Where it is mounted. A bind mount of a folder is taken away whoever made it: it bears no mark, and what it shows stays where it lies
     mountpoint: PathBuf,
 }
 
@@ -17,10 +17,11 @@ pub(super) fn run(args: UmountArgs) -> anyhow::Result<()> {
     if super::disk::take_away(&entry.mountpoint, &entry.source)? {
         return Ok(());
     }
-    if !driver::is_ours(&entry) {
+    let may_go = driver::is_ours(&entry) || (entry.mountpoint.is_dir() && driver::is_bind(&entry)?);
+    if !may_go {
         return Err(super::bad_input(format!(
-            "{place}: {} of {} is mounted there, and nothing shows that layerbench did it (a bind mount never does): umount(8) \
-             unmounts it, if that is wanted",
+            "{place}: {} of {} is mounted there, and nothing shows that layerbench did it: umount(8) unmounts it, if that \
+             is wanted",
             entry.fs_type, entry.source
         )));
     }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use daemon::start_detached;
 pub use fuse_union::foreground_command;
-pub use mount::{Deviation, Mount, MountError, find_mount, is_ours, unmount};
+pub use mount::{Deviation, Mount, MountError, find_mount, is_bind, is_ours, unmount};
 pub use options::OptionError;
 pub use overlay2::mount_overlay_by_line;
 pub use registry::Registry;

@@ -240,13 +240,23 @@ pub fn find_mount(merged: &Path) -> io::Result<Option<MountEntry>> {
     Ok(mount_table()?.into_iter().rev().find(|entry| entry.mountpoint == real))
 }
 
-/// Whether a mount is one that a driver here makes. A bind mount looks like the file system that it shows, whoever made it.
+/// Whether a mount is one that a driver here makes, by its marks. A bind mount has none: see [`is_bind`].
 pub fn is_ours(entry: &MountEntry) -> bool {
     match entry.fs_type.as_str() {
         crate::union::FS_TYPE | "fuse.fuse-overlayfs" => true,
         "overlay" | "aufs" => entry.source == SOURCE,
         _ => false,
     }
+}
+
+/// Whether a mount shows once more what an earlier one shows: a bind mount, which bears no mark of whoever made it. Nothing is lost with it.
+pub fn is_bind(entry: &MountEntry) -> io::Result<bool> {
+    Ok(shows_again(&mount_table()?, entry))
+}
+
+fn shows_again(table: &[MountEntry], entry: &MountEntry) -> bool {
+    let earlier = table.iter().rev().skip_while(|other| *other != entry).skip(1);
+    earlier.into_iter().any(|other| other.device_number == entry.device_number && entry.root.starts_with(&other.root))
 }
 
 /// Unmounts what some other process has mounted and waits for its daemon, if it has one that can be found.
@@ -298,6 +308,21 @@ fn split_options(options: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bind_mount_is_the_later_of_two_that_show_the_same() {
+        let table = crate::host::parse_mountinfo(
+            "20 1 254:0 / / rw - ext4 /dev/vda rw\n\
+             21 20 0:30 /@home /home rw - btrfs /dev/vdb rw,subvol=/@home\n\
+             22 20 0:30 /@srv /srv rw - btrfs /dev/vdb rw,subvol=/@srv\n\
+             23 20 0:40 /../.. /sys/fs/cgroup rw - cgroup2 cgroup rw\n\
+             24 20 254:0 /data /a rw - ext4 /dev/vda rw\n\
+             25 20 254:0 / /b rw - ext4 /dev/vda rw\n\
+             26 20 0:30 /@home/me /c rw - btrfs /dev/vdb rw,subvol=/@home\n",
+        );
+        let found: Vec<_> = table.iter().filter(|entry| shows_again(&table, entry)).map(|e| &e.mountpoint).collect();
+        assert_eq!(found, [Path::new("/a"), Path::new("/b"), Path::new("/c")]);
+    }
     use crate::host::parse_mountinfo;
 
     #[test]

@@ -12,6 +12,8 @@ pub struct MountEntry {
     pub mountpoint: PathBuf,
     /// Device number, `major:minor`.
     pub device_number: String,
+    /// Which folder of the file system is shown there.
+    pub root: PathBuf,
     /// File system type, with the subtype after a dot.
     pub fs_type: String,
     /// Source: a device, or a name.
@@ -32,12 +34,14 @@ fn parse_line(line: &str) -> Option<MountEntry> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ');
     let device_number = before.nth(2)?.to_owned();
-    let mountpoint = unescape(before.nth(1)?);
+    let root = unescape(before.next()?);
+    let mountpoint = unescape(before.next()?);
     let mount_options = before.next()?.to_owned();
     let mut after = after.splitn(3, ' ');
     Some(MountEntry {
         mountpoint,
         device_number,
+        root,
         fs_type: after.next()?.to_owned(),
         source: unescape(after.next()?).to_string_lossy().into_owned(),
         mount_options,
