@@ -504,7 +504,7 @@ fn a_signal_ends_limits_in_order() {
         let err = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(status), "{err}");
         assert_eq!(err.lines().last(), Some("interrupted: nothing is found"));
-        assert!(!folder.path().join("s/scratch").exists(), "scratch is left");
+        assert!(!folder.path().join("s").exists(), "a store is left that was not there");
         wait_until_gone(folder.path());
     }
 }

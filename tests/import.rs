@@ -1,6 +1,8 @@
 //! Importing images: each format, the merged tree against what tar makes of the same layers, hostile archives one by one, who may not
 //! keep everything, and what is measured on them.
 
+#[path = "import/ended.rs"]
+mod ended;
 #[path = "import/hostile.rs"]
 mod hostile;
 #[path = "import/jobs.rs"]

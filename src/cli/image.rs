@@ -43,7 +43,6 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
     if let Err(e) = args.source.symlink_metadata() {
         return Err(super::bad_input(format!("{}: {e}", args.source.display())));
     }
-    let store = super::lock_store(&args.store)?;
     let limits = Limits {
         bytes_max: args.max_bytes.unwrap_or(Limits::default().bytes_max),
         entries_max: args.max_entries,
@@ -57,12 +56,14 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
         limits,
         skip_refused: args.skip_refused,
     };
-    let imported = import_image(store.root(), &request).map_err(|e| match e {
-        ImportError::Argument { .. }
-        | ImportError::Unknown { .. }
-        | ImportError::Choose { .. }
-        | ImportError::NameTaken { .. } => super::bad_input(e),
-        e => e.into(),
+    let imported = super::stack::make_in(&args.store, |store| {
+        import_image(store.root(), &request).map_err(|e| match e {
+            ImportError::Argument { .. }
+            | ImportError::Unknown { .. }
+            | ImportError::Choose { .. }
+            | ImportError::NameTaken { .. } => super::bad_input(e),
+            e => e.into(),
+        })
     })?;
     if let Some(image) = imported.stack.image() {
         for sentence in &image.left_out {

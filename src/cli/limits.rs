@@ -101,6 +101,7 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
         // What is being mounted is mounted to its end and unmounted again; after that, nothing is begun any more.
         let _turn = take(&turn);
         let left = store.remove_all_scratch().err().map(|e| format!("; {e}")).unwrap_or_default();
+        store.give_back();
         eprintln!("interrupted: nothing is found{left}");
         std::process::exit(status)
     })?;
@@ -108,6 +109,7 @@ pub(super) fn run(args: LimitsArgs) -> anyhow::Result<()> {
     // Whatever was found, nothing stays.
     let _turn = take(&turn);
     store.remove_all_scratch()?;
+    store.give_back();
     let limits = found?;
     let findings =
         Findings { layerbench_version: env!("CARGO_PKG_VERSION"), host, store: info, most_tried_count: MOST, limits };

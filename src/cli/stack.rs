@@ -4,9 +4,15 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::runner::{self, Store};
 use crate::stack::{self, LayerStack, StackDefinition};
 use crate::workload::{DEPTH_MAX, TargetLayer, count as counted, format_size, hint, parse_size};
+
+/// How long a stack that was being made may take to be removed after a signal.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StackArgs {
@@ -116,10 +122,36 @@ fn build(args: &BuildArgs) -> anyhow::Result<()> {
             args.depth, args.depth
         )));
     };
-    let store = super::lock_store(&args.store)?;
     let definition = StackDefinition::study(args.depth, target, args.files, args.file_size);
-    let stack = LayerStack::ensure(store.root(), &definition, args.seed, &|_| ())?;
+    let stack = make_in(&args.store, |store| Ok(LayerStack::ensure(store.root(), &definition, args.seed, &|_| ())?))?;
     super::print(&format!("{}\n", stack.root().display()))
+}
+
+/// Makes a stack in a store. An error, or a signal, leaves nothing there that was not there before.
+pub(super) fn make_in<T>(path: &Path, make: impl FnOnce(&Store) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let store = Arc::new(super::lock_store(path)?);
+    let signalled = store.clone();
+    runner::on_signal(move |status| {
+        eprintln!("interrupted: {}", stop(&signalled));
+        std::process::exit(status)
+    })?;
+    make(&store).inspect_err(|_| store.give_back())
+}
+
+/// Ends the making, and says what is there and what to do.
+fn stop(store: &Store) -> String {
+    let stopped = stack::stop(PATIENCE);
+    if let Some(path) = stopped.finished.first() {
+        return format!("{} was finished before, and stays", path.display());
+    }
+    if stopped.is_left {
+        let root = store.root().display();
+        return format!(
+            "no stack was made, and what there is of it could not be removed in time: `layerbench clean --keep-stacks --store {root}` removes it"
+        );
+    }
+    store.give_back();
+    "no stack was made, and nothing of it is left; give the command again to make it".into()
 }
 
 /// A folder as given, or the stack of that name in the store.

@@ -11,12 +11,12 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::store::remove_scratch_in;
-use crate::sys;
 use crate::workload::count;
+use crate::{stack, sys};
 
 /// The signals with which people and systems end a program.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
-/// How long the process of a case may take to end once it is killed.
+/// How long the process of a case may take to end once it is killed, and what makes a stack once it is stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How far a run is. A case ends, and is recorded, while nobody else holds this: so what a signal finds is whole.
@@ -132,6 +132,8 @@ fn end(state: &State) -> String {
         sys::process::kill_group(child).ok();
         sys::process::wait_for_exit(child, Some(PATIENCE)).ok();
     }
+    // A stack that is being built goes; what cannot be removed in time, whoever works in the store next removes.
+    stack::stop(PATIENCE);
     let left: Vec<String> =
         state.stores.iter().filter_map(|store| remove_scratch_in(store).err()).map(|e| format!("; {e}")).collect();
     let left = left.concat();

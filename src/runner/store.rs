@@ -110,6 +110,8 @@ pub struct Store {
     root: PathBuf,
     // Held for its flock.
     _lock: File,
+    /// What was not there before, the innermost first.
+    new: Vec<PathBuf>,
 }
 
 impl Store {
@@ -120,11 +122,23 @@ impl Store {
 
     /// Locks a store for this process and removes what an earlier one left: scratch and unfinished stacks.
     pub fn lock(path: &Path) -> Result<Store, StoreError> {
-        Store::create(path)?;
-        let root = fs::canonicalize(path).map_err(at("resolve", path))?;
-        // What lies in a folder that was no store until now is nothing of ours.
-        let was_store = is_store(&root);
-        let store = Store::hold(root)?;
+        // The folder of whoever starts this may be left meanwhile.
+        let path = std::path::absolute(path).map_err(at(CREATE, path))?;
+        let mut new = vec![path.join(STACKS), path.join(SCRATCH), path.join(LOCK)];
+        new.extend(path.ancestors().map(Path::to_owned));
+        new.retain(|path| path.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
+        let held = Store::create(&path).and_then(|()| {
+            let root = fs::canonicalize(&path).map_err(at("resolve", &path))?;
+            // What lies in a folder that was no store until now is nothing of ours.
+            Ok((is_store(&root), Store::hold(root)?))
+        });
+        let (was_store, mut store) = held.inspect_err(|e| {
+            // Whoever holds the lock has made it meanwhile.
+            if !matches!(e, StoreError::Busy { .. }) {
+                give_back(&new);
+            }
+        })?;
+        store.new = new;
         if was_store {
             store.remove_all_scratch()?;
             // Whoever was building or importing them has been ended in the middle, or the lock would be held.
@@ -140,10 +154,15 @@ impl Store {
         let path = root.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(OPEN, &path))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Store { root, _lock: lock }),
+            Ok(()) => Ok(Store { root, _lock: lock, new: Vec::new() }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Busy { path: root }),
             Err(e) => Err(at("lock", &path)(e)),
         }
+    }
+
+    /// Removes what is there only because this process has locked the store, unless something is in it: for a command that has made nothing.
+    pub fn give_back(&self) {
+        give_back(&self.new);
     }
 
     /// Its folder, absolute.
@@ -310,6 +329,18 @@ fn remove_scratch_but(root: &Path, kept: Option<&Path>) -> Result<(), StoreError
     remove_if_empty(&scratch).map(drop)
 }
 
+/// Removes empty folders and the lock, one after the other, until one stays. What stays, `clean` removes.
+fn give_back(new: &[PathBuf]) {
+    for path in new {
+        // No file but the lock can be among them.
+        let is_gone =
+            if path.is_file() { fs::remove_file(path).is_ok() } else { matches!(remove_if_empty(path), Ok(true)) };
+        if !is_gone {
+            break;
+        }
+    }
+}
+
 /// Removes a folder with what is mounted in it; says what that was.
 fn remove(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mounts = detach_mounts(path)?;
@@ -378,7 +409,7 @@ mod tests {
 
     #[test]
     fn scratch_has_names_that_nobody_else_makes() {
-        let store = Store { root: "/s".into(), _lock: File::open("/").unwrap() };
+        let store = Store { root: "/s".into(), _lock: File::open("/").unwrap(), new: Vec::new() };
         assert!(is_scratch(&store.scratch(12, 3)));
         for name in ["x", "1-2", "1-2-3-4", "2026-11-", "a-1-2", "1--2", ".."] {
             assert!(!is_scratch(&Path::new("/s/scratch").join(name)), "{name}");

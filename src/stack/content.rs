@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use super::partial::go_on;
 use super::{DATABASE, database, packages, program, source};
 
 use rand::{Rng as _, SeedableRng as _};
@@ -41,6 +42,7 @@ impl Writer {
         size: u64,
         mode: u32,
     ) -> io::Result<Written> {
+        go_on()?;
         if let Some(content) = made(seed, layer, path, size) {
             file.write_all(&content)?;
             return Ok(Written { digest: blake3::hash(&content), first_byte: content.first().copied() });
@@ -63,6 +65,7 @@ impl Writer {
             first_byte = first_byte.or(piece.first().copied());
             hasher.update(piece);
             file.write_all(piece)?;
+            go_on()?;
             left -= length as u64;
         }
         Ok(Written { digest: hasher.finalize(), first_byte })

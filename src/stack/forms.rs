@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags,
 use rustix::io::Errno;
 
 use super::definition::whiteout_path;
-use super::partial::Partial;
+use super::partial::{Partial, go_on};
 use super::{Entry, LayerStack, Marks, OPAQUE_NAME, StackError, WHITEOUT_PREFIX, at, diff, parallel, scan};
 
 /// The form in which a driver takes layers.
@@ -95,6 +95,7 @@ fn materialise(stack: &LayerStack, index: usize, target: &Path, form: WhiteoutFo
     // Folders are appended while they are walked, an outer one before what is in it.
     while let Some(folder) = folders.get(done).cloned() {
         done += 1;
+        go_on().map_err(at("fill", target))?;
         let from = source.join(&folder);
         for entry in fs::read_dir(&from).map_err(at("list", &from))? {
             let entry = entry.map_err(at("list", &from))?;

@@ -49,6 +49,7 @@ pub use verify::VerifyReport;
 pub use view::FileFact;
 
 use partial::{Partial, is_partial};
+pub use partial::{Stopped, stop};
 use view::View;
 
 /// Prefix of a whiteout's name (aufs's `AUFS_WH_PFX`).

@@ -32,7 +32,8 @@ fn on_images() -> Vec<&'static str> {
 fn run(bed: &Bed, measure: &str) -> Run {
     fs::write(bed.at("jobs.toml"), workload(&format!("stack = 'app:1'\n{measure}"))).unwrap();
     let output = bed.layerbench(&["run", "jobs.toml"]);
-    let run = Run::load(&list_runs(&bed.at("results")).unwrap().pop().unwrap()).unwrap();
+    let recorded = list_runs(&bed.at("results")).unwrap().pop();
+    let run = Run::load(&recorded.unwrap_or_else(|| panic!("{}", text(&output.stderr)))).unwrap();
     for case in run.last_attempts() {
         match &case.outcome {
             Outcome::Failed { error } => panic!("{}: {error}", case.case.id),

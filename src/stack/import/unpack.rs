@@ -24,6 +24,7 @@ use super::place::{Barred, Place, WORKING_MODE, path_of};
 use super::report::Report;
 use crate::stack::folder::remove_tree;
 use crate::stack::image::Item;
+use crate::stack::partial::go_on;
 use crate::stack::scan::{self, Content};
 use crate::stack::{DIR_MODE, OPAQUE_NAME, WHITEOUT_MODE, WHITEOUT_PREFIX, at};
 
@@ -100,6 +101,7 @@ impl<'a> Unpacker<'a> {
 
     /// One entry. `content` is read for regular files alone; `length` is how long it says it is.
     pub(super) fn add(&mut self, member: &Member, length: u64, content: &mut dyn Read) -> Result<(), ImportError> {
+        go_on().map_err(at("unpack into", self.root))?;
         self.report.entry()?;
         let path = match path_of(&member.name) {
             Ok(path) => path,
@@ -201,7 +203,7 @@ impl<'a> Unpacker<'a> {
             let Some(piece) = self.buffer.get(..n).filter(|piece| !piece.is_empty()) else { break };
             first = first.or_else(|| piece.first().copied());
             hasher.update(piece);
-            file.write_all(piece).map_err(|e| at("write", &place())(e))?;
+            go_on().and_then(|()| file.write_all(piece)).map_err(|e| at("write", &place())(e))?;
         }
         let inode = file.metadata().map_err(|e| at("stat", &place())(e))?.ino();
         self.contents.insert(inode, (hasher.finalize(), first));
