@@ -153,7 +153,7 @@ fn what_a_kill_leaves_is_listed_and_does_not_disturb() {
     assert!(form.is_dir());
     assert_eq!(stack::list(store.path()).unwrap(), [stack.root()]);
     let root = stack.root().to_owned();
-    stack.remove().unwrap();
+    stack::remove(stack.root()).unwrap();
     assert_eq!(stack::leftovers(store.path()).unwrap(), [partials[0].clone()]);
     assert_eq!(build(store.path(), &definition, 1).root(), root);
     assert!(partials[0].join("half").is_file(), "what is not ours to remove stays");

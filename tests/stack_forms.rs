@@ -211,7 +211,7 @@ fn overlay_shows_the_merged_view_of_the_materialised_layers() {
         assert_eq!(stack.verify().unwrap().problems, Vec::<String>::new());
         drop(mounted);
         // Folders that nobody may write do not keep a stack from being removed, nor what a test leaves.
-        stack.remove().unwrap();
+        stack::remove(stack.root()).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(flat.join(if n == 0 { "merged" } else { "data" }), mode).unwrap();
     }

@@ -109,7 +109,13 @@ fn look(store: &Path) -> anyhow::Result<Found> {
     if store.join("stacks").is_dir() {
         let mut images = Vec::new();
         for folder in stack::list(store)? {
-            let stack = stack::LayerStack::open(&folder)?;
+            let stack = match stack::LayerStack::open(&folder) {
+                Ok(stack) => stack,
+                Err(e) => {
+                    eprintln!("left out: {e}");
+                    continue;
+                }
+            };
             let key = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let size = |image: &Image, id: &str| image.layers.iter().find(|l| l.id == id).map(|l| l.bytes);
             let layers = stack.ids().into_iter().map(|id| SurveyedLayer {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::runner::{self, Store};
-use crate::stack::{self, LayerStack, StackDefinition};
+use crate::stack::{self, LayerStack, StackDefinition, StackError};
 use crate::workload::{DEPTH_MAX, TargetLayer, count as counted, format_size, hint, parse_size};
 
 /// How long a stack that was being made may take to be removed after a signal.
@@ -101,15 +101,15 @@ pub(super) fn run(args: StackArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         StackCommand::Build(args) => build(&args)?,
         StackCommand::Import(args) => super::image::import(&args)?,
-        StackCommand::List(args) => show(&NameArgs { stack: None, store: args.store })?,
-        StackCommand::Show(args) => show(&args)?,
+        StackCommand::List(args) => return show(&NameArgs { stack: None, store: args.store }),
+        StackCommand::Show(args) => return show(&args),
         StackCommand::Verify(args) => return verify(&args),
         StackCommand::Remove(args) => {
             if !args.store.is_dir() {
                 return Err(super::bad_input(format!("--store {}: no such folder", args.store.display())));
             }
             let _lock = super::lock_store(&args.store)?;
-            find(&args.stack, &args.store)?.remove()?;
+            stack::remove(&find(&args.stack, &args.store)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -154,8 +154,8 @@ fn stop(store: &Store) -> String {
     "no stack was made, and nothing of it is left; give the command again to make it".into()
 }
 
-/// A folder as given, or the stack of that name in the store.
-fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
+/// A folder as given, or the folder of the stack of that name in the store. What it says of itself need not be readable.
+fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<PathBuf> {
     let places = [PathBuf::from(name), store.join("stacks").join(name)];
     let named = || name.to_str().map(|name| stack::named(store, name)).transpose();
     let place = match places.into_iter().find(|folder| stack::is_stack(folder)) {
@@ -163,7 +163,7 @@ fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
         None => named()?.flatten(),
     };
     match place {
-        Some(folder) => Ok(LayerStack::open(&folder)?),
+        Some(folder) => Ok(folder),
         None => Err(super::bad_input(format!(
             "no stack {}: it is neither the folder of a stack nor a stack or an image in {} (see `layerbench stack list`)",
             name.to_string_lossy(),
@@ -172,16 +172,27 @@ fn find(name: &std::ffi::OsStr, store: &Path) -> anyhow::Result<LayerStack> {
     }
 }
 
-/// The stack named, or all of the store.
-fn selected(args: &NameArgs) -> anyhow::Result<Vec<LayerStack>> {
+/// The stack named, or all of the store. One that cannot be read is not in the way of the others.
+fn selected(args: &NameArgs) -> anyhow::Result<Vec<Result<LayerStack, StackError>>> {
     match &args.stack {
-        Some(name) => Ok(vec![find(name, &args.store)?]),
+        Some(name) => Ok(vec![Ok(LayerStack::open(&find(name, &args.store)?)?)]),
         None if !args.store.is_dir() => Err(super::bad_input(format!(
             "--store {}: no such store; `layerbench stack build` and `layerbench stack import` make one",
             args.store.display()
         ))),
-        None => stack::list(&args.store)?.iter().map(|folder| Ok(LayerStack::open(folder)?)).collect(),
+        None => Ok(stack::list(&args.store)?.iter().map(|folder| LayerStack::open(folder)).collect()),
     }
+}
+
+/// A stack; or a line in its place, and an exit status that says so.
+fn readable(stack: Result<LayerStack, StackError>, text: &mut String, code: &mut ExitCode) -> Option<LayerStack> {
+    stack
+        .inspect_err(|e| {
+            // Writing to a String cannot fail.
+            writeln!(text, "cannot be read: {e}").ok();
+            *code = ExitCode::from(super::FAILED);
+        })
+        .ok()
 }
 
 /// `name  layers, files, bytes`.
@@ -194,9 +205,11 @@ fn line(stack: &LayerStack) -> String {
     format!("{name}  {layers:>11}  {files:>12}  {bytes:12} bytes  seed {}", manifest.seed)
 }
 
-fn show(args: &NameArgs) -> anyhow::Result<()> {
+fn show(args: &NameArgs) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
     let mut text = String::new();
     for stack in selected(args)? {
+        let Some(stack) = readable(stack, &mut text, &mut code) else { continue };
         writeln!(text, "{}", line(&stack))?;
         if args.stack.is_none() {
             continue;
@@ -220,13 +233,15 @@ fn show(args: &NameArgs) -> anyhow::Result<()> {
     if text.is_empty() {
         text = format!("{}: no stacks\n", args.store.display());
     }
-    super::print(&text)
+    super::print(&text)?;
+    Ok(code)
 }
 
 fn verify(args: &NameArgs) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut text = String::new();
     for stack in selected(args)? {
+        let Some(stack) = readable(stack, &mut text, &mut code) else { continue };
         let report = stack.verify()?;
         let whole = if stack.image().is_some() { "as imported" } else { "as built" };
         let state = if report.problems.is_empty() { whole } else { "CHANGED" };

@@ -101,7 +101,7 @@ pub enum StackError {
         available: u64,
     },
     /// A manifest that is none.
-    #[error("{path}:{line}: not the manifest of a stack: {reason}; remove the stack and build it again", path = path.display())]
+    #[error("{path}:{line}: not the manifest of a stack: {reason}; remove it with `layerbench stack rm`, then build or import it again", path = path.display())]
     Manifest {
         /// Which file.
         path: PathBuf,
@@ -373,11 +373,11 @@ impl LayerStack {
             Origin::Imported(image, items) => verify::verify_image(self, image, items, owners),
         }
     }
+}
 
-    /// Removes the stack. Killed on the way, it leaves what [`leftovers`] lists.
-    pub fn remove(self) -> Result<(), StackError> {
-        Partial::retire(&self.root)
-    }
+/// Removes the stack of a folder, whatever state it is in. Killed on the way, it leaves what [`leftovers`] lists.
+pub fn remove(folder: &Path) -> Result<(), StackError> {
+    Partial::retire(folder)
 }
 
 /// Held while a stack is built; the kernel lets go of it when the process ends, however it ends.

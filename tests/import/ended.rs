@@ -65,3 +65,28 @@ fn a_signal_ends_the_making_of_a_stack_in_order() {
         assert!(!bed.at("store").exists(), "{words:?}");
     }
 }
+
+#[test]
+fn a_stack_that_cannot_be_read_is_in_nobodys_way_and_can_be_removed() {
+    let bed = Bed::new();
+    write_archive(
+        &bed.at("image.tar"),
+        &docker_files(&["x:1"], &[(layer(&[file("a", b"a")]), Packed::Plain)]),
+        Packed::Plain,
+    );
+    bed.prints(&["stack", "import", "image.tar"]);
+    let key = bed.stacks().remove(0);
+    bed.prints(&["stack", "build", "--depth", "1"]);
+    fs::write(bed.at("store/stacks").join(&key).join("image.json"), "{\"x\": 1}").unwrap();
+    for words in [["stack", "list"], ["stack", "verify"]] {
+        let output = bed.layerbench(&words);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("seed 1") && said.contains("cannot be read: "), "{said}");
+        assert!(said.contains(&key) && said.contains("remove it with `layerbench stack rm`"), "{said}");
+    }
+    assert!(bed.prints(&["info"]).contains("(base)"));
+    bed.prints(&["stack", "rm", &key]);
+    bed.prints(&["stack", "verify"]);
+    bed.prints(&["stack", "import", "image.tar"]);
+}
