@@ -153,6 +153,40 @@ fn a_modelled_disk_goes_without_a_trace_whoever_unmounts_it() {
 }
 
 #[test]
+fn a_signal_in_the_making_leaves_no_disk() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let _turn = match able() {
+        Ok(turn) => turn,
+        Err(why) => {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let place = folder.path().join("disk");
+    fs::create_dir(&place).unwrap();
+    let before = traces();
+    // Whoever runs the tests may ignore signals, as a shell makes its background jobs do.
+    let child = Command::new("env")
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_layerbench"), "disk", "--size", "64 MiB"])
+        .arg(&place)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while traces() == before {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), Signal::INT).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(text(&ended.stderr), "interrupted: no disk is left\n");
+    assert_eq!((ended.status.code(), text(&ended.stdout)), (Some(130), String::new()));
+    assert_eq!(traces(), before);
+    // Its mount point is free again.
+    assert!(layerbench(&["umount", place.to_str().unwrap()]).status.code() == Some(2));
+}
+
+#[test]
 fn what_cannot_be_made_is_refused_before_anything_is_made() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = left();

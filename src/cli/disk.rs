@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::driver;
 use crate::medium::{self, DISKS, DataSheet};
 use crate::record::Privileges;
+use crate::runner;
 use crate::workload::{format_size, parse_size};
 
 /// The smallest that mkfs.ext4 makes with a journal is about 2 MiB; below this nothing can be measured.
@@ -53,6 +57,7 @@ fn model(name: &str) -> Result<DataSheet, String> {
 
 pub(super) fn run(args: &DiskArgs) -> anyhow::Result<()> {
     if args.serve {
+        runner::take_signals()?;
         return Ok(medium::serve(args.model, args.size, &args.mountpoint)?);
     }
     let place = args.mountpoint.display();
@@ -83,6 +88,20 @@ pub(super) fn run(args: &DiskArgs) -> anyhow::Result<()> {
     if crate::host::fingerprint().privileges != Privileges::Root {
         return Err(anyhow::anyhow!("a modelled disk needs root: it is a loop device and a mount"));
     }
+    let making = Arc::new(Making::default());
+    let signalled = making.clone();
+    runner::on_signal(move |status| {
+        signalled.is_unwanted.store(true, Ordering::Relaxed);
+        // What has been begun is made to its end, and taken away.
+        let made = signalled.turn();
+        let said = match &*made {
+            Some((mountpoint, device)) => medium::detach(mountpoint, device).err().map(|e| e.to_string()),
+            None => None,
+        };
+        eprintln!("interrupted: {}", said.as_deref().unwrap_or("no disk is left"));
+        std::process::exit(status)
+    })?;
+    let mut made = making.turn();
     let folder = tempfile::Builder::new().prefix("layerbench-disk.").tempdir()?;
     let mut command = Command::new(std::env::current_exe()?);
     let size = format!("{} B", args.size);
@@ -91,13 +110,38 @@ pub(super) fn run(args: &DiskArgs) -> anyhow::Result<()> {
     // From here on the daemon has it; `umount` removes it.
     let folder = folder.keep();
     match medium::attach(&folder, &args.mountpoint) {
-        Ok(attached) => super::print(&format!("{}: {} on {}\n", place, args.model.about, attached.device.display())),
+        Ok(attached) => {
+            let said = format!("{}: {} on {}\n", place, args.model.about, attached.device.display());
+            *made = Some((args.mountpoint.clone(), attached.device));
+            if making.is_unwanted.load(Ordering::Relaxed) {
+                drop(made);
+                // The signal's thread ends the process.
+                std::thread::sleep(Duration::MAX);
+            }
+            super::print(&said)
+        }
         Err(error) => {
             if let Err(left) = medium::release(&folder) {
                 eprintln!("layerbench: {left}");
             }
             Err(error.into())
         }
+    }
+}
+
+/// A disk that is being made.
+#[derive(Debug, Default)]
+struct Making {
+    /// Whether a signal has come.
+    is_unwanted: AtomicBool,
+    /// Where it is mounted, and its loop device, once it is whole. Held until then.
+    made: Mutex<Option<(PathBuf, PathBuf)>>,
+}
+
+impl Making {
+    fn turn(&self) -> MutexGuard<'_, Option<(PathBuf, PathBuf)>> {
+        // Nothing that holds it can panic half-way.
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
