@@ -122,6 +122,8 @@ fn bad_usage_and_bad_input_exit_with_2_and_say_what_is_wrong() {
         (vec!["limits", "--store", "file/below"], "file/below: Not a directory"),
         (vec!["stack", "build", "--depth", "1", "--store", "file"], "--store file: not a folder"),
         (vec!["stack", "import", "file", "--store", "file"], "--store file: not a folder"),
+        (vec!["stack", "import", "-"], "; an image is read from a file: save it to one first"),
+        (vec!["doctor", "--store", "=x"], "--store =x: the label is missing"),
         (vec!["stack", "rm", "x", "--store", "nope"], "--store nope: no such folder"),
         (vec!["clean", "--store", "file"], "--store file: no such folder"),
         (vec!["run", bad.as_str()], "bad.toml:4: unknown driver \"overly2\"; did you mean \"overlay2\"?"),

@@ -40,9 +40,9 @@ fn after_help() -> String {
         text.push_str(&format!("  {:<10} {}\n", sheet.name, sheet.about));
     }
     text.push_str(
-        "\nReads and writes take as long as the head, the turning and the transfer of such a disk; its bytes lie in memory. Seeks are scaled:\n\
-         across the whole of it they take what they take across the whole of a real one. A run says of each store what reads from it cost,\n\
-         and which one is modelled: layerbench run workloads/media.toml --store ssd=store --store hdd=MOUNTPOINT/store",
+        "\nReads and writes take as long as the head, the turning and the transfer of such a disk; its bytes lie in memory. Seeks are scaled: \
+         across the whole of it they take what they take across the whole of a real one. A run says of each store what reads from it cost, \
+         and which one is modelled:\n\n  layerbench run workloads/media.toml --store ssd=store --store hdd=MOUNTPOINT/store",
     );
     text
 }

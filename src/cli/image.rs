@@ -41,7 +41,9 @@ pub(super) struct ImportArgs {
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<()> {
     // Before a store is made for it.
     if let Err(e) = args.source.symlink_metadata() {
-        return Err(super::bad_input(format!("{}: {e}", args.source.display())));
+        let advice =
+            if args.source.as_os_str() == "-" { "; an image is read from a file: save it to one first" } else { "" };
+        return Err(super::bad_input(format!("{}: {e}{advice}", args.source.display())));
     }
     let limits = Limits {
         bytes_max: args.max_bytes.unwrap_or(Limits::default().bytes_max),

@@ -168,11 +168,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Prints to standard output; a closed pipe becomes an error that [`main`] forgives, not a panic.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    use anyhow::Context as _;
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("write to standard output")
 }
 
 /// An error of the union, with what to do where the limit of open files is the cause.
@@ -224,7 +223,14 @@ pub(crate) fn labelled_store(text: &std::ffi::OsStr) -> anyhow::Result<(String, 
     let bytes = text.as_bytes();
     if let Some(at) = bytes.iter().position(|byte| *byte == b'=') {
         let (label, folder) = (&bytes[..at], &bytes[at + 1..]);
-        let label = std::str::from_utf8(label).ok().filter(|label| !label.is_empty() && !label.contains('/'));
+        // Such as a variable of a script that is empty.
+        if label.is_empty() {
+            return Err(bad_input(format!(
+                "--store {}: the label is missing; a folder of that name is written with ./ before it",
+                text.display()
+            )));
+        }
+        let label = std::str::from_utf8(label).ok().filter(|label| !label.contains('/'));
         if let Some(label) = label {
             if folder.is_empty() {
                 return Err(bad_input(format!("--store {label}=: the folder is missing")));

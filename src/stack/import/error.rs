@@ -38,7 +38,9 @@ pub enum ImportError {
         reason: String,
     },
     /// A content with another digest.
-    #[error("{what}: its digest is {found}, and {expected} was promised")]
+    #[error(
+        "{what}: its digest is {found}, and {expected} was promised: it is damaged, so save or fetch the image again"
+    )]
     Digest {
         /// Which content.
         what: String,

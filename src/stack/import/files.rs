@@ -89,7 +89,10 @@ impl Files {
             return Ok(Files::Folder { path: path.to_owned(), fd: file });
         }
         if !meta.is_file() {
-            return Err(wrong(path.display().to_string(), "neither a folder nor a regular file"));
+            return Err(wrong(
+                path.display().to_string(),
+                "neither a folder nor a regular file: save the image to one first",
+            ));
         }
         let what = path.display().to_string();
         let mut decoded = Decoded::open(&file, &what, limits)?;
