@@ -354,7 +354,7 @@ fn each_block_has_stacks_of_its_own_and_each_run_an_order_of_its_own() {
     let text = "title = 't'\nwhy = 'w'\n[[driver]]\nuse = 'bind'\n[[driver]]\nuse = 'overlay2'\n[[driver]]\nuse = 'fuse-union'\n\
         [[measure]]\nprobe = 'copy_up'\nwhy = 'w'\ndepth = [1, 2]\nfile_size = '4 KiB'\nfiles = 2\ncache = 'fresh'\nblocks = 2\n";
     fs::write(folder.path().join("blocks.toml"), text).unwrap();
-    let mut run = |order: &[&str]| {
+    let run = |order: &[&str]| {
         let (code, out, err) =
             output(layerbench().args(["run", "blocks.toml", "--unprepared"]).args(order).current_dir(folder.path()));
         assert_eq!(code, 0, "{out}\n{err}");
