@@ -85,18 +85,17 @@ impl Union {
         }
         let mut io = lock(&node.io);
         let place = read(&inode.place);
-        let stays = place.orphan.is_some();
-        // A name leads to the other node by now.
-        let by_link = stays || node.superseded() && io.is_open() && self.comes_again(inode, caller.tid);
-        if node.superseded() && !by_link {
+        let (stays, superseded) = (place.orphan.is_some(), node.superseded());
+        let again = inode.face() != inode.ino && lock(&self.sent_back).remove(&(inode.ino, caller.tid));
+        // A name leads to the other node by now. Who was sent back already is served by the one that he reached: a second ESTALE would be the user's.
+        let by_link = stays || superseded && (again || io.is_open() && self.names_lead_elsewhere(inode));
+        if superseded && !by_link {
+            self.send_back(inode, caller.tid);
             return Err(Errno::STALE);
         }
         // Reading what the opens of this node read is what the descriptor does that a link in /proc stands for.
         let as_before = by_link && !writable && io.holds_lower();
         let upper = place.layer == UPPER && !as_before;
-        if inode.face() != inode.ino {
-            lock(&self.sent_back).remove(&(inode.ino, caller.tid));
-        }
         if truncate && !writable && io.is_open() {
             // The kernel refuses to truncate a running program only after it has asked here (POSIX leaves O_RDONLY|O_TRUNC undefined).
             // What else has the file open cannot be told from here.
@@ -129,7 +128,7 @@ impl Union {
             Serve::Daemon => None,
             Serve::OtherNode => {
                 drop((io, place));
-                if !stays && !node.superseded() {
+                if !stays && !superseded {
                     self.supersede(node);
                     self.send_back(inode, caller.tid);
                 }
@@ -147,17 +146,10 @@ impl Union {
         Ok(self.opened(node, file, upper, backing, writer))
     }
 
-    /// Whether an open that reached a superseded node can be no name's. The kernel may remember that node under each name of the file until it
-    /// has looked for the other one, which it does when it is sent back; a link in /proc leads a thread to the same node again at once.
-    fn comes_again(&self, inode: &Inode, tid: u32) -> bool {
-        if inode.names().len() < 2 && self.table.get(inode.face()).is_some_and(|face| face.is_looked_up()) {
-            return true;
-        }
-        let again = lock(&self.sent_back).remove(&(inode.ino, tid));
-        if !again {
-            self.send_back(inode, tid);
-        }
-        again
+    /// Whether no name leads to the superseded node of an inode any more. The kernel may remember it under each name until it has looked for the
+    /// other one, which it does when it is sent back; a link in /proc leads a thread to the same node again at once.
+    fn names_lead_elsewhere(&self, inode: &Inode) -> bool {
+        inode.names().len() < 2 && self.table.get(inode.face()).is_some_and(|face| face.is_looked_up())
     }
 
     /// Notes whose open of a superseded node is answered with ESTALE.

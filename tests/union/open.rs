@@ -508,6 +508,28 @@ fn a_link_in_proc_never_leads_to_the_file_whose_name_another_took() {
 }
 
 #[test]
+fn a_descriptor_without_access_opens_its_file_also_when_the_old_readers_are_gone() {
+    each_of(
+        &MODES,
+        "open::a_descriptor_without_access_opens_its_file_also_when_the_old_readers_are_gone",
+        1,
+        |s| write_all(&s.lower(0), &[("f", "old")]),
+        |s| {
+            let path = s.mnt().join("f");
+            let held = File::from(rustix::fs::open(&path, OFlags::PATH, Mode::empty()).unwrap());
+            let reader = File::open(&path).unwrap();
+            fs::write(&path, "new").unwrap();
+            drop(reader);
+            // The kernel tells of the close behind it.
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(text(link(&held)), "new");
+            fs::write(link(&held), "newer").unwrap();
+            assert_eq!((text(link(&held)), text(&path)), ("newer".into(), "newer".into()));
+        },
+    );
+}
+
+#[test]
 fn a_program_that_was_moved_while_it_runs_starts_again_by_its_link_in_proc() {
     each_of(
         &MODES,

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Barrier;
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr};
@@ -311,6 +312,35 @@ fn roots_write_leaves_set_id_bits_as_they_are() {
             append(&path, "+");
             assert_eq!((mode(&path), reader.metadata().unwrap().len()), (0o6755, 6));
             assert_eq!(std::io::read_to_string(reader).unwrap(), "other+");
+        },
+    );
+}
+
+#[test]
+fn who_reads_a_set_id_file_is_never_refused_however_often_root_opens_it_for_writing() {
+    let files: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    each_mode(
+        "privileges::who_reads_a_set_id_file_is_never_refused_however_often_root_opens_it_for_writing",
+        1,
+        |s| {
+            for name in &files {
+                write_all(&s.lower(0), &[(name, "content")]);
+                fs::set_permissions(s.lower(0).join(name), fs::Permissions::from_mode(0o4755)).unwrap();
+            }
+        },
+        |s| {
+            let mnt = s.mnt();
+            let _held: Vec<File> = files.iter().map(|name| File::open(mnt.join(name)).unwrap()).collect();
+            let barrier = Barrier::new(4);
+            let open_all = &|write: bool| {
+                let open = |name| OpenOptions::new().read(true).write(write).open(mnt.join(name)).err();
+                let of_file = |name| (barrier.wait(), (0..20).filter_map(|_| open(name)).next_back()).1;
+                files.iter().filter_map(of_file).count()
+            };
+            std::thread::scope(|scope| {
+                let [one, other, ..] = [false, false, true, true].map(|write| scope.spawn(move || open_all(write)));
+                assert_eq!([one, other].map(|reader| reader.join().unwrap()), [0, 0]);
+            });
         },
     );
 }
