@@ -32,7 +32,7 @@
 //! What the kernel's overlay has hidden in a layer is hidden as well: the two share the stores of Podman. It hides a name by a character device
 //! without a number, and what is below a directory by an attribute (`trusted.overlay.opaque`, `user.overlay.opaque`). In the upper both (of devices
 //! those of mode 0, as overlay makes them) are turned into aufs's form when the directory is read. Its other attributes (`redirect`, `metacopy`, whiteouts by attribute) are not understood; Docker and
-//! Podman do not use them. None of them is copied up or listed.
+//! Podman do not use them. None of them is copied up or listed, or can be set.
 //!
 //! # What differs from a plain file system
 //! - `rename(2)` of a directory that has anything in a lower layer is EXDEV.

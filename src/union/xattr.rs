@@ -1,6 +1,7 @@
 //! Extended attributes, ACLs and capabilities among them.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::XattrFlags;
 
@@ -42,6 +43,10 @@ impl Union {
         flags: XattrFlags,
         caller: Caller,
     ) -> Res<()> {
+        if is_of_overlay(name.as_bytes()) {
+            // It would say something of the layers, and hide what is below a directory. The kernel's overlay answers so, too.
+            return Err(Errno::OPNOTSUPP);
+        }
         self.copy_up(&node.inode, Data::Whole)?;
         let place = read(&node.inode.place);
         let target = self.target_of_attributes(&node.inode, &place)?;

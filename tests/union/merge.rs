@@ -134,6 +134,21 @@ fn what_the_kernels_overlay_has_hidden_is_hidden_and_stays_so_when_it_is_written
 }
 
 #[test]
+fn nobody_hides_what_is_below_with_an_attribute_of_overlays() {
+    each_mode(
+        "merge::nobody_hides_what_is_below_with_an_attribute_of_overlays",
+        1,
+        |s| write_all(&s.lower(0), &[("d/f", "content")]),
+        |s| {
+            let set = setxattr(s.mnt().join("d"), "user.overlay.opaque", b"y", XattrFlags::empty());
+            assert_eq!(set, Err(rustix::io::Errno::OPNOTSUPP));
+            assert_eq!(names(&s.mnt().join("d")), ["f"]);
+            assert!(!s.upper().join("d").exists());
+        },
+    );
+}
+
+#[test]
 fn a_file_between_two_directories_ends_the_upper_one() {
     each_mode(
         "merge::a_file_between_two_directories_ends_the_upper_one",
