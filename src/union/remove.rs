@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use super::copy_up::Data;
 use super::hard_links::has_names;
 use super::layers::{self, Layer, UPPER};
-use super::node::{lock, write};
+use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
 use super::privileges::Caller;
 use super::state::Union;
@@ -55,7 +55,7 @@ impl Union {
             self.reserve.note(&*last);
             place.orphan = Some(last);
         }
-        self.name_gone(inode.kind, layer, &stat);
+        self.name_gone(&inode, layer, &stat);
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl Union {
         self.reserve.note(&*last);
         place.orphan = Some(last);
         state.drop_fds();
-        self.name_gone(inode.kind, layer, &stat);
+        self.name_gone(&inode, layer, &stat);
         Ok(())
     }
 
@@ -122,9 +122,14 @@ impl Union {
     }
 
     /// A file of which this was said has lost a name. If that was the last one, its number can be used again, below and here.
-    pub(super) fn name_gone(&self, kind: FileType, layer: Layer, stat: &Stat) {
-        if !has_names(kind, stat) {
+    pub(super) fn name_gone(&self, inode: &Inode, layer: Layer, stat: &Stat) {
+        if !has_names(inode.kind, stat) {
             self.table.numbers.forget(FileKey::new(layer, stat));
+        } else if inode.face() != inode.ino
+            && let Some(face) = self.table.get(inode.face())
+        {
+            // The kernel may have counted one link less for the other node alone.
+            self.attributes_changed(&face);
         }
     }
 }

@@ -107,7 +107,7 @@ impl Union {
         }
         if let Some((inode, stat)) = replaced {
             let layer = read(&inode.place).layer;
-            self.name_gone(inode.kind, layer, &stat);
+            self.name_gone(&inode, layer, &stat);
         }
         self.table.numbers.note_unless_of(&target.parent, target.name, key, moved.ino);
         indexes.get(0).take(source.name, old.in_lower);

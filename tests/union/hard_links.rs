@@ -326,6 +326,29 @@ fn a_file_that_lost_the_name_it_was_opened_by_has_its_other_names() {
 }
 
 #[test]
+fn a_name_that_goes_while_a_reader_holds_the_lower_is_counted_through_all_others() {
+    let names = ["one", "two", "three"];
+    each_mode(
+        "hard_links::a_name_that_goes_while_a_reader_holds_the_lower_is_counted_through_all_others",
+        1,
+        |s| linked(s, 0, &names, "old"),
+        |s| {
+            let mnt = s.mnt();
+            one_file(&mnt, &names, "old");
+            // The kernel goes on knowing this name by the reader's node, and the next one by another.
+            let _reader = File::open(mnt.join("one")).unwrap();
+            fs::write(mnt.join("two"), "new").unwrap();
+            // Attributes are kept again when the close has been told of.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let links = || fs::metadata(mnt.join("two")).unwrap().nlink();
+            assert_eq!((links(), links()), (3, 3));
+            fs::remove_file(mnt.join("one")).unwrap();
+            one_file(&mnt, &names[1..], "new");
+        },
+    );
+}
+
+#[test]
 fn symlinks_and_special_files_keep_their_links() {
     each_mode(
         "hard_links::symlinks_and_special_files_keep_their_links",
