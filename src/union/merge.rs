@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
 use std::time::{Duration, Instant};
 
+use nix::mount::MsFlags;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::Res;
@@ -118,7 +119,9 @@ impl Union {
 
     fn read_listing(&self, inode: &Inode, fd: &Arc<OwnedFd>, layer: Layer) -> Res<Listing> {
         let listing = Listing::read(layer, fd)?;
-        if layer == UPPER && listing.has_overlays_marks() {
+        // Who mounts read-only changes nothing: overlay, which may mount the upper again, does not know aufs's form.
+        let may_write = layer == UPPER && !self.options.mount.flags.contains(MsFlags::MS_RDONLY);
+        if may_write && listing.has_overlays_marks() {
             // Where that cannot be done nothing is lost: the names are hidden either way, and whoever makes one of them anew is told what is in his way.
             let _ = keeping_times(inode, Arc::clone(fd), |dir| listing.convert(&self.layers, dir));
         }
