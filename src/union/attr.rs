@@ -8,7 +8,7 @@ use super::copy_up::Data;
 use super::file::OpenFile;
 use super::layers::UPPER;
 use super::node::{Inode, Node, Place, lock, read};
-use super::privileges::Caller;
+use super::privileges::{Caller, PERMISSIONS};
 use super::state::Union;
 use super::{Errno, Res};
 
@@ -72,6 +72,10 @@ impl Union {
         if let Some(mode) = change.mode {
             if inode.kind == FileType::Symlink {
                 return Err(Errno::OPNOTSUPP);
+            }
+            if mode & PERMISSIONS == 0 && inode.kind == FileType::CharacterDevice && target.stat()?.st_rdev == 0 {
+                // The next mount would take it for overlay's.
+                return Err(Errno::PERM);
             }
             target.chmod(mode)?;
         }

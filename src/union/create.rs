@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, XattrFlags};
 use super::copy_up::Data;
 use super::file::Opened;
 use super::index::DirIndex;
-use super::layers::{self, DEFAULT_ACL, UPPER};
+use super::layers::{self, DEFAULT_ACL, UPPER, is_overlay_whiteout};
 use super::look_up::Found;
 use super::node::{Inode, lock, write};
 use super::numbers::FileKey;
@@ -187,7 +187,9 @@ impl Union {
             New::Symlink(target) => rustix::fs::symlinkat(target, place, name)?,
             New::Special(kind, device) => rustix::fs::mknodat(place, name, kind, raw, device)?,
         }
-        match self.give(&parent_stat, place, name, (file.as_ref(), new), maker) {
+        let given = self.give(&parent_stat, place, name, (file.as_ref(), new), maker);
+        // The next mount would take it for overlay's.
+        match given.and_then(|stat| if is_overlay_whiteout(UPPER, &stat) { Err(Errno::PERM) } else { Ok(stat) }) {
             Ok(stat) => Ok((file, stat)),
             Err(errno) => {
                 // Nothing half-made may stay visible; the error that matters is the first one.

@@ -31,7 +31,7 @@
 //!
 //! What the kernel's overlay has hidden in a layer is hidden as well: the two share the stores of Podman. It hides a name by a character device
 //! without a number, and what is below a directory by an attribute (`trusted.overlay.opaque`, `user.overlay.opaque`). In the upper both (of devices
-//! those of mode 0, as overlay makes them) are turned into aufs's form when the directory is read. Its other attributes (`redirect`, `metacopy`, whiteouts by attribute) are not understood; Docker and
+//! those of mode 0, as overlay makes them) are turned into aufs's form when the directory is read, unless the mount is read-only. Its other attributes (`redirect`, `metacopy`, whiteouts by attribute) are not understood; Docker and
 //! Podman do not use them. None of them is copied up or listed, or can be set.
 //!
 //! # What differs from a plain file system
@@ -54,6 +54,8 @@
 //! - Flags of chattr(1) bind only in the upper: FS_IOC_GETFLAGS is ENOTTY, and a lower file that is immutable or append-only there is copied up
 //!   without that.
 //! - Without passthrough a read that the kernel serves from its own pages changes no access time.
+//! - Without passthrough lseek(2) takes for a hole (SEEK_DATA, SEEK_HOLE) what a mapping has written to one, until that is written back: by msync(2), or
+//!   when it is unmapped.
 //! - Where the kernel asks at no open (`unopened`), a file is copied up when it is written to, as in aufs, and an open for writing finds no error of the
 //!   layers: of space or of chattr(1). The write does, and for a shared mapping msync(2), fsync(2), or nobody: what it wrote is lost then.
 //! - With passthrough, F_SETFL of fcntl(2) that takes O_APPEND or O_DIRECT away has no effect on reads and writes: the kernel does them with the
@@ -66,7 +68,8 @@
 //! - There are no file handles (name_to_handle_at(2)), and so no export by NFS.
 //! - O_TMPFILE is refused (EOPNOTSUPP), as fuser has no FUSE_TMPFILE.
 //! - Names that begin with `.wh.` do not exist and cannot be created (EPERM, as in aufs).
-//! - A character device without a number can be made, other than in overlay, and hides what is below it once its layer is a lower.
+//! - A character device without a number can be made, other than in overlay, unless its mode is 0 (EPERM), and hides what is below it once its
+//!   layer is a lower.
 
 mod attr;
 mod behind;

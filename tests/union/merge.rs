@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, listxattr, mknodat, setxattr};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, chmod, listxattr, mknodat, setxattr};
 
 use layerbench::union::{UnionConfig, UnionError, UnionOptions, mount_background};
 
@@ -121,6 +121,10 @@ fn what_the_kernels_overlay_has_hidden_is_hidden_and_stays_so_when_it_is_written
             let device =
                 |s: &Stack| fs::symlink_metadata(s.mnt().join("d/made")).is_ok_and(|m| m.file_type().is_char_device());
             assert!(made.is_err() || device(s), "{made:?}");
+            // The next mount would take it for overlay's.
+            let denied = Err(rustix::io::Errno::PERM);
+            assert_eq!(mknodat(CWD, mnt.join("d/hides"), FileType::CharacterDevice, Mode::empty(), 0), denied);
+            assert!(made.is_err() || chmod(mnt.join("d/made"), Mode::empty()) == denied);
             s.unmount();
             assert_eq!(names(&upper.join("p")), [".wh..wh..opq", "mine"], "as aufs writes it");
             s.mount("");
@@ -129,6 +133,31 @@ fn what_the_kernels_overlay_has_hidden_is_hidden_and_stays_so_when_it_is_written
             let expected = [vec!["again", "d", "o", "p"], in_d, vec!["new"], vec!["mine"]];
             assert_eq!(shown(s), expected);
             assert_eq!((text(mnt.join("o/new")), text(mnt.join("again"))), ("written".into(), "new".into()));
+        },
+    );
+}
+
+#[test]
+fn an_upper_of_overlays_stays_one_where_it_is_mounted_read_only() {
+    each_mode(
+        "merge::an_upper_of_overlays_stays_one_where_it_is_mounted_read_only",
+        1,
+        |s| {
+            write_all(&s.lower(0), &[("d/gone", "0"), ("d/f", "0"), ("o/old", "0")]);
+            write_all(&s.upper(), &[("o/", "")]);
+            overlay_opaque(&s.upper().join("o"));
+            overlay_whiteout(&s.upper().join("d/gone"));
+        },
+        |s| {
+            s.mount("ro");
+            let shown = |s: &Stack| ["d", "o"].map(|dir| names(&s.mnt().join(dir)));
+            let expected = [vec!["f"], vec![]];
+            assert_eq!(shown(s), expected);
+            let upper = s.upper();
+            assert_eq!((names(&upper.join("d")), names(&upper.join("o"))), (vec!["gone".to_string()], vec![]));
+            s.mount("");
+            assert_eq!(shown(s), expected);
+            assert_eq!(names(&upper.join("d")), [".wh.gone"]);
         },
     );
 }
