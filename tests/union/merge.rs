@@ -149,7 +149,9 @@ fn an_upper_of_overlays_stays_one_where_it_is_mounted_read_only() {
             overlay_whiteout(&s.upper().join("d/gone"));
         },
         |s| {
-            s.mount("ro");
+            let mut read_only = s.config("");
+            read_only.options.mount.flags = nix::mount::MsFlags::MS_RDONLY;
+            s.mount_with(read_only);
             let shown = |s: &Stack| ["d", "o"].map(|dir| names(&s.mnt().join(dir)));
             let expected = [vec!["f"], vec![]];
             assert_eq!(shown(s), expected);
