@@ -75,7 +75,6 @@ struct Spent {
 struct At {
     label: String,
     store: String,
-    probe: ProbeName,
     params: Params,
 }
 
@@ -83,41 +82,32 @@ impl At {
     fn is_of(&self, case: &Case) -> bool {
         // How many files there were is no property of one operation.
         let alike = Params { files: self.params.files, ..case.params } == self.params;
-        case.store == self.store && case.probe == self.probe && alike
+        case.store == self.store && case.probe == ProbeName::Lookup && alike
     }
 }
 
-/// Named points, each with one state of the caches: what an operation costs at all sizes, depths and caches together is the cost of none.
+/// Look-ups through the deepest stack, each with one state of the caches: what an operation costs at all sizes, depths and caches together is the cost of
+/// none. There are thousands in a case, so that what the measuring takes is little of it; what first writes take is a metric of its own.
 fn points(results: &ResultSet) -> Vec<At> {
     let mut points = Vec::new();
     for store in &results.stores {
         let place = if results.several_stores() { format!(" ({store})") } else { String::new() };
-        let mut add = |probe, view: &View, depth: u32, size: u64, label: String| {
+        for cache in CacheState::ALL {
+            let hit = &metric::LOOKUP_HIT_NS.name;
+            let Some(view) = View::of(results, store, ProbeName::Lookup, hit, Some(cache)) else { continue };
             let here = |group: &&Group| {
                 let (key, p) = (&group.key, &group.key.params);
-                let at = key.store == *store && key.probe == probe && p.depth == depth && p.file_size_bytes == size;
-                at && p.cache == view.cache
+                let at = (p.depth, p.file_size_bytes) == (view.deep(), view.small());
+                at && key.store == *store
+                    && key.probe == ProbeName::Lookup
+                    && p.cache == view.cache
                     && p.containers == view.containers
                     && *p == p.plain()
                     && view.target.matches(p)
             };
             if let Some(group) = results.groups.iter().find(here) {
-                points.push(At { label: label + &place, store: store.clone(), probe, params: group.key.params });
-            }
-        };
-        if let Some(view) = View::first_write(results, store) {
-            let sizes = view.small_and_large();
-            for size in sizes {
-                let (bytes, layers) = (human::bytes(size as f64), human::count(view.shallow(), "layer"));
-                let label = format!("first and second write, {bytes}, {layers}, {}", view.cache.as_str());
-                add(ProbeName::CopyUp, &view, view.shallow(), size, label);
-            }
-        }
-        for cache in CacheState::ALL {
-            let hit = &metric::LOOKUP_HIT_NS.name;
-            if let Some(view) = View::of(results, store, ProbeName::Lookup, hit, Some(cache)) {
-                let label = format!("look-up, {}, {}", human::count(view.deep(), "layer"), cache.as_str());
-                add(ProbeName::Lookup, &view, view.deep(), view.small(), label);
+                let label = format!("look-up, {}, {}{place}", human::count(view.deep(), "layer"), cache.as_str());
+                points.push(At { label, store: store.clone(), params: group.key.params });
             }
         }
     }
@@ -171,8 +161,8 @@ pub(super) fn processors(run: &Run, results: &ResultSet) -> Vec<Block> {
         section("processors", "Processor time per operation"),
         Block::Text(plain(
             "Median over the cases of one point: processor time of the whole measured section, bookkeeping between samples included, divided by its timed \
-             operations, which are a first and a second write of each file, or all kinds of look-ups. What kernel threads did on behalf of either is not in \
-             it. Memory is what the daemon has for itself.",
+             operations, which are all kinds of look-ups. What kernel threads did on behalf of either is not in it. Memory is what the daemon has for itself. \
+             That of first writes is in the first table, without any bookkeeping.",
         )),
         Block::Table(Table { head: head.map(str::to_owned).to_vec(), rows, numeric: vec![2, 3, 4, 5] }),
     ]
