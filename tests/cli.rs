@@ -365,7 +365,7 @@ fn each_block_has_stacks_of_its_own_and_each_run_an_order_of_its_own() {
             fs::read_dir(folder.path().join("store/stacks")).unwrap().flatten().filter(|e| e.path().is_dir()).count(),
             2
         );
-        Run::load(&layerbench::record::list_runs(&folder.path().join("results")).unwrap().last().unwrap()).unwrap()
+        Run::load(layerbench::record::list_runs(&folder.path().join("results")).unwrap().last().unwrap()).unwrap()
     };
     let runs = [run(&[]), run(&["--order", "7"]), run(&["--order", "7"]), run(&["--order", "8"])];
     let order = |run: &Run| run.last_attempts().map(|record| record.case.id.clone()).collect::<Vec<_>>();

@@ -66,8 +66,9 @@ fn ratio(c: &Comparison) -> String {
         Difference::Higher | Difference::Lower => human::ratio(c.ratio),
         // How much it says that none shows: one thing as long as the other, or anything between half and twice as long.
         Difference::WithinInterval | Difference::WithinNoise => match c.interval {
+            // In one piece (U+2060 keeps a line from ending behind the dash).
             Some(Interval { low, high }) => {
-                format!("{ALIKE} {}–{}", human::ratio(low).trim_end_matches('×'), human::ratio(high))
+                format!("{ALIKE}\u{a0}{}–\u{2060}{}", human::ratio(low).trim_end_matches('×'), human::ratio(high))
             }
             None => ALIKE.to_owned(),
         },
