@@ -22,7 +22,7 @@ pub(super) fn blocks(run: &Run) -> Vec<Block> {
     let notes = [
         format!("Samples: every one taken is kept in `cases.jsonl`; {excluded}. None is dropped as an outlier."),
         "Groups: the cases that differ only in their block are one group. Each case has a new process, a new mount and a new upper. A \
-         block holds every case once, in an order drawn from the seed, so that drift of the machine falls on all alike."
+         block holds every case once, in a random order, so that drift of the machine falls on all alike."
             .to_owned(),
         "Percentiles: definition 7 of Hyndman & Fan (1996), linear between neighbouring samples.".to_owned(),
         format!(

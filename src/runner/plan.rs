@@ -231,7 +231,7 @@ impl Plan {
         let ready = self.cases.iter().filter(|p| p.readiness == Readiness::Ready).count();
         let bytes = bytes_of(&stacks);
         text.push_str(&format!(
-            "{}, {ready} to be measured and {} skipped, on {} of {:.1} MiB in all (those already built are reused)\n",
+            "{}, {ready} to be measured and {} skipped, on {} of {:.1} MiB in all, built anew for each block (those of the first are kept, and found by the next run)\n",
             count(self.cases.len(), "case"),
             self.cases.len() - ready,
             count(stacks.len(), "stack"),
